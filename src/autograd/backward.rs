@@ -1,0 +1,325 @@
+//! The walk over the backward graph, from results to leaves.
+
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::tensor::Tensor;
+use crate::tensor::grad::{Edge, GradFn, is_anomaly_enabled, set_grad_enabled};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Settings of a backward pass.
+///
+/// ```
+/// use calor::{Tensor, autograd::Backward};
+/// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+/// let y = (&x * &x)?;
+/// Backward::new().retain_graph(true).run(&[&y], &[None])?;
+/// Backward::new().run(&[&y], &[None])?;
+/// assert_eq!(x.grad().unwrap().item()?, 12.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backward {
+    retain_graph: Option<bool>,
+    create_graph: bool,
+    allow_unused: bool,
+}
+
+impl Backward {
+    /// PyTorch's defaults: the graph is freed, gradients have no history.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps saved values, so that the same graph can be walked again.
+    #[must_use]
+    pub fn retain_graph(mut self, on: bool) -> Self {
+        self.retain_graph = Some(on);
+        self
+    }
+
+    /// Records the pass itself, so that gradients can be differentiated; the graph is kept then.
+    #[must_use]
+    pub fn create_graph(mut self, on: bool) -> Self {
+        self.create_graph = on;
+        self
+    }
+
+    /// Lets [`Backward::grad`] give `None` for an input that the outputs do not depend on.
+    #[must_use]
+    pub fn allow_unused(mut self, on: bool) -> Self {
+        self.allow_unused = on;
+        self
+    }
+
+    /// Adds the gradients of `outputs` to those of all leaves; a gradient may be left out for scalars.
+    pub fn run(self, outputs: &[&Tensor], gradients: &[Option<&Tensor>]) -> Result<()> {
+        let seeds = seeds("backward", outputs, gradients)?;
+        self.walk(seeds, None)?;
+        Ok(())
+    }
+
+    /// The gradients of `outputs` for `inputs`; leaves accumulate nothing.
+    pub fn grad(
+        self,
+        outputs: &[&Tensor],
+        inputs: &[&Tensor],
+        gradients: &[Option<&Tensor>],
+    ) -> Result<Vec<Option<Tensor>>> {
+        for input in inputs {
+            if !input.requires_grad() {
+                bail!(Autograd, "grad", "one of the differentiated tensors does not require grad");
+            }
+        }
+        let seeds = seeds("grad", outputs, gradients)?;
+        let found = self.walk(seeds, Some(inputs))?;
+        if !self.allow_unused && found.iter().any(Option::is_none) {
+            bail!(
+                Autograd,
+                "grad",
+                "one of the differentiated tensors appears to not have been used in the graph. Set allow_unused if \
+                 this is the desired behavior"
+            );
+        }
+        Ok(found)
+    }
+
+    fn walk(self, seeds: Vec<(Edge, Tensor)>, inputs: Option<&[&Tensor]>) -> Result<Vec<Option<Tensor>>> {
+        let _mode = set_grad_enabled(self.create_graph);
+        let keep = self.retain_graph.unwrap_or(self.create_graph);
+        let mut sinks = Sinks::new(inputs);
+        // operations by age, youngest first: an operation runs when all its readers have
+        let mut ready: BTreeMap<u64, (Arc<GradFn>, Vec<Option<Tensor>>)> = BTreeMap::new();
+        let needed = inputs.map(|inputs| needed(&seeds, inputs));
+        let give = |ready: &mut BTreeMap<u64, (Arc<GradFn>, Vec<Option<Tensor>>)>,
+                        sinks: &mut Sinks<'_>,
+                        edge: &Edge,
+                        gradient: Tensor|
+         -> Result<()> {
+            match edge {
+                Edge::Leaf(leaf) => sinks.leaf(leaf, gradient),
+                Edge::Fn(function, output) => {
+                    if needed.as_ref().is_some_and(|n| !n.contains_key(&function.sequence)) {
+                        return Ok(());
+                    }
+                    let entry = ready
+                        .entry(function.sequence)
+                        .or_insert_with(|| (function.clone(), vec![None; function.outputs()]));
+                    let slot = &mut entry.1[*output];
+                    *slot = Some(match slot.take() {
+                        Some(sum) => sum.add(&gradient)?,
+                        None => gradient,
+                    });
+                    Ok(())
+                }
+            }
+        };
+        for (edge, gradient) in seeds {
+            give(&mut ready, &mut sinks, &edge, gradient)?;
+        }
+        while let Some((_, (function, mut gradients))) = ready.pop_last() {
+            for (output, slot) in gradients.iter_mut().enumerate() {
+                if let Some(gradient) = slot.take() {
+                    let gradient = function.notify(output, gradient)?;
+                    sinks.output(&function, output, &gradient);
+                    *slot = Some(gradient);
+                }
+            }
+            if needed.as_ref().is_some_and(|n| n.get(&function.sequence) == Some(&false)) {
+                continue;
+            }
+            let results = function.backward(&gradients).map_err(|e| e.context(format!("in {}", function.name())))?;
+            if is_anomaly_enabled() {
+                check(&function, &results)?;
+            }
+            for (edge, gradient) in function.edges().iter().zip(results) {
+                if let (Some(edge), Some(gradient)) = (edge, gradient) {
+                    give(&mut ready, &mut sinks, edge, gradient)?;
+                }
+            }
+            if !keep {
+                function.free();
+            }
+        }
+        sinks.finish()
+    }
+}
+
+/// The operations on a path from the results to `inputs`, and whether they must run: those that only made an input
+/// need not.
+fn needed(seeds: &[(Edge, Tensor)], inputs: &[&Tensor]) -> HashMap<u64, bool> {
+    let targets: HashSet<u64> = inputs.iter().filter_map(|t| t.grad_fn()).map(|f| f.sequence).collect();
+    let leaves: HashSet<u64> = inputs.iter().filter(|t| t.is_leaf()).map(|t| t.id()).collect();
+    let mut all: BTreeMap<u64, Arc<GradFn>> = BTreeMap::new();
+    let mut stack: Vec<Arc<GradFn>> = Vec::new();
+    for (edge, _) in seeds {
+        if let Edge::Fn(f, _) = edge {
+            stack.push(f.clone());
+        }
+    }
+    while let Some(f) = stack.pop() {
+        if all.contains_key(&f.sequence) {
+            continue;
+        }
+        for edge in f.edges().iter().flatten() {
+            if let Edge::Fn(next, _) = edge {
+                stack.push(next.clone());
+            }
+        }
+        all.insert(f.sequence, f);
+    }
+    // oldest first: what an operation leads to is known before it is asked
+    let mut needed = HashMap::new();
+    for (sequence, f) in &all {
+        let leads = f.edges().iter().flatten().any(|edge| match edge {
+            Edge::Fn(next, _) => needed.contains_key(&next.sequence),
+            Edge::Leaf(t) => leaves.contains(&t.id()),
+        });
+        if leads || targets.contains(sequence) {
+            needed.insert(*sequence, leads);
+        }
+    }
+    needed
+}
+
+/// Where gradients end up: accumulated into leaves, or collected for some inputs.
+struct Sinks<'a> {
+    inputs: Option<&'a [&'a Tensor]>,
+    found: Vec<Option<Tensor>>,
+    leaves: HashMap<u64, (Tensor, Tensor)>,
+    order: Vec<u64>,
+}
+
+impl<'a> Sinks<'a> {
+    fn new(inputs: Option<&'a [&'a Tensor]>) -> Self {
+        Self {
+            inputs,
+            found: vec![None; inputs.map_or(0, <[_]>::len)],
+            leaves: HashMap::new(),
+            order: Vec::new(),
+        }
+    }
+
+    fn leaf(&mut self, leaf: &Tensor, gradient: Tensor) -> Result<()> {
+        if let Some(inputs) = self.inputs
+            && !inputs.iter().any(|t| t.id() == leaf.id())
+        {
+            return Ok(());
+        }
+        let sum = match self.leaves.remove(&leaf.id()) {
+            Some((_, sum)) => sum.add(&gradient)?,
+            None => {
+                self.order.push(leaf.id());
+                gradient
+            }
+        };
+        self.leaves.insert(leaf.id(), (leaf.clone(), sum));
+        Ok(())
+    }
+
+    fn output(&mut self, function: &Arc<GradFn>, output: usize, gradient: &Tensor) {
+        for (i, input) in self.inputs.iter().flat_map(|i| i.iter()).enumerate() {
+            if let Some(Edge::Fn(f, o)) = input.edge()
+                && Arc::ptr_eq(&f, function)
+                && o == output
+            {
+                self.found[i] = Some(gradient.clone());
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<Option<Tensor>>> {
+        for id in &self.order {
+            let Some((leaf, gradient)) = self.leaves.remove(id) else { continue };
+            let gradient = leaf.leaf_hooks(gradient)?;
+            match self.inputs {
+                None => leaf.accumulate_grad(&gradient)?,
+                Some(inputs) => {
+                    for (i, input) in inputs.iter().enumerate() {
+                        if input.id() == leaf.id() {
+                            self.found[i] = Some(gradient.clone());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(self.found)
+    }
+}
+
+/// Refuses NaN in gradients, naming the forward operation.
+fn check(function: &GradFn, results: &[Option<Tensor>]) -> Result<()> {
+    for (i, gradient) in results.iter().enumerate() {
+        let Some(gradient) = gradient else { continue };
+        if gradient.dtype().is_float() && gradient.isnan()?.to_dtype(crate::DType::I32)?.sum()?.item()? > 0.0 {
+            let place = function.trace.as_deref().map(|t| format!("; the forward call:\n{t}")).unwrap_or_default();
+            return Err(Error::new(
+                ErrorKind::Autograd,
+                "backward",
+                format!("function '{}' returned nan values in its {i}th output{place}", function.name()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Edges and gradients to start from.
+fn seeds(op: &str, outputs: &[&Tensor], gradients: &[Option<&Tensor>]) -> Result<Vec<(Edge, Tensor)>> {
+    if outputs.len() != gradients.len() && !gradients.is_empty() {
+        bail!(Value, op, "got {} tensors and {} gradients", outputs.len(), gradients.len());
+    }
+    let mut seeds = Vec::new();
+    for (i, output) in outputs.iter().enumerate() {
+        let Some(edge) = output.edge() else {
+            bail!(Autograd, op, "element {i} of tensors does not require grad and does not have a grad_fn");
+        };
+        let gradient = match gradients.get(i).copied().flatten() {
+            Some(g) if g.shape() != output.shape() => bail!(
+                Shape,
+                op,
+                "mismatch in shape: grad_output[{i}] has a shape of {:?} and output[{i}] has a shape of {:?}",
+                &g.shape()[..],
+                &output.shape()[..]
+            ),
+            Some(g) => g.to_dtype(output.dtype())?,
+            None if output.numel() != 1 => {
+                bail!(Autograd, op, "grad can be implicitly created only for scalar outputs")
+            }
+            None => Tensor::ones(output.shape(), (output.dtype(), output.device()))?,
+        };
+        seeds.push((edge, gradient));
+    }
+    Ok(seeds)
+}
+
+impl Tensor {
+    /// Adds the gradients of this scalar to those of all leaves it was computed from.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0], ())?.requires_grad_(true)?;
+    /// (&x * &x)?.sum()?.backward()?;
+    /// assert_eq!(x.grad().unwrap().to_vec::<f32>()?, [2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn backward(&self) -> Result<()> {
+        Backward::new().run(&[self], &[None])
+    }
+
+    /// [`Tensor::backward`] from a given gradient of this tensor.
+    pub fn backward_with(&self, gradient: &Tensor) -> Result<()> {
+        Backward::new().run(&[self], &[Some(gradient)])
+    }
+}
+
+/// The gradients of scalar `outputs` for `inputs`: `torch.autograd.grad`.
+///
+/// ```
+/// use calor::{Tensor, autograd};
+/// let x = Tensor::new([2.0f32], ())?.requires_grad_(true)?;
+/// let g = autograd::grad(&[&x.square()?], &[&x])?;
+/// assert_eq!(g[0].item()?, 4.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub fn grad(outputs: &[&Tensor], inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+    let found = Backward::new().grad(outputs, inputs, &vec![None; outputs.len()])?;
+    found.into_iter().map(|g| g.ok_or_else(|| Error::new(ErrorKind::Autograd, "grad", "a gradient is missing"))).collect()
+}

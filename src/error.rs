@@ -1,0 +1,116 @@
+//! The one error type.
+//!
+//! `Error` is opaque so that it can carry more later without breaking anyone; what a program branches on is
+//! [`Error::kind`]. A message reads `op: what is wrong, this value and that value`.
+
+use std::fmt;
+
+/// Result with calor's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, coarsely: the thing a program can branch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Shapes do not fit the operation or each other.
+    Shape,
+    /// A dimension is out of range or named twice.
+    Dim,
+    /// A dtype is not accepted, or the adapter cannot hold it.
+    DType,
+    /// An index is out of range.
+    Index,
+    /// An argument has a value that is refused.
+    Value,
+    /// A rule of automatic differentiation is broken.
+    Autograd,
+    /// No adapter was found, or none that was asked for.
+    NoAdapter,
+    /// The device has no memory left, or a buffer is larger than it allows.
+    OutOfMemory,
+    /// The device is lost; nothing more can run on it.
+    DeviceLost,
+    /// The device refused or failed the work: validation, shader compilation.
+    Device,
+    /// A wait passed its time limit.
+    Timeout,
+    /// A file is missing, truncated or malformed.
+    Io,
+    /// Asked for something this library or adapter does not do.
+    Unsupported,
+}
+
+/// Why something was refused or failed.
+///
+/// ```
+/// use calor::{Error, ErrorKind};
+/// let e = Error::new(ErrorKind::Shape, "matmul", "inner sizes differ, [2, 3] x [4, 5]");
+/// assert_eq!(e.to_string(), "matmul: inner sizes differ, [2, 3] x [4, 5]");
+/// assert_eq!(e.kind(), ErrorKind::Shape);
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    op: String,
+    message: String,
+}
+
+impl Error {
+    /// An error of `kind` in the operation `op`.
+    pub fn new(kind: ErrorKind, op: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, op: op.into(), message: message.into() }))
+    }
+
+    /// What a program can branch on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The operation that was refused or failed.
+    pub fn op(&self) -> &str {
+        &self.0.op
+    }
+
+    /// The message without the operation's name.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The same error with a line about where it came from.
+    #[must_use]
+    pub fn context(mut self, note: impl fmt::Display) -> Self {
+        self.0.message = format!("{} ({note})", self.0.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.op, self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} [{:?}]", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Self {
+        Self::new(ErrorKind::Io, "io", e.to_string())
+    }
+}
+
+/// `Err(Error)` of a kind with a formatted message: `bail!(Shape, "cat", "sizes differ, {a:?} and {b:?}")`.
+macro_rules! bail {
+    ($kind:ident, $op:expr, $($message:tt)+) => {
+        return Err($crate::error::Error::new($crate::error::ErrorKind::$kind, $op, format!($($message)+)))
+    };
+}
+pub(crate) use bail;

@@ -1,0 +1,220 @@
+//! `Body`: what one element of a map is, as a short program over its inputs, its place and host numbers.
+//!
+//! A body reads an input at its own place ([`Body::input`]) or at any place it computes ([`Body::load`]); so
+//! padding, gathering, joining and rolling are maps, and fuse like arithmetic does.
+
+use crate::dtype::DType;
+use crate::error::Error;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A value inside a body.
+pub type Ref = u16;
+
+/// Arithmetic on places (`u32`, wrapping) and on truth values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IndexOp {
+    /// Sum, modulo 2^32: adding a negative host number works.
+    Add,
+    /// Difference, modulo 2^32.
+    Sub,
+    /// Product, modulo 2^32.
+    Mul,
+    /// Quotient of unsigned numbers; the divisor must not be zero.
+    Div,
+    /// Remainder of unsigned numbers; the divisor must not be zero.
+    Rem,
+    /// Unsigned less than; gives a truth value.
+    Lt,
+    /// Equality; gives a truth value.
+    Eq,
+    /// Smaller of two unsigned numbers.
+    Min,
+    /// Both of two truth values.
+    And,
+}
+
+/// One step of a body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Input `k` at this element's place; its shape is the node's.
+    Input(u8),
+    /// Input `k` at computed coordinates, one `u32` for each of its dimensions, each in range.
+    Load(u8, SmallVec<[Ref; 4]>),
+    /// This element's coordinate in a dimension of the node's shape, `u32`.
+    Coord(u8),
+    /// This element's place in row-by-row order, `u32`.
+    Flat,
+    /// Host number `k` as a `u32`.
+    Param(u8),
+    /// Host number `k` as a value of a dtype.
+    Value(u8, DType),
+    /// A function of the shader library, or of the body's own source.
+    Call(Cow<'static, str>, SmallVec<[Ref; 3]>),
+    /// Arithmetic on `u32` and truth values.
+    Index(IndexOp, Ref, Ref),
+    /// The value converted to another dtype, rounded where that is narrower.
+    Cast(DType, Ref),
+    /// The bits of a 32-bit value read as another 32-bit type.
+    Bits(DType, Ref),
+    /// The second where the first is true, else the third.
+    Select(Ref, Ref, Ref),
+    /// The second value; reports the fault with host number `k` as its code where the first is false.
+    Guard(Ref, Ref, u8),
+}
+
+/// A program that computes one element.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Body {
+    /// The steps, each referring to earlier ones.
+    pub ops: SmallVec<[Op; 4]>,
+    /// Extra WGSL functions that `Call` may name: a user's own op.
+    pub source: Option<Arc<str>>,
+}
+
+impl Body {
+    /// An empty body.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The library function `name` applied to `inputs` inputs at this element's place.
+    pub fn call_all(name: impl Into<Cow<'static, str>>, inputs: usize) -> Self {
+        let mut body = Self::new();
+        let args: SmallVec<[Ref; 3]> = (0..inputs).map(|k| body.input(k)).collect();
+        body.call(name, &args);
+        body
+    }
+
+    fn push(&mut self, op: Op) -> Ref {
+        // a body is short: looking back finds what was said already
+        if let Some(same) = self.ops.iter().position(|o| *o == op) {
+            return same as Ref;
+        }
+        self.ops.push(op);
+        (self.ops.len() - 1) as Ref
+    }
+
+    /// Input `k` here.
+    pub fn input(&mut self, k: usize) -> Ref {
+        self.push(Op::Input(k as u8))
+    }
+
+    /// Input `k` at computed coordinates.
+    pub fn load(&mut self, k: usize, coords: &[Ref]) -> Ref {
+        self.push(Op::Load(k as u8, coords.into()))
+    }
+
+    /// This element's coordinate in dimension `d`.
+    pub fn coord(&mut self, d: usize) -> Ref {
+        self.push(Op::Coord(d as u8))
+    }
+
+    /// This element's place in row-by-row order.
+    pub fn flat(&mut self) -> Ref {
+        self.push(Op::Flat)
+    }
+
+    /// Host number `k` as `u32`.
+    pub fn param(&mut self, k: usize) -> Ref {
+        self.push(Op::Param(k as u8))
+    }
+
+    /// Host number `k` as a value.
+    pub fn value(&mut self, k: usize, dtype: DType) -> Ref {
+        self.push(Op::Value(k as u8, dtype))
+    }
+
+    /// A library function.
+    pub fn call(&mut self, name: impl Into<Cow<'static, str>>, args: &[Ref]) -> Ref {
+        self.push(Op::Call(name.into(), args.into()))
+    }
+
+    /// Arithmetic on places.
+    pub fn index(&mut self, op: IndexOp, a: Ref, b: Ref) -> Ref {
+        self.push(Op::Index(op, a, b))
+    }
+
+    /// A cast.
+    pub fn cast(&mut self, dtype: DType, x: Ref) -> Ref {
+        self.push(Op::Cast(dtype, x))
+    }
+
+    /// Bits read as another type.
+    pub fn bits(&mut self, dtype: DType, x: Ref) -> Ref {
+        self.push(Op::Bits(dtype, x))
+    }
+
+    /// `yes` where `cond`, else `no`.
+    pub fn select(&mut self, cond: Ref, yes: Ref, no: Ref) -> Ref {
+        self.push(Op::Select(cond, yes, no))
+    }
+
+    /// `value`, with a fault reported where `cond` is false; host number `code` is the fault's code.
+    pub fn guard(&mut self, cond: Ref, value: Ref, code: usize) -> Ref {
+        self.push(Op::Guard(cond, value, code as u8))
+    }
+
+    /// Whether it moves, makes or converts values without computing on them: such a body is never worth storing.
+    pub fn is_free(&self) -> bool {
+        !self.ops.iter().any(|op| matches!(op, Op::Call(..)))
+    }
+
+    /// Whether it reads no input.
+    pub fn is_source(&self) -> bool {
+        !self.ops.iter().any(|op| matches!(op, Op::Input(_) | Op::Load(..)))
+    }
+
+    /// Rough count of instructions, for the choice between computing twice and storing.
+    pub fn cost(&self) -> u32 {
+        self.ops
+            .iter()
+            .map(|op| match op {
+                Op::Call(name, _) => super::library::cost(name),
+                Op::Load(..) => 4,
+                Op::Index(..) | Op::Select(..) | Op::Guard(..) => 1,
+                _ => 0,
+            })
+            .sum()
+    }
+}
+
+/// A host number handed to a kernel; never part of its text.
+#[derive(Clone, Debug)]
+pub enum Param {
+    /// A place, a size, a step; negative ones wrap.
+    U32(u32),
+    /// A single precision value.
+    F32(f32),
+    /// A signed integer.
+    I32(i32),
+    /// A 64-bit integer, two words.
+    I64(i64),
+    /// A double, two words.
+    F64(f64),
+    /// The code under which the engine finds this error when the device reports it.
+    Fault(Arc<Error>),
+}
+
+impl Param {
+    /// A size or step; wraps where negative.
+    pub fn index(value: isize) -> Self {
+        Param::U32(value as u32)
+    }
+
+    /// A number as a value of `dtype`'s compute type.
+    pub fn scalar(value: crate::dtype::Scalar, dtype: DType) -> Self {
+        match dtype {
+            DType::Bool => Param::U32(u32::from(value.as_bool())),
+            DType::U8 => Param::U32((value.as_i64() & 0xff) as u32),
+            DType::U32 => Param::U32(value.as_i64() as u32),
+            DType::I32 => Param::I32(value.as_i64() as i32),
+            DType::I64 => Param::I64(value.as_i64()),
+            DType::F16 => Param::F32(half::f16::from_f64(value.as_f64()).to_f32()),
+            DType::BF16 => Param::F32(half::bf16::from_f64(value.as_f64()).to_f32()),
+            DType::F32 => Param::F32(value.as_f64() as f32),
+            DType::F64 => Param::F64(value.as_f64()),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Casts between compute types, with the rounding of narrow ones.
+
+use super::index::Scope;
+use super::{Kernel, Val};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::graph::library::{compute, wgsl};
+
+impl Kernel<'_> {
+    /// `value` as `to`, in `to`'s compute type.
+    pub(super) fn cast(&mut self, scope: &mut Scope, value: Val, to: DType) -> Result<Val> {
+        let (from, target, four) = (value.ty, compute(to), value.four);
+        let ty = wgsl(target, four);
+        let x = &value.text;
+        let text = match (from, target) {
+            (a, b) if a == b => x.clone(),
+            (DType::Bool, _) => format!("select({ty}(0), {ty}(1), {x})"),
+            (_, DType::Bool) => format!("({x} != {}(0))", wgsl(from, four)),
+            // a negative float wraps in unsigned types, as through a wide signed one
+            (DType::F32 | DType::F64, DType::U32) if to == DType::U8 => {
+                format!("{ty}({}({x}))", wgsl(DType::I32, four))
+            }
+            _ => format!("{ty}({x})"),
+        };
+        let text = match to {
+            DType::U8 if from != DType::Bool => format!("({text} & {ty}(0xffu))"),
+            DType::F16 | DType::BF16 if !matches!(from, DType::Bool) => {
+                let (bits, back) =
+                    if to == DType::F16 { ("f16_bits", "f16_value") } else { ("bf16_bits", "bf16_value") };
+                let bits = self.instances.call(None, bits, DType::F32, four)?;
+                let back = self.instances.call(None, back, DType::F32, four)?;
+                format!("{back}({bits}({text}))")
+            }
+            _ => text,
+        };
+        Ok(Val { text: scope.bind(text), ty: target, four })
+    }
+}

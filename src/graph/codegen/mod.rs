@@ -1,0 +1,334 @@
+//! Writes the WGSL of one kernel: a map by itself, or a template with maps in its loads and stores.
+//!
+//! A kernel's text is its structure: no size, stride or host number stands in it, only whether a stride is zero or
+//! one and whether a size is a multiple of four. Equal structures give equal texts, and one pipeline.
+
+mod convert;
+mod eval;
+mod index;
+mod memory;
+mod place;
+
+use super::body::Param;
+use super::library::{self, Instances, Library};
+use super::schedule::{Graph, Group};
+use super::template::Template;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::gpu::{Access, Facts};
+use crate::shape::numel;
+use index::{Ix, Scope};
+use memory::Form;
+use place::{Kind, Places};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+const MAP: &str = library::shader!("map.wgsl");
+/// Invocations of a map kernel's workgroup; within every adapter's limit.
+const MAP_GROUP: u32 = 64;
+
+/// A kernel, ready to be recorded.
+#[derive(Debug)]
+pub struct Generated {
+    /// Its WGSL.
+    pub source: String,
+    /// The nodes behind its bindings, in order, and how each is bound.
+    pub bindings: Vec<(usize, Access)>,
+    /// Host numbers, one word each.
+    pub params: Vec<u32>,
+    /// Errors that the device may report, by the index of the parameter that takes the code.
+    pub faults: Vec<(usize, Arc<Error>)>,
+    /// Workgroups in all.
+    pub groups: u32,
+    /// Estimated operations.
+    pub work: u64,
+}
+
+/// An expression in a kernel's text.
+#[derive(Clone, Debug)]
+pub struct Val {
+    text: String,
+    ty: DType,
+    four: bool,
+}
+
+impl Val {
+    /// Its text as four lanes.
+    fn widened(&self) -> String {
+        if self.four { self.text.clone() } else { format!("{}({})", library::wgsl(self.ty, true), self.text) }
+    }
+}
+
+/// A kernel being written.
+pub(super) struct Kernel<'a> {
+    graph: &'a Graph,
+    group: &'a Group,
+    instances: Instances,
+    own: HashMap<usize, Library>,
+    declared: Vec<(String, usize, DType, Form, bool)>,
+    params: Vec<u32>,
+    faults: Vec<(usize, Arc<Error>)>,
+    /// What the template gave to a store, while the store's function is written.
+    seed: Option<Val>,
+    /// Lanes past the end must repeat the last element: something checks or follows indices.
+    clamp: bool,
+}
+
+/// The kernel that computes `group`.
+pub fn generate(graph: &Graph, group: &Group, facts: &Facts) -> Result<Generated> {
+    let kernel = Kernel {
+        graph,
+        group,
+        instances: Instances::default(),
+        own: HashMap::new(),
+        declared: Vec::new(),
+        params: Vec::new(),
+        faults: Vec::new(),
+        seed: None,
+        clamp: group.members.iter().any(|&n| graph.follows_indices(n)),
+    };
+    match group.anchor.and_then(|a| graph.nodes[a].rule.template().map(|t| (a, t))) {
+        Some((anchor, template)) => kernel.template(anchor, template),
+        None => kernel.map(facts),
+    }
+}
+
+impl Kernel<'_> {
+    /// A host number; the text that reads it.
+    fn number(&mut self, value: u32) -> String {
+        self.params.push(value);
+        word(self.params.len() - 1)
+    }
+
+    /// A host number of any kind, as a value.
+    fn param(&mut self, param: &Param) -> String {
+        match param {
+            Param::U32(v) => self.number(*v),
+            Param::F32(v) => format!("bitcast<f32>({})", self.number(v.to_bits())),
+            Param::I32(v) => format!("bitcast<i32>({})", self.number(*v as u32)),
+            Param::I64(v) => {
+                let (low, high) = (self.number(*v as u32), self.number((*v >> 32) as u32));
+                format!("bitcast<i64>(u64({low}) | (u64({high}) << 32u))")
+            }
+            Param::F64(v) => {
+                let bits = v.to_bits();
+                let (low, high) = (self.number(bits as u32), self.number((bits >> 32) as u32));
+                format!("bitcast<f64>(u64({low}) | (u64({high}) << 32u))")
+            }
+            Param::Fault(error) => {
+                self.faults.push((self.params.len(), error.clone()));
+                self.number(0)
+            }
+        }
+    }
+
+    /// The name under which a stored value is bound.
+    fn binding(&mut self, node: usize, dtype: DType) -> String {
+        self.bind(node, dtype, Form::Four, false)
+    }
+
+    fn output_binding(&mut self, node: usize, dtype: DType, form: Form) -> String {
+        self.bind(node, dtype, form, true)
+    }
+
+    fn bind(&mut self, node: usize, dtype: DType, form: Form, output: bool) -> String {
+        if let Some(b) = self.declared.iter().find(|b| (b.1, b.3, b.4) == (node, form, output)) {
+            return b.0.clone();
+        }
+        let name = format!("b{}", self.declared.len());
+        self.declared.push((name.clone(), node, dtype, form, output));
+        name
+    }
+
+    /// Declarations, functions and the rest, in an order that reads top down.
+    fn finish(self, functions: &str, groups: u32, work: u64) -> Generated {
+        let mut source = String::with_capacity(functions.len() + self.instances.text.len() + 512);
+        let mut bindings = Vec::new();
+        for (i, (name, node, dtype, form, output)) in self.declared.iter().enumerate() {
+            let (access, mode) = if *output { (Access::ReadWrite, "read_write") } else { (Access::Read, "read") };
+            let element = memory::element(*dtype, *form);
+            // writing to a String cannot fail
+            let _ = writeln!(source, "@group(0) @binding({i}) var<storage, {mode}> {name}: array<{element}>;");
+            bindings.push((*node, access));
+        }
+        if !self.params.is_empty() {
+            let words = self.params.len().div_ceil(4);
+            let _ = writeln!(source, "@group(1) @binding(0) var<uniform> params: array<vec4<u32>, {words}>;");
+        }
+        if !self.faults.is_empty() {
+            source.push_str("@group(1) @binding(1) var<storage, read_write> fault: array<atomic<u32>, 4>;\n");
+            source.push_str("fn report(code: u32) { atomicMax(&fault[0], code); }\n");
+        }
+        if self.instances.text.contains("zero_bits") || functions.contains("zero_bits") {
+            source.push_str("var<private> zero_bits: u32 = 0u;\n");
+        }
+        source.push_str(&self.instances.text);
+        source.push_str(functions);
+        Generated { source, bindings, params: self.params, faults: self.faults, groups, work }
+    }
+
+    /// A kernel of maps alone: each invocation computes four neighbours of every output.
+    fn map(mut self, _facts: &Facts) -> Result<Generated> {
+        let n = self.group.numel;
+        let mut scope = Scope::default();
+        let mut places = Places::default();
+        let flat = self.root(n, "base");
+        let mut memo = eval::Memo::default();
+        for &node in &self.group.outputs {
+            self.output(&mut scope, &mut places, &mut memo, node, &flat, &Ix::Linear { text: "base".into(), m4: true })?;
+        }
+        let quads = n.div_ceil(4) as u32;
+        let count = self.number(quads);
+        let mut text = format!("fn element(base: u32) {{\n{}}}\n", scope.text);
+        for item in library::items(MAP).into_iter().filter(|i| i.name != "element" && i.keyword != "alias") {
+            text.push_str(&library::replace(&item.text, |w| match w {
+                "p_count" => Some(Cow::Owned(count.clone())),
+                "GROUP" if item.keyword != "const" => Some(Cow::Owned(format!("{MAP_GROUP}u"))),
+                _ => None,
+            }));
+            text.push('\n');
+        }
+        let work = n as u64 * self.group.members.len() as u64;
+        Ok(self.finish(&text, quads.div_ceil(MAP_GROUP), work))
+    }
+
+    /// Four lanes from `base` on; past the end they repeat the last element where that matters.
+    fn root(&mut self, n: usize, base: &str) -> Ix {
+        if self.clamp && !n.is_multiple_of(4) {
+            let last = self.number(n as u32 - 1);
+            let lanes = Ix::Linear { text: base.into(), m4: true }.text();
+            return Ix::Vec(format!("min({lanes}, vec4<u32>({last}))"));
+        }
+        Ix::Linear { text: base.into(), m4: true }
+    }
+
+    /// Computes an output at `flat` and writes it at `to`.
+    fn output(
+        &mut self,
+        scope: &mut Scope,
+        places: &mut Places,
+        memo: &mut eval::Memo,
+        node: usize,
+        flat: &Ix,
+        to: &Ix,
+    ) -> Result<()> {
+        let spec = self.graph.nodes[node].value.spec.clone();
+        let place = places.at(&spec.shape, flat);
+        let value = self.value(scope, places, memo, node, place)?;
+        self.store(scope, node, spec.dtype, to, &value)
+    }
+
+    /// A template's text with its hooks written.
+    fn template(mut self, anchor: usize, template: &Template) -> Result<Generated> {
+        let mut hooks = String::new();
+        for load in &template.loads {
+            let (input, layout) = self.graph.nodes[anchor].inputs[load.input].clone();
+            let mut scope = Scope::default();
+            let mut places = Places::default();
+            let mut memo = eval::Memo::default();
+            let mut from = 0;
+            let groups = load.coords.iter().enumerate().map(|(c, &dims)| {
+                let four = load.lanes == Some(c);
+                let extent = numel(&layout.shape()[from..from + dims]);
+                from += dims;
+                let ix = match four {
+                    true if self.clamp && extent % 4 != 0 => self.root(extent, &format!("c{c}")),
+                    true => Ix::Linear { text: format!("c{c}"), m4: true },
+                    false => Ix::scalar(format!("c{c}"), false),
+                };
+                (ix, dims)
+            });
+            let groups = groups.collect();
+            let place = places.add(layout.shape(), Kind::Groups(groups));
+            let value = self.input_value(&mut scope, &mut places, &mut memo, (input, &layout), place)?;
+            let value = self.cast(&mut scope, value, load.dtype)?;
+            let four = load.lanes.is_some();
+            let text = if four { value.widened() } else { value.text };
+            let args: Vec<String> = (0..load.coords.len()).map(|c| format!("c{c}: u32")).collect();
+            let ty = library::wgsl(load.dtype, four);
+            let _ = writeln!(hooks, "fn {}({}) -> {ty} {{\n{}  return {text};\n}}", load.name, args.join(", "), scope.text);
+        }
+        let spec = self.graph.nodes[anchor].value.spec.clone();
+        for store in &template.stores {
+            let ty = library::compute(spec.dtype);
+            self.seed = Some(Val { text: "value".into(), ty, four: store.lanes });
+            let mut scope = Scope::default();
+            let mut places = Places::default();
+            let last = store.coords.len() - 1;
+            let groups = store.coords.iter().enumerate().map(|(c, &dims)| {
+                let text = format!("c{c}");
+                let ix = if store.lanes && c == last { Ix::Linear { text, m4: true } } else { Ix::scalar(text, false) };
+                (ix, dims)
+            });
+            let groups = groups.collect();
+            let place = places.add(&spec.shape, Kind::Groups(groups));
+            let flat = self.flat(&mut scope, &mut places, place);
+            // a store of four lanes starts at a multiple of four: the template promises it
+            let flat = match flat {
+                Ix::Linear { text, .. } => Ix::Linear { text, m4: true },
+                other => other,
+            };
+            let mut memo = eval::Memo::default();
+            for &node in &self.group.outputs {
+                if node == anchor {
+                    let Some(value) = self.seed.clone() else { continue };
+                    self.store(&mut scope, node, spec.dtype, &flat, &value)?;
+                } else if self.graph.nodes[node].value.spec.shape == spec.shape {
+                    let value = self.value(&mut scope, &mut places, &mut memo, node, place)?;
+                    self.store(&mut scope, node, self.graph.nodes[node].value.spec.dtype, &flat, &value)?;
+                } else {
+                    self.output(&mut scope, &mut places, &mut memo, node, &flat, &flat)?;
+                }
+            }
+            let args: Vec<String> = (0..store.coords.len()).map(|c| format!("c{c}: u32, ")).collect();
+            let ty = library::wgsl(ty, store.lanes);
+            let _ = writeln!(hooks, "fn {}({}value: {ty}) {{\n{}}}", store.name, args.concat(), scope.text);
+        }
+        self.seed = None;
+        let body = self.instantiate(template)?;
+        hooks.push_str(&body);
+        Ok(self.finish(&hooks, template.groups, template.work))
+    }
+
+    /// The template's items without its stubs, with types, constants, calls and host numbers put in.
+    fn instantiate(&mut self, template: &Template) -> Result<String> {
+        let mut names: HashMap<&str, String> = HashMap::new();
+        for (name, ty) in &template.types {
+            names.insert(name, ty.clone());
+        }
+        for (stub, function, dtype) in &template.calls {
+            let name = self.instances.call(None, function, *dtype, stub.ends_with('4'))?;
+            names.insert(stub, name);
+        }
+        let mut stubs: Vec<&str> = template.loads.iter().map(|l| l.name).collect();
+        stubs.extend(template.stores.iter().map(|s| s.name));
+        stubs.extend(template.calls.iter().map(|c| c.0));
+        let mut numbers = HashMap::new();
+        for (name, value) in &template.params {
+            numbers.insert(format!("p_{name}"), self.number(*value));
+        }
+        let mut out = String::new();
+        for item in library::items(template.source) {
+            let name = item.name.as_str();
+            if stubs.contains(&name) || item.keyword == "alias" || numbers.contains_key(name) {
+                continue;
+            }
+            if let Some((_, value)) = template.consts.iter().find(|c| c.0 == name && item.keyword == "const") {
+                let _ = writeln!(out, "const {name}: u32 = {value}u;");
+                continue;
+            }
+            out.push_str(&library::replace(&item.text, |word| {
+                names.get(word).or_else(|| numbers.get(word)).map(|n| Cow::Owned(n.clone()))
+            }));
+            out.push('\n');
+        }
+        Ok(out)
+    }
+}
+
+/// The text that reads word `k` of the parameter block.
+fn word(k: usize) -> String {
+    format!("params[{}].{}", k / 4, ["x", "y", "z", "w"][k % 4])
+}

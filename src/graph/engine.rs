@@ -1,0 +1,252 @@
+//! `Engine`: the one door that makes nodes, and the one place that runs them.
+
+use super::body::Param;
+use super::codegen::Generated;
+use super::node::{Input, Node, Primitive, Spec, Stored, Value};
+use super::plan::{Fresh, Kernels, Options, Plan};
+use super::schedule::padded_bytes;
+use crate::dtype::DType;
+use crate::error::{Error, Result, bail};
+use crate::gpu::{Buffer, Command, Gpu, Kernel};
+use crate::shape::checked_numel;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// So many nodes may wait before the engine computes them by itself.
+const PENDING: usize = 4096;
+
+/// Makes nodes and computes them.
+#[derive(Debug)]
+pub struct Engine {
+    gpu: Gpu,
+    fuse: AtomicBool,
+    pending: Mutex<Vec<Weak<Node>>>,
+    running: Mutex<()>,
+    faults: Mutex<Vec<Arc<Error>>>,
+    kernels: Mutex<HashMap<String, Arc<Kernel>>>,
+}
+
+/// Locks, whoever panicked before: what the locks guard is never left half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kernels for Engine {
+    fn kernel(&self, label: String, generated: &Generated) -> Arc<Kernel> {
+        let mut kernels = lock(&self.kernels);
+        if let Some(kernel) = kernels.get(&generated.source) {
+            return kernel.clone();
+        }
+        let kernel = Fresh.kernel(label, generated);
+        kernels.insert(generated.source.clone(), kernel.clone());
+        kernel
+    }
+}
+
+impl Engine {
+    /// An engine over an open device. `CALOR_FUSION=0` makes it run every operation alone.
+    pub fn new(gpu: Gpu) -> Self {
+        let fuse = std::env::var("CALOR_FUSION").map_or(true, |v| v != "0");
+        Self {
+            gpu,
+            fuse: AtomicBool::new(fuse),
+            pending: Mutex::default(),
+            running: Mutex::default(),
+            faults: Mutex::default(),
+            kernels: Mutex::default(),
+        }
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Whether operations may share kernels.
+    pub fn fuses(&self) -> bool {
+        self.fuse.load(Ordering::Relaxed)
+    }
+
+    /// Lets operations share kernels, or not.
+    pub fn set_fusion(&self, on: bool) {
+        self.fuse.store(on, Ordering::Relaxed);
+    }
+
+    /// The one door: a pending node. Refuses dtypes the adapter cannot hold and shapes it cannot index.
+    pub fn node(
+        &self,
+        prim: Arc<dyn Primitive>,
+        spec: Spec,
+        inputs: SmallVec<[Input; 2]>,
+        params: SmallVec<[Param; 2]>,
+    ) -> Result<Value> {
+        self.check(prim.name(), &spec)?;
+        if inputs.len() + 2 > self.gpu.facts().max_bindings as usize {
+            bail!(Unsupported, prim.name(), "{} inputs exceed the adapter's bindings", inputs.len());
+        }
+        let value = Node::pending(prim, spec, inputs, params);
+        let full = {
+            let mut pending = lock(&self.pending);
+            pending.push(Arc::downgrade(&value));
+            if pending.len() >= PENDING {
+                pending.retain(|w| w.upgrade().is_some_and(|n| n.get().is_none()));
+            }
+            pending.len() >= PENDING
+        };
+        if full {
+            self.flush()?;
+        }
+        Ok(value)
+    }
+
+    fn check(&self, op: &str, spec: &Spec) -> Result<()> {
+        let facts = self.gpu.facts();
+        let lacks = match spec.dtype {
+            DType::I64 => !facts.i64,
+            DType::F64 => !facts.f64,
+            _ => false,
+        };
+        if lacks {
+            bail!(DType, op, "{} is not available on adapter {:?}", spec.dtype, facts.name);
+        }
+        checked_numel(op, &spec.shape)?;
+        Ok(())
+    }
+
+    /// A value with these bytes, elements row by row.
+    pub fn upload(&self, op: &str, spec: Spec, bytes: &[u8]) -> Result<Value> {
+        self.check(op, &spec)?;
+        if spec.bytes() != bytes.len() as u64 {
+            bail!(Shape, op, "shape {:?} of {} needs {} bytes, got {}", spec.shape, spec.dtype, spec.bytes(), bytes.len());
+        }
+        if bytes.is_empty() {
+            return Ok(Node::stored(spec, Stored::Nowhere));
+        }
+        let padded = padded_bytes(&spec) as usize;
+        let buffer = if padded == bytes.len() {
+            self.gpu.upload(bytes)?
+        } else {
+            let mut whole = bytes.to_vec();
+            whole.resize(padded, 0);
+            self.gpu.upload(&whole)?
+        };
+        Ok(Node::stored(spec, Stored::Buffer(buffer)))
+    }
+
+    /// The plan that would compute `roots` now.
+    pub fn plan(&self, roots: &[Value]) -> Result<Plan> {
+        Plan::new(roots, self.gpu.facts(), Options { fuse: self.fuses() }, self)
+    }
+
+    /// Computes and submits `roots`, without waiting.
+    pub fn run(&self, roots: &[Value]) -> Result<()> {
+        let _running = lock(&self.running);
+        let roots: Vec<Value> = roots.iter().filter(|r| r.get().is_none()).cloned().collect();
+        if roots.is_empty() {
+            return Ok(());
+        }
+        let mut plan = self.plan(&roots)?;
+        drop(roots);
+        for (command, word, error) in std::mem::take(&mut plan.faults) {
+            let code = self.fault_code(error);
+            if let Command::Dispatch(d) = &mut plan.recording.commands[command] {
+                d.params[word] = code;
+            }
+        }
+        let mut bound: Vec<Option<Buffer>> = vec![None; plan.recording.slots.len()];
+        for (slot, value) in &plan.inputs {
+            bound[*slot as usize] = value.buffer().cloned();
+        }
+        let buffers = self.gpu.submit(&plan.recording, bound)?;
+        for value in &plan.empty {
+            value.store(Stored::Nowhere);
+        }
+        for (slot, value) in &plan.outputs {
+            match buffers.get(*slot as usize).cloned().flatten() {
+                Some(buffer) => value.store(Stored::Buffer(buffer)),
+                None => bail!(Device, "run", "{value:?} was not computed"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes and submits every pending value that someone still holds, without waiting. Values made of nothing
+    /// (constants, ranges, random numbers) wait for a reader.
+    pub fn flush(&self) -> Result<()> {
+        let waiting = std::mem::take(&mut *lock(&self.pending));
+        let live: Vec<Value> = waiting.iter().filter_map(Weak::upgrade).collect();
+        let mut inside: HashMap<u64, usize> = HashMap::new();
+        for value in &live {
+            for input in value.inputs().iter() {
+                *inside.entry(input.value.id).or_default() += 1;
+            }
+        }
+        let wanted = |v: &&Value| {
+            let held = Arc::strong_count(v) > 1 + inside.get(&v.id).copied().unwrap_or(0);
+            held && v.get().is_none() && (!v.inputs().is_empty() || v.spec.numel() == 0)
+        };
+        let roots: Vec<Value> = live.iter().filter(wanted).cloned().collect();
+        // the references of this list must not count as holders
+        drop(live);
+        self.run(&roots)
+    }
+
+    fn fault_code(&self, error: Arc<Error>) -> u32 {
+        let mut faults = lock(&self.faults);
+        let same = |e: &Arc<Error>| e.op() == error.op() && e.message() == error.message();
+        match faults.iter().position(same) {
+            Some(i) => i as u32 + 1,
+            None => {
+                faults.push(error);
+                faults.len() as u32
+            }
+        }
+    }
+
+    /// The error that the device reported since the last look, if any.
+    pub fn check_faults(&self) -> Result<()> {
+        match self.gpu.take_fault()? {
+            Some(words) => {
+                let faults = lock(&self.faults);
+                match faults.get((words[0] as usize).wrapping_sub(1)) {
+                    Some(error) => Err((**error).clone()),
+                    None => bail!(Device, "fault", "the device reported the unknown code {}", words[0]),
+                }
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of a value's elements, row by row; waits for them.
+    pub fn read(&self, value: &Value) -> Result<Vec<u8>> {
+        self.run(std::slice::from_ref(value))?;
+        let bytes = match value.get() {
+            Some(Stored::Buffer(b)) => self.gpu.read(&[(b.clone(), 0, value.spec.bytes())])?.pop().unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        self.check_faults()?;
+        Ok(bytes)
+    }
+
+    /// `read` without blocking the thread.
+    pub async fn read_async(&self, value: &Value) -> Result<Vec<u8>> {
+        self.run(std::slice::from_ref(value))?;
+        let bytes = match value.get() {
+            Some(Stored::Buffer(b)) => {
+                self.gpu.read_async(&[(b.clone(), 0, value.spec.bytes())]).await?.pop().unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        self.check_faults()?;
+        Ok(bytes)
+    }
+
+    /// Computes everything pending and waits until the device is done.
+    pub fn synchronize(&self) -> Result<()> {
+        self.flush()?;
+        self.gpu.synchronize()?;
+        self.check_faults()
+    }
+}

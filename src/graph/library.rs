@@ -1,0 +1,299 @@
+//! The shader library: WGSL files cut into items, instantiated by replacing whole identifiers.
+//!
+//! A library function is written once in `T` (and `U`, `I`, `B`: the unsigned, signed and truth types of the same
+//! width) and is valid for one lane and for four. Nothing else of WGSL is templated.
+
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// A top-level declaration of a WGSL file.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// `fn`, `const`, `struct`, `alias`, `var`.
+    pub keyword: String,
+    /// What it declares.
+    pub name: String,
+    /// Its text, attributes included.
+    pub text: String,
+}
+
+/// A file's items in order.
+pub fn items(source: &str) -> Vec<Item> {
+    let clean = strip_comments(source);
+    let mut out = Vec::new();
+    let (mut start, mut depth) = (0, 0);
+    for (at, c) in clean.char_indices() {
+        let ends = match c {
+            '{' => {
+                depth += 1;
+                false
+            }
+            '}' => {
+                depth -= 1;
+                depth == 0
+            }
+            ';' => depth == 0,
+            _ => false,
+        };
+        if ends {
+            let text = clean[start..=at].trim();
+            start = at + 1;
+            if let Some(item) = item(text) {
+                out.push(item);
+            }
+        }
+    }
+    out
+}
+
+fn item(text: &str) -> Option<Item> {
+    let words: Vec<(usize, &str)> = identifiers(text).collect();
+    let position = words.iter().position(|w| matches!(w.1, "fn" | "const" | "struct" | "alias" | "var" | "override"))?;
+    let keyword = words[position].1;
+    // `var<storage, read_write> name`: the name follows the closing bracket
+    let name = if keyword == "var" {
+        let from = text[words[position].0..].find('>').map_or(words[position].0 + 3, |g| words[position].0 + g + 1);
+        words.iter().find(|w| w.0 >= from)?.1
+    } else {
+        words.get(position + 1)?.1
+    };
+    Some(Item { keyword: keyword.into(), name: name.into(), text: text.into() })
+}
+
+fn strip_comments(source: &str) -> String {
+    source
+        .lines()
+        .map(|line| line.split_once("//").map_or(line, |(code, _)| code).trim_end())
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The identifiers of a text with their positions; numbers and members (`.x`) are not identifiers.
+pub fn identifiers(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < bytes.len() {
+            let from = at;
+            let c = bytes[at];
+            if c.is_ascii_alphabetic() || c == b'_' {
+                while at < bytes.len() && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_') {
+                    at += 1;
+                }
+                if from == 0 || bytes[from - 1] != b'.' {
+                    return Some((from, &text[from..at]));
+                }
+            } else if c.is_ascii_digit() {
+                while at < bytes.len() && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || bytes[at] == b'.') {
+                    at += 1;
+                }
+            } else {
+                at += 1;
+            }
+        }
+        None
+    })
+}
+
+/// `text` with identifiers replaced where `with` says so.
+pub fn replace<'a>(text: &str, with: impl Fn(&str) -> Option<Cow<'a, str>>) -> String {
+    let mut out = String::with_capacity(text.len() + 32);
+    let mut from = 0;
+    for (at, word) in identifiers(text) {
+        if let Some(new) = with(word) {
+            out.push_str(&text[from..at]);
+            out.push_str(&new);
+            from = at + word.len();
+        }
+    }
+    out.push_str(&text[from..]);
+    out
+}
+
+/// A set of functions that share a compute type.
+#[derive(Debug)]
+pub struct Library {
+    items: HashMap<String, Item>,
+}
+
+/// What a library function gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// The compute type.
+    T,
+    /// A truth value.
+    B,
+    /// The unsigned type of the same width.
+    U,
+    /// The signed type of the same width.
+    I,
+}
+
+impl Library {
+    /// A library of some files' functions and constants.
+    pub fn new(sources: &[&str]) -> Self {
+        let mut all = HashMap::new();
+        for source in sources {
+            for item in items(source) {
+                if matches!(item.keyword.as_str(), "fn" | "const") {
+                    all.insert(item.name.clone(), item);
+                }
+            }
+        }
+        Self { items: all }
+    }
+
+    /// The item of that name.
+    pub fn get(&self, name: &str) -> Option<&Item> {
+        self.items.get(name)
+    }
+
+    /// Names of all functions.
+    pub fn functions(&self) -> impl Iterator<Item = &str> {
+        self.items.values().filter(|i| i.keyword == "fn").map(|i| i.name.as_str())
+    }
+
+    /// What a function gives, by its declaration.
+    pub fn gives(&self, name: &str) -> Option<Gives> {
+        let text = &self.get(name)?.text;
+        let head = &text[..text.find('{')?];
+        let result = head.rsplit_once("->")?.1.trim();
+        Some(match result {
+            "B" | "bool" => Gives::B,
+            "U" | "u32" => Gives::U,
+            "I" | "i32" => Gives::I,
+            _ => Gives::T,
+        })
+    }
+}
+
+macro_rules! shader {
+    ($path:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $path))
+    };
+}
+pub(crate) use shader;
+
+const CONVERT: &str = shader!("shared/convert.wgsl");
+const PHILOX: &str = shader!("shared/philox.wgsl");
+
+static FLOAT: LazyLock<Library> = LazyLock::new(|| {
+    Library::new(&[shader!("map/float.wgsl"), shader!("map/float_special.wgsl"), CONVERT, PHILOX])
+});
+static DOUBLE: LazyLock<Library> = LazyLock::new(|| {
+    Library::new(&[shader!("map/double.wgsl"), shader!("map/double_special.wgsl"), CONVERT])
+});
+static INT: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/int.wgsl"), CONVERT]));
+static UINT: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/uint.wgsl"), CONVERT, PHILOX]));
+static BOOL: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/bool.wgsl"), CONVERT]));
+
+/// The functions for a dtype's compute type.
+pub fn library(dtype: DType) -> &'static Library {
+    match dtype {
+        DType::F16 | DType::BF16 | DType::F32 => &FLOAT,
+        DType::F64 => &DOUBLE,
+        DType::I32 | DType::I64 => &INT,
+        DType::U8 | DType::U32 => &UINT,
+        DType::Bool => &BOOL,
+    }
+}
+
+/// The WGSL scalar that a dtype is computed in.
+pub fn scalar(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "bool",
+        DType::U8 | DType::U32 => "u32",
+        DType::I32 => "i32",
+        DType::I64 => "i64",
+        DType::F16 | DType::BF16 | DType::F32 => "f32",
+        DType::F64 => "f64",
+    }
+}
+
+/// The dtype that stands for a dtype's compute type.
+pub fn compute(dtype: DType) -> DType {
+    match dtype {
+        DType::U8 => DType::U32,
+        other => other.compute(),
+    }
+}
+
+/// The WGSL type of one or four lanes.
+pub fn wgsl(dtype: DType, four: bool) -> Cow<'static, str> {
+    let s = scalar(dtype);
+    if four { Cow::Owned(format!("vec4<{s}>")) } else { Cow::Borrowed(s) }
+}
+
+/// Rough cost of a library function in instructions, by the length of its text.
+pub fn cost(name: &str) -> u32 {
+    static COST: LazyLock<HashMap<String, u32>> = LazyLock::new(|| {
+        let mut all = HashMap::new();
+        for library in [&*FLOAT, &*INT, &*UINT, &*BOOL] {
+            for name in library.functions() {
+                let cost = whole_length(library, name, 0) / 24;
+                let slot = all.entry(name.to_string()).or_insert(0);
+                *slot = (*slot).max(cost.max(1) as u32);
+            }
+        }
+        all
+    });
+    COST.get(name).copied().unwrap_or(8)
+}
+
+fn whole_length(library: &Library, name: &str, depth: usize) -> usize {
+    let Some(item) = library.get(name) else { return 0 };
+    let body = item.text.find('{').map_or("", |b| &item.text[b..]);
+    let called: usize = identifiers(body)
+        .filter(|(_, w)| *w != name && depth < 6 && library.get(w).is_some_and(|i| i.keyword == "fn"))
+        .map(|(_, w)| whole_length(library, w, depth + 1))
+        .sum();
+    body.len() + called
+}
+
+/// Collects instantiated functions for one kernel, each once, callees first.
+#[derive(Debug, Default)]
+pub struct Instances {
+    done: HashMap<String, ()>,
+    /// The text of what was instantiated.
+    pub text: String,
+}
+
+impl Instances {
+    /// The name of `function` for `dtype` and its width, written out if it was not yet. `own` is searched first.
+    pub fn call(&mut self, own: Option<&Library>, function: &str, dtype: DType, four: bool) -> Result<String> {
+        let base = library(dtype);
+        let Some(item) = own.and_then(|o| o.get(function)).or_else(|| base.get(function)) else {
+            bail!(Unsupported, function, "is not defined for {dtype}");
+        };
+        let name = format!("{function}_{}{}", scalar(dtype), if four { "x4" } else { "" });
+        if self.done.insert(name.clone(), ()).is_some() {
+            return Ok(name);
+        }
+        let mut renamed: HashMap<&str, String> = HashMap::new();
+        for (_, word) in identifiers(&item.text) {
+            let known = own.is_some_and(|o| o.get(word).is_some()) || base.get(word).is_some();
+            if word == function {
+                renamed.insert(word, name.clone());
+            } else if known && !renamed.contains_key(word) {
+                let callee = self.call(own, word, dtype, four)?;
+                renamed.insert(word, callee);
+            }
+        }
+        let wide = |s: &'static str| if four { Cow::Owned(format!("vec4<{s}>")) } else { Cow::Borrowed(s) };
+        let (unsigned, signed) = if dtype.size() == 8 { ("u64", "i64") } else { ("u32", "i32") };
+        let text = replace(&item.text, |word| match word {
+            "T" => Some(wgsl(dtype, four)),
+            "U" => Some(wide(unsigned)),
+            "I" => Some(wide(signed)),
+            "B" => Some(wide("bool")),
+            _ => renamed.get(word).map(|n| Cow::Owned(n.clone())),
+        });
+        self.text.push_str(&text);
+        self.text.push('\n');
+        Ok(name)
+    }
+}

@@ -1,0 +1,19 @@
+//! The lazy engine: nodes, the one door that makes them, scheduling, fusion, code generation, running.
+//!
+//! `node` + `body` + `template` say what is to be computed; `schedule` groups it into kernels; `codegen` writes their
+//! WGSL from `library` and `shaders/`; `plan` makes a recording; `engine` hands it to the device. Only the last needs
+//! one. No operation is named anywhere in this folder.
+
+pub mod body;
+mod codegen;
+mod engine;
+pub mod library;
+mod node;
+pub mod plan;
+mod schedule;
+pub mod template;
+
+pub use body::{Body, IndexOp, Param};
+pub use engine::Engine;
+pub use node::{Input, InputSpec, LowerCx, Lowering, Map, Node, Primitive, Spec, Stored, Value};
+pub use template::{Load, Prologue, Store, Template};

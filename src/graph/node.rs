@@ -1,0 +1,230 @@
+//! `Node`: a value that may not have been computed yet, and how it would be.
+
+use super::body::{Body, Param};
+use super::template::Template;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::gpu::{Buffer, Facts};
+use crate::layout::Layout;
+use crate::shape::{Dims, numel};
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Shape and dtype of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Spec {
+    /// Sizes.
+    pub shape: Dims,
+    /// Element type.
+    pub dtype: DType,
+}
+
+impl Spec {
+    /// A spec.
+    pub fn new(shape: &[usize], dtype: DType) -> Self {
+        Self { shape: shape.into(), dtype }
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        numel(&self.shape)
+    }
+
+    /// Bytes of its elements, packed.
+    pub fn bytes(&self) -> u64 {
+        self.numel() as u64 * self.dtype.size() as u64
+    }
+}
+
+/// A graph rule: what the engine asks of an operation. It is asked nothing else, and never for what it "is".
+pub trait Primitive: fmt::Debug + Send + Sync {
+    /// The operation's name, for messages and plans.
+    fn name(&self) -> &str;
+
+    /// How its output is computed, for an adapter with these facts.
+    fn lower(&self, cx: &LowerCx<'_>) -> Result<Lowering>;
+}
+
+/// What a primitive knows when it is lowered.
+pub struct LowerCx<'a> {
+    /// The inputs, each as the view that the node reads and the buffer's dtype.
+    pub inputs: &'a [InputSpec],
+    /// The output.
+    pub output: &'a Spec,
+    /// The adapter.
+    pub facts: &'a Facts,
+}
+
+/// One input as a primitive sees it when lowered.
+#[derive(Clone, Debug)]
+pub struct InputSpec {
+    /// The view the node reads through, over a stored value; a row-by-row layout stands for values computed on
+    /// the way.
+    pub layout: Layout,
+    /// Element type.
+    pub dtype: DType,
+}
+
+/// How a primitive's output is computed.
+#[derive(Clone, Debug)]
+pub enum Lowering {
+    /// Element by element.
+    Map(Body),
+    /// By a kernel from `shaders/` with loads and stores left open.
+    Template(Template),
+}
+
+/// A map as a primitive: a name and a body.
+#[derive(Debug)]
+pub struct Map {
+    /// The operation's name.
+    pub name: std::borrow::Cow<'static, str>,
+    /// What each element is.
+    pub body: Body,
+}
+
+impl Primitive for Map {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn lower(&self, _: &LowerCx<'_>) -> Result<Lowering> {
+        Ok(Lowering::Map(self.body.clone()))
+    }
+}
+
+/// A value that a node reads, and the view it reads it through.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The value read; its elements lie row by row.
+    pub value: Value,
+    /// The view over the value's elements.
+    pub layout: Layout,
+}
+
+impl Input {
+    /// All of `value`, under `shape`.
+    pub fn whole(value: &Value, shape: &[usize]) -> Self {
+        Self { value: value.clone(), layout: Layout::contiguous(shape) }
+    }
+
+    /// Whether reading place `i` reads element `i` of the value.
+    pub fn is_identity(&self) -> bool {
+        self.layout.is_identity(self.value.spec.numel())
+    }
+}
+
+/// A shared node.
+pub type Value = Arc<Node>;
+
+/// A value: pending with its inputs, or held by a buffer.
+pub struct Node {
+    /// Unique in this process; larger than those of its inputs.
+    pub id: u64,
+    /// Shape and dtype.
+    pub spec: Spec,
+    /// The rule that computes it.
+    pub prim: Arc<dyn Primitive>,
+    /// Host numbers of this node.
+    pub params: SmallVec<[Param; 2]>,
+    inputs: Mutex<SmallVec<[Input; 2]>>,
+    buffer: OnceLock<Stored>,
+}
+
+/// Where a value that has been computed lies.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// In a device buffer.
+    Buffer(Buffer),
+    /// Nowhere: it has no elements, or the graph is only planned.
+    Nowhere,
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+impl Node {
+    /// A pending node.
+    pub fn pending(
+        prim: Arc<dyn Primitive>,
+        spec: Spec,
+        inputs: SmallVec<[Input; 2]>,
+        params: SmallVec<[Param; 2]>,
+    ) -> Value {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { id, spec, prim, params, inputs: Mutex::new(inputs), buffer: OnceLock::new() })
+    }
+
+    /// A value that lies somewhere already.
+    pub fn stored(spec: Spec, stored: Stored) -> Value {
+        let node = Self::pending(Arc::new(Leaf), spec, SmallVec::new(), SmallVec::new());
+        node.store(stored);
+        node
+    }
+
+    /// Where it lies, if it was computed.
+    pub fn get(&self) -> Option<&Stored> {
+        self.buffer.get()
+    }
+
+    /// The buffer it lies in.
+    pub fn buffer(&self) -> Option<&Buffer> {
+        match self.buffer.get() {
+            Some(Stored::Buffer(b)) => Some(b),
+            _ => None,
+        }
+    }
+
+    /// Records that it was computed, and lets go of its inputs.
+    pub fn store(&self, stored: Stored) {
+        // a second result is the same value: the first one stays
+        let _ = self.buffer.set(stored);
+        let inputs = std::mem::take(&mut *self.inputs());
+        unlink(inputs);
+    }
+
+    /// Its inputs; empty once it was computed.
+    pub fn inputs(&self) -> MutexGuard<'_, SmallVec<[Input; 2]>> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops inputs without recursion: a pending chain can be longer than the stack is deep.
+fn unlink(inputs: SmallVec<[Input; 2]>) {
+    let mut left: Vec<Value> = inputs.into_iter().map(|i| i.value).collect();
+    while let Some(value) = left.pop() {
+        if let Some(mut node) = Arc::into_inner(value) {
+            let inner = node.inputs.get_mut().unwrap_or_else(PoisonError::into_inner);
+            left.extend(std::mem::take(inner).into_iter().map(|i| i.value));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let inputs = self.inputs.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !inputs.is_empty() {
+            unlink(std::mem::take(inputs));
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{} {} {}{:?}", self.id, self.prim.name(), self.spec.dtype, &self.spec.shape[..])
+    }
+}
+
+#[derive(Debug)]
+struct Leaf;
+
+impl Primitive for Leaf {
+    fn name(&self) -> &str {
+        "stored"
+    }
+
+    fn lower(&self, _: &LowerCx<'_>) -> Result<Lowering> {
+        crate::error::bail!(Unsupported, "stored", "a stored value has no rule")
+    }
+}

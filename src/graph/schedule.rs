@@ -1,0 +1,491 @@
+//! Decides which nodes are computed together: pure data, no device.
+//!
+//! Nodes are visited from the results back to the inputs. A map goes into the kernels that read it, or is stored; a
+//! stored value joins the kernel of a reader that walks it in order, as one more output; a template takes such readers
+//! behind it. Joining never makes two kernels wait for each other.
+
+use super::body::{Body, Op};
+use super::node::{InputSpec, LowerCx, Lowering, Spec, Value};
+use super::template::{Prologue, Template};
+use crate::error::Result;
+use crate::gpu::Facts;
+use crate::layout::Layout;
+use smallvec::SmallVec;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// A map that costs no more than this is computed again rather than stored, if few kernels read it.
+const CHEAP: u32 = 40;
+/// How many kernels may compute the same map.
+const COPIES: usize = 3;
+/// How many bodies a kernel may hold: bounds its compile time.
+const MEMBERS: usize = 4096;
+/// A view that repeats each element more often than this does not recompute it, unless that is free.
+const REPEATS: usize = 4;
+
+/// What to compute, with everything that it needs.
+#[derive(Debug)]
+pub struct Graph {
+    /// Nodes, each after its inputs.
+    pub nodes: Vec<PlanNode>,
+}
+
+/// A node as the planner sees it.
+#[derive(Debug)]
+pub struct PlanNode {
+    /// The node.
+    pub value: Value,
+    /// Number and view of each input.
+    pub inputs: SmallVec<[(usize, Layout); 2]>,
+    /// How it is computed.
+    pub rule: Rule,
+    /// Nodes that read it, and through which of their inputs.
+    pub consumers: SmallVec<[(usize, usize); 2]>,
+    /// Whether someone outside may read it later.
+    pub held: bool,
+    /// Whether it was asked for.
+    pub root: bool,
+}
+
+/// How a node is computed.
+#[derive(Clone, Debug)]
+pub enum Rule {
+    /// It lies in a buffer already.
+    Stored,
+    /// Element by element.
+    Map(Body),
+    /// By a kernel.
+    Template(Box<Template>),
+}
+
+impl Rule {
+    /// The body of a map.
+    pub fn body(&self) -> Option<&Body> {
+        match self {
+            Rule::Map(body) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// The template of a kernel.
+    pub fn template(&self) -> Option<&Template> {
+        match self {
+            Rule::Template(t) => Some(t),
+            _ => None,
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        self.body().is_some_and(Body::is_free)
+    }
+
+    fn is_constant(&self) -> bool {
+        self.body().is_some_and(|b| b.is_free() && b.is_source())
+    }
+}
+
+/// Nodes computed by one kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// The template's node, if there is one.
+    pub anchor: Option<usize>,
+    /// Nodes whose values are written.
+    pub outputs: Vec<usize>,
+    /// Nodes computed: the outputs, and maps on the way.
+    pub members: HashSet<usize>,
+    /// Elements of each output.
+    pub numel: usize,
+    leaves: HashSet<usize>,
+    /// Members that are computed at other places than the outputs' too.
+    strays: HashSet<usize>,
+}
+
+impl Graph {
+    /// The pending nodes that `roots` need, and the stored ones they read. Iterative: chains can be long.
+    pub fn collect(roots: &[Value], facts: &Facts) -> Result<Self> {
+        let mut number: HashMap<u64, usize> = HashMap::new();
+        let mut nodes: Vec<PlanNode> = Vec::new();
+        let mut references: Vec<usize> = Vec::new();
+        let mut stack: Vec<(Value, bool)> = roots.iter().rev().map(|r| (r.clone(), false)).collect();
+        while let Some((value, expanded)) = stack.pop() {
+            if number.contains_key(&value.id) {
+                continue;
+            }
+            if value.get().is_some() {
+                number.insert(value.id, nodes.len());
+                nodes.push(PlanNode {
+                    value,
+                    inputs: SmallVec::new(),
+                    rule: Rule::Stored,
+                    consumers: SmallVec::new(),
+                    held: true,
+                    root: false,
+                });
+                references.push(0);
+            } else if expanded {
+                let me = nodes.len();
+                let mut inputs = SmallVec::new();
+                for (k, input) in value.inputs().iter().enumerate() {
+                    let from = number[&input.value.id];
+                    nodes[from].consumers.push((me, k));
+                    references[from] += 1;
+                    inputs.push((from, input.layout.clone()));
+                }
+                number.insert(value.id, me);
+                let rule = lower(&value, &inputs, &nodes, facts)?;
+                nodes.push(PlanNode { value, inputs, rule, consumers: SmallVec::new(), held: false, root: false });
+                references.push(0);
+            } else {
+                let inputs: SmallVec<[Value; 2]> = value.inputs().iter().map(|i| i.value.clone()).collect();
+                stack.push((value, true));
+                stack.extend(inputs.into_iter().filter(|i| !number.contains_key(&i.id)).map(|i| (i, false)));
+            }
+        }
+        drop(stack);
+        for (node, inside) in nodes.iter_mut().zip(references) {
+            // one reference is the planner's own
+            node.held |= Arc::strong_count(&node.value) > inside + 1;
+        }
+        for root in roots {
+            let node = &mut nodes[number[&root.id]];
+            (node.held, node.root) = (true, true);
+        }
+        Ok(Self { nodes })
+    }
+
+    /// Whether a node reports faults or reads at computed places: lanes past the end must then not go astray.
+    pub fn follows_indices(&self, node: usize) -> bool {
+        self.nodes[node].rule.body().is_some_and(|b| b.ops.iter().any(|o| matches!(o, Op::Guard(..) | Op::Load(..))))
+    }
+
+    fn numel(&self, node: usize) -> usize {
+        self.nodes[node].value.spec.numel()
+    }
+
+    /// Whether `consumer` reads, through its input `k`, element `i` for its own element `i`.
+    fn in_order(&self, consumer: usize, k: usize) -> bool {
+        let (producer, layout) = &self.nodes[consumer].inputs[k];
+        let walks = self.nodes[consumer].rule.body().is_some_and(|b| {
+            !b.ops.iter().any(|o| matches!(o, Op::Load(i, _) if *i as usize == k))
+        });
+        walks && layout.is_identity(self.numel(*producer)) && self.numel(*producer) == self.numel(consumer)
+    }
+}
+
+/// The rule of a node whose inputs are known.
+fn lower(value: &Value, inputs: &[(usize, Layout)], nodes: &[PlanNode], facts: &Facts) -> Result<Rule> {
+    let specs: SmallVec<[InputSpec; 2]> = inputs
+        .iter()
+        .map(|(n, layout)| InputSpec { layout: seen(nodes, *n, layout), dtype: nodes[*n].value.spec.dtype })
+        .collect();
+    let cx = LowerCx { inputs: &specs, output: &value.spec, facts };
+    Ok(match value.prim.lower(&cx)? {
+        Lowering::Map(body) => Rule::Map(body),
+        Lowering::Template(template) => Rule::Template(Box::new(template)),
+    })
+}
+
+/// The layout in which a kernel that computes maps in its loads really walks memory: through the largest input of
+/// each map on the way, as long as strides can say it.
+fn seen(nodes: &[PlanNode], mut node: usize, layout: &Layout) -> Layout {
+    let mut layout = layout.clone();
+    while let Rule::Map(body) = &nodes[node].rule {
+        let walks = |k: &usize| !body.ops.iter().any(|o| matches!(o, Op::Load(i, _) if *i as usize == *k));
+        let inputs = &nodes[node].inputs;
+        let largest = (0..inputs.len()).filter(walks).max_by_key(|&k| nodes[inputs[k].0].value.spec.numel());
+        let Some((next, inner)) = largest.map(|k| &inputs[k]) else { break };
+        let Some(both) = layout.compose(inner) else { break };
+        (node, layout) = (*next, both);
+    }
+    layout
+}
+
+/// Groups in an order in which each comes after those it reads.
+pub fn schedule(graph: &Graph, facts: &Facts, fuse: bool) -> Vec<Group> {
+    let mut s = Scheduler { graph, facts, fuse, groups: Vec::new(), homes: vec![Vec::new(); graph.nodes.len()] };
+    for node in (0..graph.nodes.len()).rev() {
+        match &graph.nodes[node].rule {
+            Rule::Stored => {}
+            _ if graph.numel(node) == 0 => {}
+            Rule::Map(_) => s.place_map(node),
+            Rule::Template(_) => s.place_template(node),
+        }
+    }
+    s.ordered()
+}
+
+struct Scheduler<'a> {
+    graph: &'a Graph,
+    facts: &'a Facts,
+    fuse: bool,
+    groups: Vec<Option<Group>>,
+    /// Groups that compute a node.
+    homes: Vec<Vec<usize>>,
+}
+
+impl Scheduler<'_> {
+    fn group(&self, id: usize) -> Option<&Group> {
+        self.groups[id].as_ref()
+    }
+
+    /// Groups that read a node, with whether each read walks it in order.
+    fn readers(&self, node: usize) -> Vec<(usize, bool)> {
+        let mut out: Vec<(usize, bool)> = Vec::new();
+        for &(consumer, k) in &self.graph.nodes[node].consumers {
+            let order = self.graph.in_order(consumer, k);
+            for &home in &self.homes[consumer] {
+                let order = order && self.group(home).is_some_and(|g| !g.strays.contains(&consumer));
+                match out.iter_mut().find(|o| o.0 == home) {
+                    Some(o) => o.1 &= order,
+                    None => out.push((home, order)),
+                }
+            }
+        }
+        out
+    }
+
+    fn place_map(&mut self, node: usize) {
+        let graph = self.graph;
+        let plan = &graph.nodes[node];
+        let readers = self.readers(node);
+        let constant = plan.rule.is_constant();
+        let keep = plan.root || plan.held && !constant;
+        let inline = !keep && (self.fuse || constant) && self.may_inline(node, &readers);
+        if inline && readers.iter().all(|r| self.has_room(r.0, node)) {
+            for (group, in_order) in readers {
+                self.join(group, node);
+                if let (false, Some(g)) = (in_order, &mut self.groups[group]) {
+                    g.strays.insert(node);
+                }
+            }
+            return;
+        }
+        if readers.is_empty() && !plan.held {
+            return;
+        }
+        let id = self.new_group(node, None);
+        self.join(id, node);
+        if self.fuse {
+            self.follow(id, node);
+        }
+    }
+
+    fn may_inline(&self, node: usize, readers: &[(usize, bool)]) -> bool {
+        let graph = self.graph;
+        let Some(body) = graph.nodes[node].rule.body() else { return false };
+        if readers.is_empty() {
+            return false;
+        }
+        let free = body.is_free();
+        let cost = body.cost();
+        if readers.len() > 1 && !free && (cost > CHEAP || readers.len() > COPIES || graph.nodes[node].inputs.len() > 2) {
+            return false;
+        }
+        graph.nodes[node].consumers.iter().all(|&(consumer, k)| {
+            let n = &graph.nodes[consumer];
+            // a view that repeats, or a reader that comes back, computes it again and again
+            let reads = match &n.rule {
+                Rule::Map(_) => graph.numel(consumer),
+                _ => n.inputs[k].1.numel(),
+            };
+            let again = reads > REPEATS * graph.numel(node).max(1);
+            let often = match &n.rule {
+                Rule::Template(t) => t.prologue == Prologue::Free,
+                _ => false,
+            } || self.homes[consumer].iter().any(|&h| self.feeds_free_loads(h, consumer));
+            free || !(often || again && graph.numel(node) > 1 && cost > 1)
+        })
+    }
+
+    /// Whether `node` is computed in the loads of a template that loads its elements many times.
+    fn feeds_free_loads(&self, group: usize, node: usize) -> bool {
+        let Some(g) = self.group(group) else { return false };
+        let Some(anchor) = g.anchor else { return false };
+        let free = self.graph.nodes[anchor].rule.template().is_some_and(|t| t.prologue == Prologue::Free);
+        // nodes before the anchor are its prologue: numbers follow the order of computation
+        free && node < anchor && g.members.contains(&node)
+    }
+
+    fn place_template(&mut self, node: usize) {
+        if self.graph.nodes[node].consumers.is_empty() && !self.graph.nodes[node].held {
+            return;
+        }
+        let id = self.new_group(node, Some(node));
+        self.join(id, node);
+        if self.fuse {
+            self.follow(id, node);
+        }
+        // a value that only its own kernel reads need not be written
+        let inside = self.readers(node).iter().all(|r| r.0 == id);
+        if !self.graph.nodes[node].held && inside && !self.graph.nodes[node].consumers.is_empty() {
+            self.groups[id].as_mut().map(|g| g.outputs.retain(|&o| o != node)).unwrap_or_default();
+        }
+    }
+
+    /// Takes map kernels that walk `node` in order into `node`'s kernel.
+    fn follow(&mut self, id: usize, node: usize) {
+        for (reader, in_order) in self.readers(node) {
+            if reader == id || !in_order {
+                continue;
+            }
+            let Some(other) = self.group(reader) else { continue };
+            let Some(own) = self.group(id) else { continue };
+            let words = own.anchor.is_none_or(|a| {
+                let t = self.graph.nodes[a].rule.template();
+                t.is_some_and(Template::writes_words)
+                    || other.outputs.iter().all(|&o| self.graph.nodes[o].value.spec.dtype.size() >= 4)
+            });
+            let fits = other.anchor.is_none() && other.numel == own.numel && words;
+            if fits && self.may_lead(node, reader) && self.bindings(&[id, reader]) <= self.limit() {
+                self.merge(id, reader);
+            }
+        }
+    }
+
+    /// Whether `node` can be computed in `group` without another of its readers coming between.
+    fn may_lead(&self, node: usize, group: usize) -> bool {
+        let readers = self.readers(node);
+        let own: Vec<usize> = self.homes[node].clone();
+        let others: Vec<usize> = readers.iter().map(|r| r.0).filter(|r| *r != group && !own.contains(r)).collect();
+        if others.is_empty() && own.is_empty() {
+            return true;
+        }
+        // outputs that `node`'s kernel has already may have readers as well
+        let mut stack = others;
+        for &o in &own {
+            if let Some(g) = self.group(o) {
+                for &output in &g.outputs {
+                    stack.extend(self.readers(output).iter().map(|r| r.0).filter(|r| *r != group && !own.contains(r)));
+                }
+            }
+        }
+        let mut seen: HashSet<usize> = HashSet::new();
+        while let Some(at) = stack.pop() {
+            if at == group {
+                return false;
+            }
+            if !seen.insert(at) {
+                continue;
+            }
+            if let Some(g) = self.group(at) {
+                for &output in &g.outputs {
+                    stack.extend(self.readers(output).iter().map(|r| r.0).filter(|r| *r != at));
+                }
+            }
+        }
+        true
+    }
+
+    fn new_group(&mut self, node: usize, anchor: Option<usize>) -> usize {
+        self.groups.push(Some(Group {
+            anchor,
+            outputs: vec![node],
+            numel: self.graph.numel(node),
+            ..Group::default()
+        }));
+        self.groups.len() - 1
+    }
+
+    /// Computes `node` in `group`: it is no longer read from memory there, but its inputs are.
+    fn join(&mut self, group: usize, node: usize) {
+        let inputs = self.graph.nodes[node].inputs.iter().map(|i| i.0);
+        if let Some(g) = &mut self.groups[group] {
+            g.members.insert(node);
+            g.leaves.remove(&node);
+            g.leaves.extend(inputs.filter(|i| !g.members.contains(i)));
+        }
+        if !self.homes[node].contains(&group) {
+            self.homes[node].push(group);
+        }
+    }
+
+    fn merge(&mut self, into: usize, from: usize) {
+        let Some(other) = self.groups[from].take() else { return };
+        for homes in &mut self.homes {
+            if homes.contains(&from) {
+                homes.retain(|&h| h != from && h != into);
+                homes.push(into);
+            }
+        }
+        if let Some(g) = &mut self.groups[into] {
+            g.members.extend(other.members);
+            g.outputs.extend(other.outputs);
+            g.leaves.extend(other.leaves);
+            g.strays.extend(other.strays);
+            let members = &g.members;
+            g.leaves.retain(|l| !members.contains(l));
+        }
+    }
+
+    /// Bindings of some groups if they were one; constants take none.
+    fn bindings(&self, groups: &[usize]) -> usize {
+        let mut leaves: HashSet<usize> = HashSet::new();
+        let mut members: HashSet<usize> = HashSet::new();
+        let mut outputs = 0;
+        for g in groups.iter().filter_map(|&g| self.group(g)) {
+            leaves.extend(&g.leaves);
+            members.extend(&g.members);
+            outputs += g.outputs.len();
+        }
+        outputs + leaves.iter().filter(|l| !members.contains(l) && self.is_bound(**l)).count()
+    }
+
+    fn is_bound(&self, leaf: usize) -> bool {
+        !self.graph.nodes[leaf].rule.is_constant()
+    }
+
+    /// Storage bindings of a kernel; one is kept for the fault buffer.
+    fn limit(&self) -> usize {
+        (self.facts.max_bindings as usize).saturating_sub(1)
+    }
+
+    /// Whether `group` can compute `node` and read its inputs instead.
+    fn has_room(&self, group: usize, node: usize) -> bool {
+        let Some(g) = self.group(group) else { return false };
+        let inputs: HashSet<usize> = self.graph.nodes[node].inputs.iter().map(|i| i.0).collect();
+        let new = |i: &&usize| !g.leaves.contains(i) && !g.members.contains(i) && self.is_bound(**i);
+        let more = inputs.iter().filter(new).count();
+        let less = usize::from(g.leaves.contains(&node) && self.is_bound(node));
+        g.members.len() < MEMBERS && (more <= less || self.bindings(&[group]) + more - less <= self.limit())
+    }
+
+    /// Groups with outputs, each after those whose outputs it reads.
+    fn ordered(mut self) -> Vec<Group> {
+        let mut writer: HashMap<usize, usize> = HashMap::new();
+        for (id, group) in self.groups.iter().enumerate() {
+            for &o in group.iter().flat_map(|g| &g.outputs) {
+                writer.insert(o, id);
+            }
+        }
+        let mut order = Vec::new();
+        let mut state = vec![0u8; self.groups.len()];
+        for start in (0..self.groups.len()).rev() {
+            let mut stack = vec![start];
+            while let Some(&id) = stack.last() {
+                if state[id] == 2 {
+                    stack.pop();
+                    continue;
+                }
+                let leaves = self.groups[id].iter().flat_map(|g| &g.leaves);
+                let mut first: Vec<usize> =
+                    leaves.filter_map(|l| writer.get(l).copied()).filter(|&w| w != id && state[w] == 0).collect();
+                if state[id] == 1 || first.is_empty() {
+                    state[id] = 2;
+                    stack.pop();
+                    order.push(id);
+                } else {
+                    state[id] = 1;
+                    // a fixed order: sets have none
+                    first.sort_unstable();
+                    stack.extend(first);
+                }
+            }
+        }
+        order.into_iter().filter_map(|id| self.groups[id].take()).collect()
+    }
+}
+
+/// Bytes of a buffer that holds a value: whole groups of four elements.
+pub fn padded_bytes(spec: &Spec) -> u64 {
+    (spec.numel() as u64).next_multiple_of(4) * spec.dtype.size() as u64
+}

@@ -1,0 +1,22 @@
+//! calor: a tensor library with PyTorch's semantics on any GPU through WebGPU.
+#![deny(missing_docs)]
+
+extern crate self as calor;
+
+pub mod autograd;
+pub mod dtype;
+mod error;
+#[cfg_attr(stub, path = "/tmp/stub/gpu.rs")]
+pub mod gpu;
+pub mod graph;
+mod layout;
+mod ops;
+pub mod shape;
+mod tensor;
+
+pub use dtype::{DType, Element, Scalar};
+pub use error::{Error, ErrorKind, Result};
+pub use layout::Layout;
+pub use ops::arg::Arg;
+pub use tensor::grad::{Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled};
+pub use tensor::{Device, Draw, Generator, HostData, NestedArray, Options, Tensor};

@@ -1,0 +1,9 @@
+//! Operations: each file holds a family, with method, rule, gradient and lowering in sight of each other.
+
+pub mod arg;
+pub mod create;
+pub mod elementwise;
+pub mod matmul;
+pub mod operators;
+pub mod reduce;
+pub mod view;

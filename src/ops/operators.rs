@@ -1,0 +1,52 @@
+//! `+ - * /` and unary `-` on tensors: each gives a `Result` and takes one, so that expressions chain.
+
+use super::arg::Arg;
+use crate::error::Result;
+use crate::tensor::Tensor;
+use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
+
+macro_rules! operator {
+    ($($trait:ident $method:ident $op:ident),*) => {
+        $(
+            impl<R: Into<Arg>> $trait<R> for &Tensor {
+                type Output = Result<Tensor>;
+                fn $method(self, other: R) -> Result<Tensor> {
+                    Tensor::$op(self, other)
+                }
+            }
+            impl<R: Into<Arg>> $trait<R> for Tensor {
+                type Output = Result<Tensor>;
+                fn $method(self, other: R) -> Result<Tensor> {
+                    Tensor::$op(&self, other)
+                }
+            }
+            operator!(@left $trait $method $op, Result<Tensor>: Tensor, &Tensor);
+            operator!(@left $trait $method $op, f32: Tensor, &Tensor);
+            operator!(@left $trait $method $op, f64: Tensor, &Tensor);
+            operator!(@left $trait $method $op, i32: Tensor, &Tensor);
+        )*
+    };
+    (@left $trait:ident $method:ident $op:ident, $left:ty: $($right:ty),*) => {
+        $(impl $trait<$right> for $left {
+            type Output = Result<Tensor>;
+            fn $method(self, other: $right) -> Result<Tensor> {
+                super::elementwise::$op(self, other)
+            }
+        })*
+    };
+}
+operator!(Add add add, Sub sub sub, Mul mul mul, Div div div, Rem rem remainder);
+
+impl Neg for &Tensor {
+    type Output = Result<Tensor>;
+    fn neg(self) -> Result<Tensor> {
+        Tensor::neg(self)
+    }
+}
+
+impl Neg for Tensor {
+    type Output = Result<Tensor>;
+    fn neg(self) -> Result<Tensor> {
+        Tensor::neg(&self)
+    }
+}

@@ -1,0 +1,205 @@
+//! Reductions along any set of axes.
+
+use crate::dtype::{DType, Scalar};
+use crate::error::{Result, bail};
+use crate::gpu::Facts;
+use crate::graph::library::{compute, scalar, shader};
+use crate::graph::{Load, LowerCx, Lowering, Param, Primitive, Prologue, Store, Template};
+use crate::shape::{dims_or_all, numel};
+use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Invocations of a workgroup.
+const GROUP: u32 = 64;
+/// A part of a row has at least so many elements.
+const PART: usize = 1024;
+
+/// Joins the elements of the last axes by a library function; the first `keep` axes stay. With parts, a first axis
+/// counts them, and each holds one part's result.
+#[derive(Debug)]
+struct Reduce {
+    name: &'static str,
+    join: &'static str,
+    init: Scalar,
+    keep: usize,
+    parts: usize,
+}
+
+impl Primitive for Reduce {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn lower(&self, cx: &LowerCx<'_>) -> Result<Lowering> {
+        let input = &cx.inputs[0];
+        let (kept, reduced) = input.layout.shape().split_at(self.keep);
+        let (rows, length) = (numel(kept), numel(reduced));
+        let chunk = length.div_ceil(self.parts).next_multiple_of(4);
+        // how the innermost axis of each kind lies
+        let stride = |range: std::ops::Range<usize>| {
+            let axes = range.rev().find(|&d| input.layout.shape()[d] != 1);
+            axes.map_or(0, |d| input.layout.strides()[d].abs())
+        };
+        let columns = stride(0..self.keep) == 1 && stride(self.keep..input.layout.rank()) != 1 && rows >= 4;
+        let ty = compute(cx.output.dtype);
+        let coords = vec![self.keep, reduced.len()];
+        let load = |name, lanes| Load { name, input: 0, coords: coords.clone(), lanes, dtype: cx.output.dtype };
+        let split = self.parts > 1;
+        let outs = |lanes: bool| if lanes { vec![self.keep] } else { vec![usize::from(split), self.keep] };
+        let store = |name, lanes| Store { name, coords: outs(lanes), lanes };
+        let init = Param::scalar(self.init, cx.output.dtype);
+        let (bits, text) = match init {
+            Param::F32(v) => ((v.to_bits(), 0), "bitcast<f32>(p_init)".to_string()),
+            Param::I32(v) => ((v as u32, 0), "bitcast<i32>(p_init)".to_string()),
+            Param::I64(v) => {
+                ((v as u32, (v >> 32) as u32), "bitcast<i64>(u64(p_init) | (u64(p_high) << 32u))".to_string())
+            }
+            // 0, 1 and infinities are exact
+            Param::F64(v) => (((v as f32).to_bits(), 0), "f64(bitcast<f32>(p_init))".to_string()),
+            Param::U32(v) => ((v, 0), "p_init".to_string()),
+            Param::Fault(_) => bail!(Device, self.name, "has no start value"),
+        };
+        let mut params = vec![("length", length as u32), ("chunk", chunk as u32), ("parts", self.parts as u32)];
+        params.push(("init", bits.0));
+        if ty == DType::I64 {
+            params.push(("high", bits.1));
+        }
+        let mut template = Template {
+            name: "reduce_rows",
+            source: shader!("reduce_rows.wgsl"),
+            types: vec![("T", scalar(ty).to_string()), ("INIT", text)],
+            consts: vec![("GROUP", GROUP)],
+            calls: vec![("join4", self.join, ty)],
+            loads: vec![load("load4", Some(usize::from(!columns)))],
+            stores: Vec::new(),
+            params,
+            groups: 0,
+            prologue: Prologue::Any,
+            work: (rows * length) as u64,
+        };
+        if columns {
+            template.name = "reduce_columns";
+            template.source = shader!("reduce_columns.wgsl");
+            template.consts.push(("SPLIT", u32::from(split)));
+            template.stores.push(if split { store("store", false) } else { store("store4", true) });
+            template.params.push(("columns", rows as u32));
+            template.groups = (rows.div_ceil(4) * self.parts).div_ceil(GROUP as usize) as u32;
+        } else {
+            let lanes = lanes(chunk, cx.facts);
+            template.consts.push(("LANES", lanes));
+            template.calls.push(("join", self.join, ty));
+            template.loads.push(load("load", None));
+            template.stores.push(store("store", false));
+            template.params.push(("rows", rows as u32));
+            template.groups = (rows * self.parts * lanes as usize).div_ceil(GROUP as usize) as u32;
+        }
+        Ok(Lowering::Template(template))
+    }
+}
+
+/// Invocations that share a row: neighbours read neighbours, which caches of a GPU want and a CPU does not need.
+fn lanes(length: usize, facts: &Facts) -> u32 {
+    if facts.is_cpu { 1 } else { (length / 16).clamp(1, GROUP as usize).next_power_of_two() as u32 }
+}
+
+/// Into how many parts rows are cut: enough to keep the adapter busy, and few enough iterations for each invocation.
+fn parts(rows: usize, length: usize, facts: &Facts) -> usize {
+    let wanted = if facts.is_cpu { 512 } else { 65_536 };
+    let busy = (wanted / rows.max(1)).clamp(1, length.div_ceil(PART).max(1));
+    // one iteration takes one element down a column, the slower walk
+    let cap = facts.max_loop_iterations.unwrap_or(1 << 20) as usize / 2;
+    busy.max(length.div_ceil(cap))
+}
+
+/// A reduction of all axes after the first `keep`, in as many stages as it takes.
+fn reduce(name: &'static str, join: &'static str, init: Scalar, x: &Tensor, keep: usize) -> Result<Tensor> {
+    let shape = x.shape();
+    let facts = x.device().facts();
+    let (kept, length) = (&shape[..keep], numel(&shape[keep..]));
+    if length == 0 || numel(kept) == 0 {
+        return Tensor::constant(kept, init, x.dtype(), x.device());
+    }
+    let parts = parts(numel(kept), length, facts);
+    let prim = Arc::new(Reduce { name, join, init, keep, parts });
+    if parts == 1 {
+        return Tensor::apply(prim, x.device(), (kept, x.dtype()), &[x], &[]);
+    }
+    let mut first: SmallVec<[usize; 6]> = SmallVec::from_elem(parts, 1);
+    first.extend_from_slice(kept);
+    let partial = Tensor::apply(prim, x.device(), (&first, x.dtype()), &[x], &[])?;
+    let order: SmallVec<[usize; 6]> = (1..=keep).chain([0]).collect();
+    let rest = partial.alias(partial.layout().permuted(&order));
+    reduce(name, join, init, &rest, keep)
+}
+
+/// A tensor seen with the dimensions of a reduction last, and the shape of its result.
+struct Axes {
+    view: Tensor,
+    keep: usize,
+    shape: SmallVec<[usize; 6]>,
+}
+
+fn axes(op: &str, x: &Tensor, dims: &[isize], keepdim: bool) -> Result<Axes> {
+    let rank = x.dim();
+    let dims = dims_or_all(op, dims, rank)?;
+    let kept: SmallVec<[usize; 6]> = (0..rank).filter(|d| !dims.contains(d)).collect();
+    let own = x.shape();
+    let shape = (0..rank).filter(|d| keepdim || !dims.contains(d));
+    let shape = shape.map(|d| if dims.contains(&d) { 1 } else { own[d] }).collect();
+    let mut order = kept.clone();
+    // in their own order, so that they stay contiguous
+    order.extend((0..rank).filter(|d| dims.contains(d)));
+    Ok(Axes { view: x.alias(x.layout().permuted(&order)), keep: kept.len(), shape })
+}
+
+/// Reduces `dims` (all, if empty), without history.
+pub(crate) fn reduce_dims(
+    (name, join, init): (&'static str, &'static str, Scalar),
+    x: &Tensor,
+    dims: &[isize],
+    keepdim: bool,
+) -> Result<Tensor> {
+    let a = axes(name, x, dims, keepdim)?;
+    let out = reduce(name, join, init, &a.view, a.keep)?;
+    Ok(out.alias(crate::layout::Layout::contiguous(&a.shape)))
+}
+
+/// `t` with dimensions of size 1 where `dims` of a tensor of `rank` were reduced away.
+pub(crate) fn keep_dims(op: &str, t: &Tensor, dims: &[isize], rank: usize, kept: bool) -> Result<Tensor> {
+    if kept || rank == 0 {
+        return Ok(t.clone());
+    }
+    let mut dims = dims_or_all(op, dims, rank)?;
+    dims.sort_unstable();
+    dims.iter().try_fold(t.clone(), |t, &d| t.unsqueeze(d as isize))
+}
+
+impl Tensor {
+    /// The sum of all elements; integers and bools give `i32`, `i64` stays.
+    ///
+    /// ```
+    /// let t = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(t.sum()?.item()?, 10.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn sum(&self) -> Result<Tensor> {
+        self.sum_dims(&[], false)
+    }
+
+    /// The sum over some dimensions, all if none is named.
+    pub fn sum_dims(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
+        let dtype = self.dtype().to_sum();
+        let wide = self.to_dtype(dtype.compute())?;
+        let (shape, rank, dims) = (self.shape(), self.dim(), dims.to_vec());
+        let out = reduce_dims(("sum", "op_add", Scalar::Int(0)), &wide, &dims, keepdim)?;
+        let out = out.with_grad("sum", &[&wide], |_| {
+            move |g: &Tensor| {
+                let g = keep_dims("sum", g, &dims, rank, keepdim)?;
+                Ok(Grads::from_iter([Some(g.expand(&shape)?)]))
+            }
+        });
+        out.to_dtype(dtype)
+    }
+}

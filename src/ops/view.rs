@@ -1,0 +1,207 @@
+//! Views: other layouts of the same storage. None of them computes anything.
+
+use crate::error::{Result, bail};
+use crate::layout::Layout;
+use crate::shape::{Dims, dim as check_dim, dims as check_dims, infer, numel};
+use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
+use smallvec::SmallVec;
+
+impl Tensor {
+    /// This tensor seen through `layout` of its storage; `back` takes the view's gradient to this shape.
+    fn viewed<R>(&self, name: &str, layout: Layout, back: R) -> Tensor
+    where
+        R: Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+    {
+        let out = self.alias(layout).with_grad(name, &[self], |_| {
+            move |g: &Tensor| Ok(Grads::from_iter([Some(back(g)?)]))
+        });
+        out.as_view_of(self)
+    }
+
+    /// A view of some of this tensor's elements, each at most once: the others' gradient is zero.
+    fn part(&self, name: &str, of: impl Fn(&Layout) -> Result<Layout>) -> Result<Tensor> {
+        let layout = of(&self.layout())?;
+        let shape = self.shape();
+        // where the same step would lie if this tensor were stored row by row
+        let inner = of(&Layout::contiguous(&shape))?;
+        Ok(self.viewed(name, layout, move |g| {
+            let zero = Tensor::zeros(&shape[..], (g.dtype(), g.device()))?;
+            zero.with_region(&Layout::contiguous(&shape), &inner, g)
+        }))
+    }
+
+    /// Another shape for the same elements, as a view; refused where strides cannot say so. One size may be -1.
+    ///
+    /// ```
+    /// let t = calor::Tensor::zeros([2, 6], ())?;
+    /// assert_eq!(&t.view(&[3, -1])?.shape()[..], [3, 4]);
+    /// assert!(t.t()?.view(&[12]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn view(&self, shape: &[isize]) -> Result<Tensor> {
+        let shape = infer("view", shape, self.numel())?;
+        let own = self.shape();
+        match self.layout().reshape(&shape) {
+            Some(layout) => Ok(self.viewed("view", layout, move |g| g.reshape(&own))),
+            None => bail!(
+                Shape,
+                "view",
+                "view size {:?} is not compatible with the tensor's size {own:?} and stride {:?}; use reshape",
+                &shape[..],
+                self.layout().strides()
+            ),
+        }
+    }
+
+    /// Another shape for the same elements: a view where strides can say so, else a copy.
+    pub fn reshape(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
+        let shape: SmallVec<[isize; 6]> = shape.as_ref().iter().map(|&d| d as isize).collect();
+        self.reshape_infer("reshape", &shape)
+    }
+
+    /// [`Tensor::reshape`] where one size may be -1.
+    pub fn reshape_infer(&self, op: &str, shape: &[isize]) -> Result<Tensor> {
+        let shape = infer(op, shape, self.numel())?;
+        let own = self.shape();
+        match self.layout().reshape(&shape) {
+            Some(layout) => Ok(self.viewed(op, layout, move |g| g.reshape(&own))),
+            None => {
+                // a copy that the reader computes on the way
+                let t = self.contiguous()?;
+                let layout = Layout::contiguous(&shape);
+                Ok(t.viewed(op, layout, move |g| g.reshape(&own)))
+            }
+        }
+    }
+
+    /// Itself where its elements lie row by row, else a copy that does.
+    pub fn contiguous(&self) -> Result<Tensor> {
+        if self.is_contiguous() {
+            return Ok(self.clone());
+        }
+        let out = self.copy("contiguous")?;
+        Ok(out.with_grad("clone", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())]))))
+    }
+
+    /// A copy in a storage of its own; gradients pass.
+    pub fn try_clone(&self) -> Result<Tensor> {
+        // values are immutable: the copy is a new storage over the same value
+        let layout = self.layout();
+        let out = if layout.is_contiguous() { self.detach().snapshot() } else { self.copy("clone")? };
+        Ok(out.with_grad("clone", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())]))))
+    }
+
+    /// Dimensions in another order.
+    pub fn permute(&self, dims: &[isize]) -> Result<Tensor> {
+        let layout = self.layout().permute("permute", dims)?;
+        let order = check_dims("permute", dims, self.dim())?;
+        let mut back: SmallVec<[isize; 6]> = SmallVec::from_elem(0, order.len());
+        for (i, &d) in order.iter().enumerate() {
+            back[d] = i as isize;
+        }
+        Ok(self.viewed("permute", layout, move |g| g.permute(&back)))
+    }
+
+    /// Two dimensions swapped.
+    pub fn transpose(&self, a: isize, b: isize) -> Result<Tensor> {
+        let layout = self.layout().transpose(a, b)?;
+        Ok(self.viewed("transpose", layout, move |g| g.transpose(a, b)))
+    }
+
+    /// The transpose of a matrix; vectors and scalars stay as they are.
+    pub fn t(&self) -> Result<Tensor> {
+        match self.dim() {
+            0 | 1 => {
+                let layout = self.layout();
+                Ok(self.viewed("t", layout, |g| Ok(g.clone())))
+            }
+            2 => self.transpose(0, 1),
+            n => bail!(Dim, "t", "expects a tensor with at most 2 dimensions, but it has {n}"),
+        }
+    }
+
+    /// Sizes 1 repeated to `shape`; new dimensions come in front.
+    pub fn expand(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
+        let layout = self.layout().expand("expand", shape.as_ref())?;
+        let own = self.shape();
+        if own[..] == *shape.as_ref() {
+            let back = |g: &Tensor| Ok(g.clone());
+            return Ok(self.viewed("expand", layout, back));
+        }
+        Ok(self.viewed("expand", layout, move |g| g.sum_to_size(&own)))
+    }
+
+    /// `length` elements of a dimension from `start` on.
+    pub fn narrow(&self, dim: isize, start: isize, length: usize) -> Result<Tensor> {
+        self.part("narrow", |l| l.narrow("narrow", dim, start, length))
+    }
+
+    /// Every `step`-th element of a dimension from `start` up to `end`, which are clamped to its size; negative
+    /// ones count from the end.
+    pub fn slice(&self, dim: isize, start: Option<isize>, end: Option<isize>, step: usize) -> Result<Tensor> {
+        if self.dim() == 0 {
+            bail!(Dim, "slice", "cannot be applied to a tensor without dimensions");
+        }
+        if step == 0 {
+            bail!(Value, "slice", "step must be greater than zero, got 0");
+        }
+        let d = check_dim("slice", dim, self.dim())?;
+        let size = self.shape()[d] as isize;
+        let at = |i: isize| if i < 0 { i.saturating_add(size) } else { i }.clamp(0, size) as usize;
+        let (from, to) = (at(start.unwrap_or(0)), at(end.unwrap_or(size)));
+        let length = to.saturating_sub(from).div_ceil(step);
+        self.part("slice", |l| Ok(l.sliced(d, from, length, step as isize)))
+    }
+
+    /// One element of a dimension, which disappears.
+    pub fn select(&self, dim: isize, index: isize) -> Result<Tensor> {
+        self.part("select", |l| l.select("select", dim, index))
+    }
+
+    /// Elements `(i, i + offset)` of two dimensions as a new last one.
+    pub fn diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Result<Tensor> {
+        self.part("diagonal", |l| l.diagonal("diagonal", offset, dim1, dim2))
+    }
+
+    /// A new dimension of size 1.
+    pub fn unsqueeze(&self, dim: isize) -> Result<Tensor> {
+        let at = check_dim("unsqueeze", dim, self.dim() + 1)?;
+        let own = self.shape();
+        Ok(self.viewed("unsqueeze", self.layout().unsqueezed(at), move |g| g.reshape(&own)))
+    }
+
+    /// Without its dimensions of size 1.
+    pub fn squeeze(&self) -> Result<Tensor> {
+        let own = self.shape();
+        Ok(self.viewed("squeeze", self.layout().squeezed(|_| true), move |g| g.reshape(&own)))
+    }
+
+    /// Without one dimension, if its size is 1.
+    pub fn squeeze_dim(&self, dim: isize) -> Result<Tensor> {
+        self.squeeze_dims(&[dim])
+    }
+
+    /// Without those of some dimensions whose size is 1.
+    pub fn squeeze_dims(&self, dims: &[isize]) -> Result<Tensor> {
+        let dims = check_dims("squeeze", dims, self.dim())?;
+        let own = self.shape();
+        Ok(self.viewed("squeeze", self.layout().squeezed(|d| dims.contains(&d)), move |g| g.reshape(&own)))
+    }
+
+    /// Dimensions `start..=end` as one.
+    pub fn flatten(&self, start: isize, end: isize) -> Result<Tensor> {
+        let own = self.shape();
+        if own.is_empty() {
+            return self.reshape([1]);
+        }
+        let (a, b) = (check_dim("flatten", start, own.len())?, check_dim("flatten", end, own.len())?);
+        if a > b {
+            bail!(Dim, "flatten", "has invalid args: start {start} comes after end {end}");
+        }
+        let mut shape = Dims::from_slice(&own[..a]);
+        shape.push(numel(&own[a..=b]));
+        shape.extend_from_slice(&own[b + 1..]);
+        self.reshape(&shape)
+    }
+}

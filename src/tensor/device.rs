@@ -1,0 +1,179 @@
+//! `Device`: an open adapter with its engine and its random generator.
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::gpu::{AdapterChoice, Counters, Facts, Gpu};
+use crate::graph::Engine;
+use crate::tensor::random::Generator;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+/// An open adapter. Cheap to clone; clones are the same device.
+///
+/// ```
+/// let device = calor::Device::best()?;
+/// println!("{} through {}", device.facts().name, device.facts().backend);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Device(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    generator: Generator,
+}
+
+static BEST: OnceLock<Device> = OnceLock::new();
+static OPENING: Mutex<()> = Mutex::new(());
+
+impl Device {
+    /// The default device of this process: the best adapter, or what `CALOR_ADAPTER` and `CALOR_BACKEND` name.
+    /// Opened once; an error is returned again until it is mended.
+    pub fn best() -> Result<Device> {
+        if let Some(device) = BEST.get() {
+            return Ok(device.clone());
+        }
+        let _opening = OPENING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(device) = BEST.get() {
+            return Ok(device.clone());
+        }
+        let device = Device::open(&AdapterChoice::from_env()?)?;
+        Ok(BEST.get_or_init(|| device).clone())
+    }
+
+    /// Opens an adapter by choice.
+    pub fn open(choice: &AdapterChoice) -> Result<Device> {
+        Ok(Self::over(Gpu::open(choice)?))
+    }
+
+    /// Opens an adapter without blocking the thread, as a browser must.
+    pub async fn open_async(choice: &AdapterChoice) -> Result<Device> {
+        Ok(Self::over(Gpu::open_async(choice).await?))
+    }
+
+    fn over(gpu: Gpu) -> Self {
+        Self(Arc::new(Inner { engine: Engine::new(gpu), generator: Generator::new(0) }))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// What the adapter can do.
+    pub fn facts(&self) -> &Facts {
+        self.0.engine.gpu().facts()
+    }
+
+    /// Whether tensors of this dtype can be held and computed.
+    pub fn supports(&self, dtype: DType) -> bool {
+        match dtype {
+            DType::I64 => self.facts().i64,
+            DType::F64 => self.facts().f64,
+            _ => true,
+        }
+    }
+
+    /// The device's random generator.
+    pub fn generator(&self) -> &Generator {
+        &self.0.generator
+    }
+
+    /// Starts the device's random generator anew.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor};
+    /// let device = Device::best()?;
+    /// device.manual_seed(7);
+    /// let a = Tensor::rand([4], &device)?.to_vec::<f32>()?;
+    /// device.manual_seed(7);
+    /// assert_eq!(a, Tensor::rand([4], &device)?.to_vec::<f32>()?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn manual_seed(&self, seed: u64) {
+        self.0.generator.set_seed(seed);
+    }
+
+    /// Submits everything pending that someone still holds, without waiting: the end of a training step.
+    pub fn submit(&self) -> Result<()> {
+        self.engine().flush()
+    }
+
+    /// Submits everything pending and waits until the device is done; errors of the device come out here.
+    pub fn synchronize(&self) -> Result<()> {
+        self.engine().synchronize()
+    }
+
+    /// Counts of dispatches, submissions, pipelines, bytes.
+    pub fn counters(&self) -> Counters {
+        self.engine().gpu().counters()
+    }
+
+    /// Gives pooled memory that is not in use back to the driver.
+    pub fn empty_cache(&self) {
+        self.engine().gpu().empty_cache();
+    }
+
+    /// The longest that any call waits for the device.
+    pub fn set_timeout(&self, limit: Duration) {
+        self.engine().gpu().set_timeout(limit);
+    }
+
+    /// Lets operations share kernels, or runs each alone; `CALOR_FUSION=0` starts with the latter.
+    pub fn set_fusion(&self, on: bool) {
+        self.engine().set_fusion(on);
+    }
+
+    /// Whether both are the same device.
+    pub fn same(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Where and of which dtype a tensor is made: `()`, a dtype, a device, or both.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    dtype: Option<DType>,
+    device: Option<Device>,
+}
+
+impl Options {
+    /// The dtype asked for, or `default`.
+    pub fn dtype_or(&self, default: DType) -> DType {
+        self.dtype.unwrap_or(default)
+    }
+
+    /// The dtype asked for.
+    pub fn dtype(&self) -> Option<DType> {
+        self.dtype
+    }
+
+    /// The device asked for, or the default one.
+    pub fn device(&self) -> Result<Device, Error> {
+        self.device.clone().map_or_else(Device::best, Ok)
+    }
+}
+
+impl From<()> for Options {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+impl From<DType> for Options {
+    fn from(dtype: DType) -> Self {
+        Self { dtype: Some(dtype), device: None }
+    }
+}
+
+impl From<&Device> for Options {
+    fn from(device: &Device) -> Self {
+        Self { dtype: None, device: Some(device.clone()) }
+    }
+}
+
+impl From<(DType, &Device)> for Options {
+    fn from((dtype, device): (DType, &Device)) -> Self {
+        Self { dtype: Some(dtype), device: Some(device.clone()) }
+    }
+}

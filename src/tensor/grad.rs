@@ -1,0 +1,585 @@
+//! What a tensor remembers for autograd: its meta, the backward graph's nodes, saved values, the grad mode.
+//!
+//! The walk over the graph is `autograd/`; the gradients themselves stand beside their operations in `ops/`.
+
+use super::storage::Storage;
+use super::{Device, Tensor};
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::layout::Layout;
+use smallvec::SmallVec;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Gradients of an operation's inputs; `None` where there is none.
+pub type Grads = SmallVec<[Option<Tensor>; 3]>;
+
+/// A function on a gradient as it passes: sees it, may replace it.
+pub type Hook = Arc<dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync>;
+
+/// An operation's gradient: from those of its outputs to those of its inputs. `None` stands for zero.
+pub type Rule = Box<dyn Fn(&[Option<Tensor>]) -> Result<Grads> + Send + Sync>;
+
+/// What a tensor knows about its gradient.
+#[derive(Default)]
+pub(crate) struct Meta {
+    pub requires_grad: bool,
+    pub grad: Option<Tensor>,
+    pub grad_fn: Option<Arc<GradFn>>,
+    /// Which output of `grad_fn` it is.
+    pub output: usize,
+    pub retain_grad: bool,
+    pub hooks: Vec<(u64, Hook)>,
+    pub view: Option<View>,
+}
+
+/// That a tensor shows a part of another one, and until which write its history is up to date.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub base: Tensor,
+    pub version: u64,
+}
+
+/// Where a gradient goes on: an operation's output, or a leaf.
+#[derive(Clone)]
+pub enum Edge {
+    /// Output `usize` of an operation.
+    Fn(Arc<GradFn>, usize),
+    /// A leaf that accumulates.
+    Leaf(Tensor),
+}
+
+/// A node of the backward graph.
+pub struct GradFn {
+    /// Grows with creation: the backward pass goes from large to small.
+    pub sequence: u64,
+    name: String,
+    edges: Vec<Option<Edge>>,
+    outputs: usize,
+    rule: Mutex<Option<Rule>>,
+    watchers: Mutex<Vec<(usize, Watcher)>>,
+    /// Where the forward operation ran, under anomaly mode.
+    pub trace: Option<String>,
+}
+
+/// Something that wants the gradient of an operation's output.
+#[derive(Clone)]
+pub(crate) enum Watcher {
+    /// A tensor that keeps it: `retain_grad`.
+    Retain(Weak<super::Inner>),
+    /// A hook, with its number.
+    Hook(u64, Hook),
+}
+
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+
+impl GradFn {
+    /// A node with a rule.
+    pub fn new(name: impl Into<String>, edges: Vec<Option<Edge>>, outputs: usize, rule: Rule) -> Arc<Self> {
+        Arc::new(Self {
+            sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
+            name: name.into(),
+            edges,
+            outputs,
+            rule: Mutex::new(Some(rule)),
+            watchers: Mutex::default(),
+            trace: ANOMALY.get().then(|| std::backtrace::Backtrace::force_capture().to_string()),
+        })
+    }
+
+    /// Its name: `MulBackward`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the gradients of its inputs go.
+    pub fn edges(&self) -> &[Option<Edge>] {
+        &self.edges
+    }
+
+    /// How many outputs the operation had.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Applies the rule; refused once the graph was freed.
+    pub fn backward(&self, gradients: &[Option<Tensor>]) -> Result<Grads> {
+        match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(rule) => rule(gradients),
+            None => bail!(
+                Autograd,
+                "backward",
+                "trying to backward through the graph a second time ({} was freed). Saved intermediate values of the \
+                 graph are freed when you call backward() or grad(). Specify retain_graph if you need to backward \
+                 through the graph a second time",
+                self.name
+            ),
+        }
+    }
+
+    /// Lets go of saved values.
+    pub fn free(&self) {
+        let rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(rule);
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Vec<(usize, Watcher)>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the gradient of output `output` to those who watch it; gives what goes on.
+    pub(crate) fn notify(&self, output: usize, mut gradient: Tensor) -> Result<Tensor> {
+        let watchers: Vec<Watcher> =
+            self.watchers().iter().filter(|w| w.0 == output).map(|w| w.1.clone()).collect();
+        for watcher in &watchers {
+            if let Watcher::Hook(_, hook) = watcher
+                && let Some(new) = hook(&gradient)?
+            {
+                gradient = new;
+            }
+        }
+        for watcher in watchers {
+            if let Watcher::Retain(tensor) = watcher
+                && let Some(inner) = tensor.upgrade()
+            {
+                Tensor(inner).accumulate_grad(&gradient)?;
+            }
+        }
+        Ok(gradient)
+    }
+}
+
+impl Drop for GradFn {
+    fn drop(&mut self) {
+        // a long chain of operations must not be dropped by recursion
+        let mut left: Vec<Edge> = std::mem::take(&mut self.edges).into_iter().flatten().collect();
+        self.free();
+        while let Some(edge) = left.pop() {
+            if let Edge::Fn(function, _) = edge
+                && let Some(mut function) = Arc::into_inner(function)
+            {
+                function.free();
+                left.extend(std::mem::take(&mut function.edges).into_iter().flatten());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for GradFn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<{}>", self.name)
+    }
+}
+
+thread_local! {
+    static ENABLED: Cell<bool> = const { Cell::new(true) };
+    static ANOMALY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Restores a thread's setting when dropped.
+pub struct ModeGuard {
+    cell: &'static std::thread::LocalKey<Cell<bool>>,
+    before: bool,
+    // a guard belongs to its thread
+    _here: std::marker::PhantomData<*const ()>,
+}
+
+impl Drop for ModeGuard {
+    fn drop(&mut self) {
+        self.cell.set(self.before);
+    }
+}
+
+fn set(cell: &'static std::thread::LocalKey<Cell<bool>>, on: bool) -> ModeGuard {
+    ModeGuard { cell, before: cell.replace(on), _here: std::marker::PhantomData }
+}
+
+/// Whether operations on this thread are recorded for autograd.
+pub fn is_grad_enabled() -> bool {
+    ENABLED.get()
+}
+
+/// Records operations on this thread, or does not, until the guard is dropped.
+pub fn set_grad_enabled(on: bool) -> ModeGuard {
+    set(&ENABLED, on)
+}
+
+/// Runs `f` without recording operations.
+///
+/// ```
+/// use calor::{Tensor, no_grad};
+/// let x = Tensor::ones([2], ())?.requires_grad_(true)?;
+/// let y = no_grad(|| &x + 1.0)?;
+/// assert!(!y.requires_grad());
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
+    let _guard = set_grad_enabled(false);
+    f()
+}
+
+/// Runs `f` with operations recorded, inside [`no_grad`] too.
+pub fn enable_grad<R>(f: impl FnOnce() -> R) -> R {
+    let _guard = set_grad_enabled(true);
+    f()
+}
+
+/// Whether backward passes check for NaN and operations remember where they ran.
+pub fn is_anomaly_enabled() -> bool {
+    ANOMALY.get()
+}
+
+/// Until the guard is dropped, backward passes on this thread fail at the first NaN and name the forward operation
+/// that it belongs to.
+pub fn detect_anomaly() -> ModeGuard {
+    set(&ANOMALY, true)
+}
+
+/// A tensor kept for backward: gives it back, unless it was written to meanwhile.
+pub struct Saved {
+    storage: Arc<Storage>,
+    layout: Layout,
+    dtype: DType,
+    device: Device,
+    version: u64,
+    history: History,
+    /// The name of the operation whose output it is.
+    origin: String,
+}
+
+/// How a saved tensor finds its history again.
+enum History {
+    None,
+    /// The tensor itself: a leaf.
+    Leaf(Tensor),
+    /// An input that an operation made.
+    Made(Arc<GradFn>, usize),
+    /// The operation's own output: a strong reference would be a cycle.
+    Own(Weak<GradFn>, usize),
+}
+
+impl Saved {
+    fn of(t: &Tensor, history: History, origin: String) -> Self {
+        Self {
+            storage: t.0.storage.clone(),
+            layout: t.layout(),
+            dtype: t.dtype(),
+            device: t.device().clone(),
+            version: t.0.storage.version(),
+            history,
+            origin,
+        }
+    }
+
+    /// Keeps an input.
+    pub fn input(t: &Tensor) -> Self {
+        let grad_fn = t.grad_fn();
+        let origin = grad_fn.as_ref().map_or_else(|| "a leaf".to_string(), |f| format!("output of {}", f.name()));
+        let history = match grad_fn {
+            Some(f) => History::Made(f, t.meta().output),
+            None if t.requires_grad() => History::Leaf(t.clone()),
+            None => History::None,
+        };
+        Self::of(t, history, origin)
+    }
+
+    /// The tensor; refused where its storage was written to since.
+    pub fn get(&self) -> Result<Tensor> {
+        let now = self.storage.version();
+        if now != self.version {
+            bail!(
+                Autograd,
+                "backward",
+                "one of the variables needed for gradient computation has been modified by an inplace operation: \
+                 [{} {:?}], which is {}, is at version {now}; expected version {} instead",
+                self.dtype,
+                self.layout.shape(),
+                self.origin,
+                self.version
+            );
+        }
+        if let History::Leaf(t) = &self.history {
+            return Ok(t.clone());
+        }
+        let t = Tensor::assemble(&self.device, self.dtype, self.storage.clone(), self.layout.clone());
+        let found = match &self.history {
+            History::Made(f, output) => Some((f.clone(), *output)),
+            History::Own(f, output) => f.upgrade().map(|f| (f, *output)),
+            _ => None,
+        };
+        if let Some((f, output)) = found {
+            t.set_grad_fn(Some(f));
+            t.meta().output = output;
+        }
+        Ok(t)
+    }
+}
+
+/// The output of an operation, kept for its own gradient: filled in once the operation is recorded.
+pub struct SavedOutput(Arc<std::sync::OnceLock<Saved>>);
+
+impl SavedOutput {
+    /// The output.
+    pub fn get(&self) -> Result<Tensor> {
+        match self.0.get() {
+            Some(saved) => saved.get(),
+            None => bail!(Autograd, "backward", "an output was not saved"),
+        }
+    }
+}
+
+/// What a gradient closure may keep.
+pub struct Recorder {
+    output: Arc<std::sync::OnceLock<Saved>>,
+}
+
+impl Recorder {
+    /// Keeps an input.
+    pub fn save(&self, t: &Tensor) -> Saved {
+        Saved::input(t)
+    }
+
+    /// Keeps the operation's output.
+    pub fn output(&self) -> SavedOutput {
+        SavedOutput(self.output.clone())
+    }
+}
+
+impl Tensor {
+    /// Records the gradient of the operation that made `self` from `inputs`, where anyone wants it. `make` keeps
+    /// what the gradient needs and gives the rule; it is not called where no input requires a gradient.
+    #[must_use]
+    pub fn with_grad<R>(self, name: &str, inputs: &[&Tensor], make: impl FnOnce(&Recorder) -> R) -> Tensor
+    where
+        R: Fn(&Tensor) -> Result<Grads> + Send + Sync + 'static,
+    {
+        let wanted = is_grad_enabled() && self.dtype().is_float() && inputs.iter().any(|t| t.requires_grad());
+        if wanted {
+            let recorder = Recorder { output: Arc::default() };
+            let rule = make(&recorder);
+            let edges = inputs.iter().map(|t| t.edge()).collect();
+            let rule: Rule = Box::new(move |g| match g.first() {
+                Some(Some(g)) => rule(g),
+                _ => Ok(Grads::new()),
+            });
+            let function = GradFn::new(name, edges, 1, rule);
+            // most rules do not keep their output
+            if Arc::strong_count(&recorder.output) > 1 {
+                let history = History::Own(Arc::downgrade(&function), 0);
+                let saved = Saved::of(&self, history, format!("output 0 of {name}"));
+                let _ = recorder.output.set(saved);
+            }
+            self.set_grad_fn(Some(function));
+        }
+        self
+    }
+
+    /// Where a gradient of this tensor goes; `None` where it needs none.
+    pub fn edge(&self) -> Option<Edge> {
+        match self.grad_fn() {
+            Some(f) => Some(Edge::Fn(f, self.meta().output)),
+            None if self.requires_grad() => Some(Edge::Leaf(self.clone())),
+            None => None,
+        }
+    }
+
+    /// The operation that made it, where that was recorded. A view whose base was written to through another
+    /// view comes, from then on, from that base.
+    pub fn grad_fn(&self) -> Option<Arc<GradFn>> {
+        let view = self.meta().view.clone();
+        if let Some(view) = view
+            && view.version != self.version()
+        {
+            let edge = view.base.edge();
+            let layout = self.layout();
+            let grad_fn = edge.map(|edge| {
+                let base = view.base.layout();
+                let (shape, dtype) = (view.base.shape(), self.dtype());
+                let device = self.device().clone();
+                GradFn::new(
+                    "AsStridedBackward",
+                    vec![Some(edge)],
+                    1,
+                    Box::new(move |g| {
+                        let Some(Some(g)) = g.first() else { return Ok(Grads::new()) };
+                        let zero = Tensor::zeros(&shape[..], (dtype, &device))?;
+                        Ok(Grads::from_iter([Some(zero.with_region(&base, &layout, g)?)]))
+                    }),
+                )
+            });
+            let mut meta = self.meta();
+            meta.requires_grad = grad_fn.is_some();
+            meta.grad_fn = grad_fn;
+            meta.output = 0;
+            if let Some(v) = &mut meta.view {
+                v.version = self.0.storage.version();
+            }
+        }
+        self.meta().grad_fn.clone()
+    }
+
+    /// Marks this tensor, just made as a view of `base`, as one: writes through either are seen in the history of
+    /// both.
+    #[must_use]
+    pub(crate) fn as_view_of(self, base: &Tensor) -> Tensor {
+        let root = base.meta().view.as_ref().map_or_else(|| base.clone(), |v| v.base.clone());
+        // writes under no_grad are not part of any history
+        if is_grad_enabled() && self.dtype().is_float() {
+            let version = self.version();
+            self.meta().view = Some(View { base: root, version });
+        }
+        self
+    }
+
+    pub(crate) fn adopt_history(&self, from: &Tensor) {
+        let grad_fn = from.grad_fn();
+        let (requires, output) = {
+            let meta = from.meta();
+            (meta.requires_grad, meta.output)
+        };
+        let leaf = grad_fn.is_none() && requires;
+        let mut meta = self.meta();
+        meta.requires_grad = requires && !leaf;
+        meta.grad_fn = grad_fn;
+        meta.output = output;
+    }
+
+    /// Whether a gradient flows to it.
+    pub fn requires_grad(&self) -> bool {
+        let stale = self.meta().view.as_ref().is_some_and(|v| v.version != self.version());
+        if stale {
+            self.grad_fn();
+        }
+        self.meta().requires_grad
+    }
+
+    /// Whether no operation made it, as far as autograd knows.
+    pub fn is_leaf(&self) -> bool {
+        self.grad_fn().is_none()
+    }
+
+    /// Asks for gradients of this leaf, or no longer; gives the same tensor.
+    pub fn requires_grad_(&self, on: bool) -> Result<Tensor> {
+        if on && !self.dtype().is_float() {
+            bail!(Autograd, "requires_grad_", "only tensors of floating point dtype can require gradients, got {}", self.dtype());
+        }
+        if !self.is_leaf() && !on {
+            bail!(
+                Autograd,
+                "requires_grad_",
+                "you can only change requires_grad flags of leaf variables; use detach() for a tensor without history"
+            );
+        }
+        self.meta().requires_grad = on;
+        Ok(self.clone())
+    }
+
+    /// The gradient accumulated so far.
+    pub fn grad(&self) -> Option<Tensor> {
+        self.meta().grad.clone()
+    }
+
+    /// Puts a gradient in place of the accumulated one.
+    pub fn set_grad(&self, grad: Option<Tensor>) {
+        self.meta().grad = grad;
+    }
+
+    /// Adds to the accumulated gradient.
+    pub(crate) fn accumulate_grad(&self, gradient: &Tensor) -> Result<()> {
+        let sum = match self.grad() {
+            // without create_graph the old gradient has no history, and an alias of it sees the sum
+            Some(old) if !is_grad_enabled() => {
+                old.write(&old.snapshot().add(gradient)?)?;
+                return Ok(());
+            }
+            Some(old) => old.add(gradient)?,
+            None if is_grad_enabled() => gradient.clone(),
+            // gradients may be shared inside the pass: the leaf gets a storage of its own
+            None => gradient.detach().snapshot(),
+        };
+        self.set_grad(Some(sum));
+        Ok(())
+    }
+
+    /// Keeps the gradient of this non-leaf too.
+    pub fn retain_grad(&self) -> Result<()> {
+        if !self.requires_grad() {
+            bail!(Autograd, "retain_grad", "can't retain the gradient of a tensor that does not require one");
+        }
+        if let Some(f) = self.grad_fn() {
+            let (output, first) = {
+                let mut meta = self.meta();
+                (meta.output, !std::mem::replace(&mut meta.retain_grad, true))
+            };
+            if first {
+                f.watchers().push((output, Watcher::Retain(Arc::downgrade(&self.0))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `hook` with this tensor's gradient whenever it is computed; a tensor it gives replaces the gradient.
+    /// The number removes it again.
+    pub fn register_hook(
+        &self,
+        hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> Result<u64> {
+        if !self.requires_grad() {
+            bail!(Autograd, "register_hook", "cannot register a hook on a tensor that doesn't require gradient");
+        }
+        let number = NEXT_HOOK.fetch_add(1, Ordering::Relaxed);
+        let hook: Hook = Arc::new(hook);
+        match self.grad_fn() {
+            Some(f) => {
+                let output = self.meta().output;
+                f.watchers().push((output, Watcher::Hook(number, hook)));
+            }
+            None => self.meta().hooks.push((number, hook)),
+        }
+        Ok(number)
+    }
+
+    /// Removes a hook by its number.
+    pub fn remove_hook(&self, number: u64) {
+        if let Some(f) = self.grad_fn() {
+            f.watchers().retain(|w| !matches!(w.1, Watcher::Hook(n, _) if n == number));
+        }
+        self.meta().hooks.retain(|h| h.0 != number);
+    }
+
+    /// The hooks of a leaf applied to its gradient.
+    pub(crate) fn leaf_hooks(&self, mut gradient: Tensor) -> Result<Tensor> {
+        let hooks: Vec<Hook> = self.meta().hooks.iter().map(|h| h.1.clone()).collect();
+        for hook in hooks {
+            if let Some(new) = hook(&gradient)? {
+                gradient = new;
+            }
+        }
+        Ok(gradient)
+    }
+
+    /// The same storage without history: gradients stop here.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([2], ())?.requires_grad_(true)?;
+    /// let y = (&x * 3.0)?.detach();
+    /// assert!(!y.requires_grad() && y.is_leaf());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    #[must_use]
+    pub fn detach(&self) -> Tensor {
+        self.alias(self.layout())
+    }
+
+    /// Forgets this tensor's history; refused for views, whose base keeps it.
+    pub fn detach_(&self) -> Result<Tensor> {
+        if self.meta().view.is_some() {
+            bail!(Autograd, "detach_", "can't detach views in-place; use detach() instead");
+        }
+        self.set_grad_fn(None);
+        Ok(self.clone())
+    }
+}
+
+static NEXT_HOOK: AtomicU64 = AtomicU64::new(1);

@@ -1,0 +1,196 @@
+//! In-place writing: a new value goes into the storage cell, and the history follows PyTorch's rules.
+
+use super::Tensor;
+use super::grad::{GradFn, Grads, is_grad_enabled, no_grad};
+use crate::error::{Result, bail};
+use crate::graph::{Body, IndexOp, Map, Param};
+use crate::layout::Layout;
+use crate::shape::numel;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+impl Tensor {
+    /// Refuses what an in-place operation must not write to.
+    pub(crate) fn check_writable(&self, op: &str) -> Result<()> {
+        if is_grad_enabled() {
+            let base = self.meta().view.clone().map(|v| v.base);
+            if self.requires_grad() && self.is_leaf() {
+                bail!(Autograd, op, "a leaf Variable that requires grad is being used in an in-place operation");
+            }
+            if base.is_some_and(|b| b.requires_grad() && b.is_leaf()) {
+                bail!(
+                    Autograd,
+                    op,
+                    "a view of a leaf Variable that requires grad is being used in an in-place operation"
+                );
+            }
+        }
+        if self.layout().overlaps() {
+            bail!(
+                Value,
+                op,
+                "unsupported operation: more than one element of the written-to tensor refers to a single memory \
+                 location, strides {:?} of shape {:?}; clone() the tensor before performing the operation",
+                self.layout().strides(),
+                self.shape()
+            );
+        }
+        Ok(())
+    }
+
+    /// An in-place operation: `make` computes the new elements from the old ones, out of place.
+    ///
+    /// The result must broadcast to nothing larger than this tensor, and its dtype must not be of a higher category.
+    pub fn modify(&self, op: &str, make: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        self.check_writable(op)?;
+        let old = self.snapshot();
+        let new = make(&old)?;
+        if new.shape() != self.shape() {
+            bail!(
+                Shape,
+                op,
+                "output with shape {:?} doesn't match the broadcast shape {:?}",
+                &self.shape()[..],
+                &new.shape()[..]
+            );
+        }
+        if new.dtype().category() > self.dtype().category() {
+            bail!(DType, op, "result type {} can't be cast to the desired output type {}", new.dtype(), self.dtype());
+        }
+        self.write(&new.to_dtype(self.dtype())?)?;
+        Ok(self.clone())
+    }
+
+    /// Puts `new`, of the same shape and dtype, in place of this tensor's elements, with `new`'s history.
+    pub(crate) fn write(&self, new: &Tensor) -> Result<()> {
+        let layout = self.layout();
+        let whole = layout.is_identity(self.0.storage.numel());
+        let traced = is_grad_enabled() && (new.requires_grad() || self.requires_grad());
+        let base = self.meta().view.clone().map(|v| v.base);
+        // the base's history before the write
+        let before = base.as_ref().map(Tensor::snapshot_history);
+        if whole && new.layout().is_identity(new.0.storage.numel()) {
+            self.0.storage.replace(new.0.storage.value());
+            new.0.storage.taken_by(&self.0.storage);
+        } else if whole {
+            self.0.storage.replace(new.copy("copy_")?.0.storage.value());
+        } else {
+            let old = self.alias(Layout::contiguous(&[self.0.storage.numel()]));
+            let value = no_grad(|| old.with_region(&old.layout(), &layout, new))?.0.storage.value();
+            self.0.storage.replace(value);
+        }
+        let Some(base) = base else {
+            if traced {
+                self.adopt_history(new);
+                if new.grad_fn().is_none() {
+                    self.set_grad_fn(None);
+                }
+            }
+            return Ok(());
+        };
+        // the base now comes from its old self and from what was written; this view, and every other one, from the
+        // base
+        if is_grad_enabled() && (new.requires_grad() || base.requires_grad()) {
+            let outer = base.layout();
+            let (shape, dtype, device) = (self.shape(), self.dtype(), self.device().clone());
+            let edges = vec![before.and_then(|b| b.edge()), new.edge()];
+            let rule = Box::new(move |g: &[Option<Tensor>]| {
+                let Some(Some(g)) = g.first() else { return Ok(Grads::new()) };
+                let zero = Tensor::zeros(&shape[..], (dtype, &device))?;
+                let rest = g.with_region(&outer, &layout, &zero)?;
+                let part = g.region(&outer, &layout)?;
+                Ok(Grads::from_iter([Some(rest), Some(part)]))
+            });
+            base.set_grad_fn(Some(GradFn::new("CopySlicesBackward", edges, 1, rule)));
+            base.meta().output = 0;
+        }
+        Ok(())
+    }
+
+    /// A stand-in with this tensor's history, for use as an edge.
+    fn snapshot_history(&self) -> Tensor {
+        let t = self.alias(self.layout());
+        t.adopt_history(self);
+        t
+    }
+
+    /// This tensor, whose elements stand for those of a storage seen through `outer`, with the elements that `inner`
+    /// shows of that storage replaced by those of `new`. `inner` must not overlap itself.
+    pub(crate) fn with_region(&self, outer: &Layout, inner: &Layout, new: &Tensor) -> Result<Tensor> {
+        if inner.numel() == 0 {
+            return Ok(self.clone());
+        }
+        // storage position of an element, then its coordinates in `inner`, largest stride first
+        let mut params: Vec<Param> = Vec::new();
+        let mut body = Body::new();
+        let old = body.input(0);
+        let number = |body: &mut Body, params: &mut Vec<Param>, n: isize| {
+            params.push(Param::index(n));
+            // params are few: their count bounds the rank
+            body.param(params.len() - 1)
+        };
+        let mut position = number(&mut body, &mut params, outer.offset());
+        for (d, &stride) in outer.strides().iter().enumerate() {
+            let c = body.coord(d);
+            let s = number(&mut body, &mut params, stride);
+            let term = body.index(IndexOp::Mul, c, s);
+            position = body.index(IndexOp::Add, position, term);
+        }
+        let low = number(&mut body, &mut params, inner.bounds().0);
+        let mut rest = body.index(IndexOp::Sub, position, low);
+        let mut order: Vec<usize> = (0..inner.rank()).filter(|&d| inner.shape()[d] != 1).collect();
+        order.sort_by_key(|&d| std::cmp::Reverse(inner.strides()[d].unsigned_abs()));
+        let zero = number(&mut body, &mut params, 0);
+        let mut coords: SmallVec<[u16; 6]> = SmallVec::from_elem(zero, inner.rank());
+        let mut inside = None;
+        for d in order {
+            let stride = inner.strides()[d];
+            let step = number(&mut body, &mut params, stride.abs());
+            let size = number(&mut body, &mut params, inner.shape()[d] as isize);
+            let c = body.index(IndexOp::Div, rest, step);
+            rest = body.index(IndexOp::Rem, rest, step);
+            let fits = body.index(IndexOp::Lt, c, size);
+            inside = Some(match inside {
+                Some(i) => body.index(IndexOp::And, i, fits),
+                None => fits,
+            });
+            let last = number(&mut body, &mut params, inner.shape()[d] as isize - 1);
+            let c = body.index(IndexOp::Min, c, last);
+            coords[d] = if stride < 0 { body.index(IndexOp::Sub, last, c) } else { c };
+        }
+        let exact = body.index(IndexOp::Eq, rest, zero);
+        let inside = inside.map_or(exact, |i| body.index(IndexOp::And, i, exact));
+        let replaced = body.load(1, &coords);
+        body.select(inside, replaced, old);
+        debug_assert_eq!(numel(inner.shape()), new.numel());
+        let map = Arc::new(Map { name: "copy_slices".into(), body });
+        let out = Tensor::apply(map, self.device(), (&self.shape(), self.dtype()), &[self, new], &params)?;
+        let (outer, inner, shape) = (outer.clone(), inner.clone(), new.shape());
+        Ok(out.with_grad("copy_slices", &[self, new], |_| {
+            move |g: &Tensor| {
+                let zero = Tensor::zeros(&shape[..], (g.dtype(), g.device()))?;
+                let rest = g.with_region(&outer, &inner, &zero)?;
+                Ok(Grads::from_iter([Some(rest), Some(g.region(&outer, &inner)?)]))
+            }
+        }))
+    }
+
+    /// The elements that `inner` shows of the storage whose elements, seen through `outer`, this tensor holds.
+    fn region(&self, outer: &Layout, inner: &Layout) -> Result<Tensor> {
+        let seen = if outer.is_identity(self.numel()) {
+            self.in_order()?.alias(inner.clone())
+        } else {
+            // put the elements where the storage has them, then look
+            let high = outer.bounds().1.max(inner.bounds().1);
+            let storage = Tensor::zeros(&[high as usize + 1][..], (self.dtype(), self.device()))?;
+            no_grad(|| storage.with_region(&storage.layout(), outer, self))?.alias(inner.clone())
+        };
+        let (outer, inner, shape) = (outer.clone(), inner.clone(), self.shape());
+        Ok(seen.with_grad("as_strided", &[self], |_| {
+            move |g: &Tensor| {
+                let zero = Tensor::zeros(&shape[..], (g.dtype(), g.device()))?;
+                Ok(Grads::from_iter([Some(zero.with_region(&outer, &inner, g)?)]))
+            }
+        }))
+    }
+}

@@ -1,0 +1,261 @@
+//! `Tensor`: the handle. Storage and views, in-place writing, autograd meta, host conversion, display.
+
+mod device;
+pub mod grad;
+mod host;
+mod inplace;
+mod random;
+mod storage;
+
+pub use device::{Device, Options};
+pub use host::{HostData, NestedArray};
+pub use random::{Draw, Generator};
+
+use crate::dtype::{DType, Element};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::graph::{Input, Param, Primitive, Spec, Value};
+use crate::layout::Layout;
+use crate::shape::Dims;
+use grad::{GradFn, Meta};
+use smallvec::SmallVec;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use storage::Storage;
+
+/// An n-dimensional array on a device: a handle on a lazy value.
+///
+/// Clones are the same tensor. Views share storage: a write through one is seen by all. Nothing is computed until a
+/// value is needed on the host, an optimizer steps, or [`Device::submit`] is called.
+///
+/// ```
+/// use calor::Tensor;
+/// let x = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+/// let y = (x.matmul(&x)? + 1.0)?;
+/// assert_eq!(y.to_vec::<f32>()?, [8.0, 11.0, 16.0, 23.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    device: Device,
+    dtype: DType,
+    storage: Arc<Storage>,
+    layout: RwLock<Layout>,
+    meta: Mutex<Meta>,
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+impl Tensor {
+    fn assemble(device: &Device, dtype: DType, storage: Arc<Storage>, layout: Layout) -> Self {
+        Self(Arc::new(Inner {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            device: device.clone(),
+            dtype,
+            storage,
+            layout: RwLock::new(layout),
+            meta: Mutex::default(),
+        }))
+    }
+
+    /// A tensor over a value of its own.
+    pub(crate) fn from_value(device: &Device, value: Value) -> Self {
+        let (dtype, layout) = (value.spec.dtype, Layout::contiguous(&value.spec.shape));
+        Self::assemble(device, dtype, Storage::new(value), layout)
+    }
+
+    /// The result of a primitive: the way every operation makes its output.
+    pub fn apply(
+        prim: Arc<dyn Primitive>,
+        device: &Device,
+        (shape, dtype): (&[usize], DType),
+        inputs: &[&Tensor],
+        params: &[Param],
+    ) -> Result<Self> {
+        for input in inputs {
+            if !input.device().same(device) {
+                bail!(Value, prim.name(), "tensors lie on different devices");
+            }
+        }
+        let inputs: SmallVec<[Input; 2]> = inputs.iter().map(|t| t.input()).collect();
+        let value = device.engine().node(prim, Spec::new(shape, dtype), inputs, params.into())?;
+        Ok(Self::from_value(device, value))
+    }
+
+    /// What a node reads when it reads this tensor now.
+    pub(crate) fn input(&self) -> Input {
+        Input { value: self.0.storage.value(), layout: self.layout() }
+    }
+
+    /// Another view of the same storage, without autograd history.
+    pub(crate) fn alias(&self, layout: Layout) -> Self {
+        Self::assemble(&self.0.device, self.0.dtype, self.0.storage.clone(), layout)
+    }
+
+    /// The same values in a storage of their own, at no cost: values are immutable, storages are not.
+    pub(crate) fn snapshot(&self) -> Self {
+        let t = Self::assemble(&self.0.device, self.0.dtype, Storage::new(self.0.storage.value()), self.layout());
+        t.adopt_history(self);
+        t
+    }
+
+    /// A number that no other tensor of this process has.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Where it lies.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// The type of its elements.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Shape, strides and offset.
+    pub fn layout(&self) -> Layout {
+        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_layout(&self, layout: Layout) {
+        *self.0.layout.write().unwrap_or_else(PoisonError::into_inner) = layout;
+    }
+
+    /// Sizes of its dimensions.
+    ///
+    /// ```
+    /// let t = calor::Tensor::zeros([2, 3], ())?;
+    /// assert_eq!((&t.shape()[..], t.dim(), t.numel()), (&[2, 3][..], 2, 6));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn shape(&self) -> Dims {
+        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).shape().into()
+    }
+
+    /// Number of dimensions.
+    pub fn dim(&self) -> usize {
+        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).rank()
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).numel()
+    }
+
+    /// The size of one dimension.
+    pub fn size(&self, dim: isize) -> Result<usize> {
+        let shape = self.shape();
+        if shape.is_empty() {
+            bail!(Dim, "size", "dimension {dim} of a tensor without dimensions");
+        }
+        Ok(shape[crate::shape::dim("size", dim, shape.len())?])
+    }
+
+    /// Whether its elements lie row by row without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        self.layout().is_contiguous()
+    }
+
+    /// Whether both share storage, so that a write to one may be seen in the other.
+    pub fn shares_storage(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.0.storage, &other.0.storage)
+    }
+
+    /// How often its storage was written to.
+    pub fn version(&self) -> u64 {
+        self.0.storage.version()
+    }
+
+    fn meta(&self) -> MutexGuard<'_, Meta> {
+        self.0.meta.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernels that would run to compute this tensor now, as text.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([4, 4], ())?;
+    /// let y = ((&x + 1.0)?.exp()? * 2.0)?;
+    /// assert!(y.explain()?.starts_with("1 kernels"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn explain(&self) -> Result<String> {
+        let value = self.0.storage.value();
+        if value.get().is_some() {
+            return Ok("0 kernels\n".into());
+        }
+        Ok(self.0.device.engine().plan(&[value])?.to_string())
+    }
+
+    /// Computes it and submits the work, without waiting.
+    pub fn eval(&self) -> Result<()> {
+        self.0.device.engine().run(&[self.0.storage.value()])
+    }
+
+    /// Its elements, row by row; waits for them.
+    ///
+    /// Errors that the device reported come out here: a bad index, memory, a lost device.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            bail!(DType, "to_vec", "the tensor is {}, asked for {}", self.dtype(), T::DTYPE);
+        }
+        Ok(T::from_bytes(&self.read_bytes()?))
+    }
+
+    /// [`Tensor::to_vec`] without blocking the thread.
+    pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            bail!(DType, "to_vec", "the tensor is {}, asked for {}", self.dtype(), T::DTYPE);
+        }
+        let value = self.in_order()?.0.storage.value();
+        Ok(T::from_bytes(&self.0.device.engine().read_async(&value).await?))
+    }
+
+    /// Its elements as the bytes the device holds, row by row.
+    pub fn read_bytes(&self) -> Result<Vec<u8>> {
+        let value = self.in_order()?.0.storage.value();
+        self.0.device.engine().read(&value)
+    }
+
+    /// A tensor whose storage is just its elements, row by row; itself where it is that already.
+    fn in_order(&self) -> Result<Tensor> {
+        if self.layout().is_identity(self.0.storage.numel()) {
+            return Ok(self.clone());
+        }
+        grad::no_grad(|| self.copy("copy"))
+    }
+
+    /// A copy of its elements, without history.
+    pub(crate) fn copy(&self, name: &'static str) -> Result<Tensor> {
+        let map = crate::graph::Map { name: name.into(), body: copy_body() };
+        Tensor::apply(Arc::new(map), self.device(), (&self.shape(), self.dtype()), &[self], &[])
+    }
+}
+
+fn copy_body() -> crate::graph::Body {
+    let mut body = crate::graph::Body::new();
+    body.input(0);
+    body
+}
+
+/// `Err` for a tensor that an operation cannot take.
+pub(crate) fn refuse<T>(kind: ErrorKind, op: &str, message: String) -> Result<T> {
+    Err(Error::new(kind, op, message))
+}
+
+impl Tensor {
+    /// Marks this tensor as output `output` of a recorded operation.
+    pub(crate) fn set_output_of(&self, grad_fn: &Arc<GradFn>, output: usize) {
+        self.set_grad_fn(Some(grad_fn.clone()));
+        self.meta().output = output;
+    }
+
+    pub(crate) fn set_grad_fn(&self, grad_fn: Option<Arc<GradFn>>) {
+        let mut meta = self.meta();
+        meta.requires_grad = grad_fn.is_some();
+        meta.grad_fn = grad_fn;
+    }
+}
