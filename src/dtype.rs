@@ -39,17 +39,8 @@ pub enum Category {
 
 impl DType {
     /// Every dtype.
-    pub const ALL: [DType; 9] = [
-        DType::Bool,
-        DType::U8,
-        DType::I32,
-        DType::U32,
-        DType::I64,
-        DType::F16,
-        DType::BF16,
-        DType::F32,
-        DType::F64,
-    ];
+    pub const ALL: [DType; 9] =
+        [DType::Bool, DType::U8, DType::I32, DType::U32, DType::I64, DType::F16, DType::BF16, DType::F32, DType::F64];
 
     /// Bytes of one element, on the host and on the device.
     ///

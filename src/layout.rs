@@ -335,7 +335,11 @@ impl Layout {
     /// `None` where the step between neighbours is not constant.
     pub fn compose(&self, inner: &Layout) -> Option<Self> {
         if inner.is_contiguous() {
-            return Some(Self { shape: self.shape.clone(), strides: self.strides.clone(), offset: self.offset + inner.offset });
+            return Some(Self {
+                shape: self.shape.clone(),
+                strides: self.strides.clone(),
+                offset: self.offset + inner.offset,
+            });
         }
         if self.offset == 0 && self.is_contiguous() && self.numel() == inner.numel() {
             return inner.reshape(&self.shape);

@@ -18,5 +18,7 @@ pub use dtype::{DType, Element, Scalar};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
 pub use ops::arg::Arg;
-pub use tensor::grad::{Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled};
+pub use tensor::grad::{
+    Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled,
+};
 pub use tensor::{Device, Draw, Generator, HostData, NestedArray, Options, Tensor};

@@ -1,4 +1,6 @@
 use proc_macro::TokenStream;
 /// Placeholder.
 #[proc_macro_derive(Module, attributes(module))]
-pub fn module(_item: TokenStream) -> TokenStream { TokenStream::new() }
+pub fn module(_item: TokenStream) -> TokenStream {
+    TokenStream::new()
+}

@@ -91,9 +91,9 @@ impl Backward {
         let mut ready: BTreeMap<u64, (Arc<GradFn>, Vec<Option<Tensor>>)> = BTreeMap::new();
         let needed = inputs.map(|inputs| needed(&seeds, inputs));
         let give = |ready: &mut BTreeMap<u64, (Arc<GradFn>, Vec<Option<Tensor>>)>,
-                        sinks: &mut Sinks<'_>,
-                        edge: &Edge,
-                        gradient: Tensor|
+                    sinks: &mut Sinks<'_>,
+                    edge: &Edge,
+                    gradient: Tensor|
          -> Result<()> {
             match edge {
                 Edge::Leaf(leaf) => sinks.leaf(leaf, gradient),
@@ -191,12 +191,7 @@ struct Sinks<'a> {
 
 impl<'a> Sinks<'a> {
     fn new(inputs: Option<&'a [&'a Tensor]>) -> Self {
-        Self {
-            inputs,
-            found: vec![None; inputs.map_or(0, <[_]>::len)],
-            leaves: HashMap::new(),
-            order: Vec::new(),
-        }
+        Self { inputs, found: vec![None; inputs.map_or(0, <[_]>::len)], leaves: HashMap::new(), order: Vec::new() }
     }
 
     fn leaf(&mut self, leaf: &Tensor, gradient: Tensor) -> Result<()> {
@@ -321,5 +316,8 @@ impl Tensor {
 /// ```
 pub fn grad(outputs: &[&Tensor], inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
     let found = Backward::new().grad(outputs, inputs, &vec![None; outputs.len()])?;
-    found.into_iter().map(|g| g.ok_or_else(|| Error::new(ErrorKind::Autograd, "grad", "a gradient is missing"))).collect()
+    found
+        .into_iter()
+        .map(|g| g.ok_or_else(|| Error::new(ErrorKind::Autograd, "grad", "a gradient is missing")))
+        .collect()
 }

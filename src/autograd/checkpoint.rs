@@ -40,11 +40,8 @@ where
         let after = device.generator().state();
         device.generator().set_state(state);
         let again = (|| -> Result<(Vec<Tensor>, Tensor)> {
-            let inputs: Vec<Tensor> = saved
-                .iter()
-                .zip(&wanted)
-                .map(|(s, &w)| s.get()?.detach().requires_grad_(w))
-                .collect::<Result<_>>()?;
+            let inputs: Vec<Tensor> =
+                saved.iter().zip(&wanted).map(|(s, &w)| s.get()?.detach().requires_grad_(w)).collect::<Result<_>>()?;
             let output = enable_grad(|| f(&inputs))?;
             Ok((inputs, output))
         })();

@@ -109,8 +109,7 @@ pub fn gradgradcheck(
             let out = f(&leaves)?;
             let wanted: Vec<&Tensor> = leaves.iter().filter(|t| t.requires_grad()).collect();
             let seed = Tensor::ones(out.shape(), (out.dtype(), out.device()))?;
-            let found =
-                Backward::new().create_graph(true).allow_unused(true).grad(&[&out], &wanted, &[Some(&seed)])?;
+            let found = Backward::new().create_graph(true).allow_unused(true).grad(&[&out], &wanted, &[Some(&seed)])?;
             let mut sum = Tensor::zeros([], (out.dtype(), out.device()))?;
             for g in found.into_iter().flatten() {
                 sum = sum.add(&g.square()?.sum()?)?;

@@ -119,7 +119,15 @@ impl Engine {
     pub fn upload(&self, op: &str, spec: Spec, bytes: &[u8]) -> Result<Value> {
         self.check(op, &spec)?;
         if spec.bytes() != bytes.len() as u64 {
-            bail!(Shape, op, "shape {:?} of {} needs {} bytes, got {}", spec.shape, spec.dtype, spec.bytes(), bytes.len());
+            bail!(
+                Shape,
+                op,
+                "shape {:?} of {} needs {} bytes, got {}",
+                spec.shape,
+                spec.dtype,
+                spec.bytes(),
+                bytes.len()
+            );
         }
         if bytes.is_empty() {
             return Ok(Node::stored(spec, Stored::Nowhere));

@@ -51,7 +51,8 @@ pub fn items(source: &str) -> Vec<Item> {
 
 fn item(text: &str) -> Option<Item> {
     let words: Vec<(usize, &str)> = identifiers(text).collect();
-    let position = words.iter().position(|w| matches!(w.1, "fn" | "const" | "struct" | "alias" | "var" | "override"))?;
+    let position =
+        words.iter().position(|w| matches!(w.1, "fn" | "const" | "struct" | "alias" | "var" | "override"))?;
     let keyword = words[position].1;
     // `var<storage, read_write> name`: the name follows the closing bracket
     let name = if keyword == "var" {
@@ -88,7 +89,8 @@ pub fn identifiers(text: &str) -> impl Iterator<Item = (usize, &str)> {
                     return Some((from, &text[from..at]));
                 }
             } else if c.is_ascii_digit() {
-                while at < bytes.len() && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || bytes[at] == b'.') {
+                while at < bytes.len() && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || bytes[at] == b'.')
+                {
                     at += 1;
                 }
             } else {
@@ -182,11 +184,16 @@ const CONVERT: &str = shader!("shared/convert.wgsl");
 const PHILOX: &str = shader!("shared/philox.wgsl");
 
 static FLOAT: LazyLock<Library> = LazyLock::new(|| {
-    Library::new(&[shader!("map/float.wgsl"), shader!("map/float_special.wgsl"), CONVERT, PHILOX])
+    Library::new(&[
+        shader!("map/float.wgsl"),
+        shader!("map/float_trig.wgsl"),
+        shader!("map/float_special.wgsl"),
+        CONVERT,
+        PHILOX,
+    ])
 });
-static DOUBLE: LazyLock<Library> = LazyLock::new(|| {
-    Library::new(&[shader!("map/double.wgsl"), shader!("map/double_special.wgsl"), CONVERT])
-});
+static DOUBLE: LazyLock<Library> =
+    LazyLock::new(|| Library::new(&[shader!("map/double.wgsl"), shader!("map/double_special.wgsl"), CONVERT]));
 static INT: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/int.wgsl"), CONVERT]));
 static UINT: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/uint.wgsl"), CONVERT, PHILOX]));
 static BOOL: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/bool.wgsl"), CONVERT]));

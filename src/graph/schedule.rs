@@ -165,9 +165,10 @@ impl Graph {
     /// Whether `consumer` reads, through its input `k`, element `i` for its own element `i`.
     fn in_order(&self, consumer: usize, k: usize) -> bool {
         let (producer, layout) = &self.nodes[consumer].inputs[k];
-        let walks = self.nodes[consumer].rule.body().is_some_and(|b| {
-            !b.ops.iter().any(|o| matches!(o, Op::Load(i, _) if *i as usize == k))
-        });
+        let walks = self.nodes[consumer]
+            .rule
+            .body()
+            .is_some_and(|b| !b.ops.iter().any(|o| matches!(o, Op::Load(i, _) if *i as usize == k)));
         walks && layout.is_identity(self.numel(*producer)) && self.numel(*producer) == self.numel(consumer)
     }
 }
@@ -278,7 +279,8 @@ impl Scheduler<'_> {
         }
         let free = body.is_free();
         let cost = body.cost();
-        if readers.len() > 1 && !free && (cost > CHEAP || readers.len() > COPIES || graph.nodes[node].inputs.len() > 2) {
+        if readers.len() > 1 && !free && (cost > CHEAP || readers.len() > COPIES || graph.nodes[node].inputs.len() > 2)
+        {
             return false;
         }
         graph.nodes[node].consumers.iter().all(|&(consumer, k)| {

@@ -13,9 +13,8 @@ impl Tensor {
     where
         R: Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     {
-        let out = self.alias(layout).with_grad(name, &[self], |_| {
-            move |g: &Tensor| Ok(Grads::from_iter([Some(back(g)?)]))
-        });
+        let out =
+            self.alias(layout).with_grad(name, &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(back(g)?)])));
         out.as_view_of(self)
     }
 
@@ -162,6 +161,25 @@ impl Tensor {
     /// Elements `(i, i + offset)` of two dimensions as a new last one.
     pub fn diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Result<Tensor> {
         self.part("diagonal", |l| l.diagonal("diagonal", offset, dim1, dim2))
+    }
+
+    /// Any shape, strides and offset over this tensor's storage.
+    pub fn as_strided(&self, shape: &[usize], strides: &[isize], offset: usize) -> Result<Tensor> {
+        let layout = Layout::strided("as_strided", shape, strides, offset as isize)?;
+        let reach = layout.bounds().1;
+        if layout.numel() > 0 && reach >= self.storage_numel() as isize {
+            bail!(
+                Index,
+                "as_strided",
+                "sizes {shape:?}, strides {strides:?} and offset {offset} reach element {reach} of a storage of {}",
+                self.storage_numel()
+            );
+        }
+        let (own, outer, inner) = (self.shape(), self.layout(), layout.clone());
+        Ok(self.viewed("as_strided", layout, move |g| {
+            let zero = Tensor::zeros(&own[..], (g.dtype(), g.device()))?;
+            zero.with_region(&outer, &inner, g)
+        }))
     }
 
     /// A new dimension of size 1.

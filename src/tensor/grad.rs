@@ -130,8 +130,7 @@ impl GradFn {
 
     /// Shows the gradient of output `output` to those who watch it; gives what goes on.
     pub(crate) fn notify(&self, output: usize, mut gradient: Tensor) -> Result<Tensor> {
-        let watchers: Vec<Watcher> =
-            self.watchers().iter().filter(|w| w.0 == output).map(|w| w.1.clone()).collect();
+        let watchers: Vec<Watcher> = self.watchers().iter().filter(|w| w.0 == output).map(|w| w.1.clone()).collect();
         for watcher in &watchers {
             if let Watcher::Hook(_, hook) = watcher
                 && let Some(new) = hook(&gradient)?
@@ -462,7 +461,12 @@ impl Tensor {
     /// Asks for gradients of this leaf, or no longer; gives the same tensor.
     pub fn requires_grad_(&self, on: bool) -> Result<Tensor> {
         if on && !self.dtype().is_float() {
-            bail!(Autograd, "requires_grad_", "only tensors of floating point dtype can require gradients, got {}", self.dtype());
+            bail!(
+                Autograd,
+                "requires_grad_",
+                "only tensors of floating point dtype can require gradients, got {}",
+                self.dtype()
+            );
         }
         if !self.is_leaf() && !on {
             bail!(

@@ -165,6 +165,11 @@ impl Tensor {
         Arc::ptr_eq(&self.0.storage, &other.0.storage)
     }
 
+    /// Number of elements of its storage.
+    pub(crate) fn storage_numel(&self) -> usize {
+        self.0.storage.numel()
+    }
+
     /// How often its storage was written to.
     pub fn version(&self) -> u64 {
         self.0.storage.version()

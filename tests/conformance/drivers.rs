@@ -4,13 +4,28 @@
 
 use crate::run::Driver;
 
-/// The tensors that drivers get. A stand-in, until calor's are there.
-pub type Tensor = crate::stand_in::Stand;
+/// The tensors that drivers get.
+pub type Tensor = calor::Tensor;
 
 /// Drivers by operation name.
 pub type Table = &'static [(&'static str, Driver<Tensor>)];
 
-const TABLES: &[Table] = &[];
+const TABLES: &[Table] = &[
+    crate::ops_unary::OPS,
+    crate::ops_binary::OPS,
+    crate::ops_activation::OPS,
+    crate::ops_inplace::OPS,
+    crate::ops_reduce::OPS,
+    crate::ops_sort::OPS,
+    crate::ops_shape::OPS,
+    crate::ops_join::OPS,
+    crate::ops_index::OPS,
+    crate::ops_creation::OPS,
+    crate::ops_convert::OPS,
+    crate::ops_matmul::OPS,
+    crate::ops_nn::OPS,
+    crate::ops_loss::OPS,
+];
 
 /// The driver of `op`, if there is one.
 pub fn find(op: &str) -> Option<Driver<Tensor>> {

@@ -3,17 +3,28 @@
 //! `cargo test --test conformance -- add 'nn.functional.*'` runs only these; `CONFORMANCE_VERBOSE=1` prints every
 //! failing case. Operations in tests/corpus/TODO are still to come: they run only when named.
 
-// Until the first drivers are in, nothing calls much of this.
-#![allow(dead_code)]
-
+mod backend;
 mod call;
 mod corpus;
 mod drivers;
 mod host;
+mod ops_activation;
+mod ops_binary;
+mod ops_convert;
+mod ops_creation;
+mod ops_index;
+mod ops_inplace;
+mod ops_join;
+mod ops_loss;
+mod ops_matmul;
+mod ops_nn;
+mod ops_reduce;
+mod ops_shape;
+mod ops_sort;
+mod ops_unary;
 mod report;
 mod run;
 mod signature;
-mod stand_in;
 
 use report::{Options, Report};
 use signature::Signature;

@@ -177,7 +177,14 @@ impl Kernel<'_> {
         let flat = self.root(n, "base");
         let mut memo = eval::Memo::default();
         for &node in &self.group.outputs {
-            self.output(&mut scope, &mut places, &mut memo, node, &flat, &Ix::Linear { text: "base".into(), m4: true })?;
+            self.output(
+                &mut scope,
+                &mut places,
+                &mut memo,
+                node,
+                &flat,
+                &Ix::Linear { text: "base".into(), m4: true },
+            )?;
         }
         let quads = n.div_ceil(4) as u32;
         let count = self.number(quads);
@@ -248,7 +255,8 @@ impl Kernel<'_> {
             let text = if four { value.widened() } else { value.text };
             let args: Vec<String> = (0..load.coords.len()).map(|c| format!("c{c}: u32")).collect();
             let ty = library::wgsl(load.dtype, four);
-            let _ = writeln!(hooks, "fn {}({}) -> {ty} {{\n{}  return {text};\n}}", load.name, args.join(", "), scope.text);
+            let _ =
+                writeln!(hooks, "fn {}({}) -> {ty} {{\n{}  return {text};\n}}", load.name, args.join(", "), scope.text);
         }
         let spec = self.graph.nodes[anchor].value.spec.clone();
         for store in &template.stores {

@@ -26,8 +26,6 @@ impl Tensor {
         body.cast(dtype, x);
         let map = Arc::new(Map { name: "to".into(), body });
         let out = Tensor::apply(map, self.device(), (&self.shape(), dtype), &[self], &[])?;
-        Ok(out.with_grad("to", &[self], |_| {
-            move |g: &Tensor| Ok(Grads::from_iter([Some(g.to_dtype(from)?)]))
-        }))
+        Ok(out.with_grad("to", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.to_dtype(from)?)]))))
     }
 }

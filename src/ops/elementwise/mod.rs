@@ -86,10 +86,8 @@ pub(crate) fn map_n(name: &'static str, out: DType, inputs: &[&Tensor]) -> Resul
     for input in inputs {
         shape = broadcast(name, &shape, &input.shape())?;
     }
-    let views: Vec<Tensor> = inputs
-        .iter()
-        .map(|t| Ok(t.alias(t.layout().expand(name, &shape)?)))
-        .collect::<Result<_>>()?;
+    let views: Vec<Tensor> =
+        inputs.iter().map(|t| Ok(t.alias(t.layout().expand(name, &shape)?))).collect::<Result<_>>()?;
     let views: Vec<&Tensor> = views.iter().collect();
     Tensor::apply(function(name, inputs.len()), inputs[0].device(), (&shape, out), &views, &[])
 }

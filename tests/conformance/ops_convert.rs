@@ -1,0 +1,6 @@
+//! Drivers of the family `convert`.
+
+use crate::drivers::Table;
+
+/// Drivers by name.
+pub const OPS: Table = &[];
