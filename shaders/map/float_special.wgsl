@@ -164,7 +164,7 @@ fn op_zeta(s: T, q: T) -> T {
     tail -= t * 8.2671958e-7;
     t *= (s + 7.0) * (s + 8.0) * z;
     tail += t * 2.0876757e-8;
-    var y = select(sum + tail, sum, op_isinf(sum));
+    var y = select(sum + tail, sum, op_isinf(sum) | (v == T(0.0)));
     y = select(y, select(nan_(), inf_(), trunc(q) == q), (q <= T(0.0)) & ((trunc(q) == q) | (trunc(s) != s)));
     y = select(y, inf_(), s == T(1.0));
     y = select(y, nan_(), s < T(1.0));

@@ -43,10 +43,12 @@ fn bf16_round(x: T) -> T { return bf16_value(bf16_bits(x)); }
 
 // ---- for f32 and f64 alike ----
 
-// A value whose conversion to an integer is defined: NaN becomes 0. WGSL's conversion saturates.
-fn whole(x: T) -> T { return select(T(0.0), x, (x < T(0.0)) | (x > T(0.0))); }
 // Truncates; out of range saturates, NaN gives 0.
-fn int_of(x: T) -> I { return I(whole(x)); }
+fn int_of(x: T) -> I {
+    let most = bitcast<I>(~U(0) / U(2));
+    let over = x >= T(most);
+    return select(I(select(T(0.0), x, (x < T(0.0)) | ((x > T(0.0)) & !over))), most, over);
+}
 // Modulo 256 after truncation; beyond the integer's range the low byte is 0, as in PyTorch.
 fn u8_of(x: T) -> U {
     let inside = abs(x) < T(2147483648.0);
