@@ -236,7 +236,8 @@ fn op_log1p(x: T) -> T {
     return select(r, x, is_nan(x) | (bits_abs(x) < U(0x3c90000000000000)));
 }
 
-// exp(y log|x|) with the logarithm in a high and a low part; signs and edge cases of C99 after it. Relative error 3e-15.
+// exp(y log|x|) with the logarithm in a high and a low part; signs and edge cases of C99 after it.
+// Relative error 3e-15.
 fn op_pow(x: T, y: T) -> T {
     var n = T(0.0);
     let ax = op_abs(x);
@@ -286,7 +287,8 @@ fn op_ldexp(x: T, e: T) -> T { return x * op_exp2(e); }
 // Scaled by a power of two against overflow.
 fn op_hypot(x: T, y: T) -> T {
     let m = max(op_abs(x), op_abs(y));
-    let s = select(select(T(1.0), T(2.409919865102884e-181), m > T(1.0e150)), T(4.149515568880993e+180), m < T(1.0e-140));
+    let down = select(T(1.0), T(2.409919865102884e-181), m > T(1.0e150));
+    let s = select(down, T(4.149515568880993e+180), m < T(1.0e-140));
     let a = x * s;
     let b = y * s;
     let r = sqrt(a * a + b * b) / s;
@@ -502,7 +504,8 @@ fn op_atan2(y: T, x: T) -> T {
     let ay = op_abs(y);
     let steep = ay > ax;
     // scaled so that neither quotient nor divisor leaves the normal range
-    let s = select(T(1.0), T(0.25), max(ax, ay) > T(1.0e300)) * select(T(1.0), T(18014398509481984.0), max(ax, ay) < T(1.0e-280));
+    let s = select(T(1.0), T(0.25), max(ax, ay) > T(1.0e300))
+        * select(T(1.0), T(18014398509481984.0), max(ax, ay) < T(1.0e-280));
     let low = min(ax, ay) * s;
     let high = max(ax, ay) * s;
     var t = select(low / high, T(1.0), ax == ay);

@@ -43,7 +43,7 @@ fn op_erfc(x: T) -> T {
     let near = select(y, T(1.0) - erf_kernel(x * x) * x, op_abs(x) < T(0.25));
     return select(near, x, is_nan(x));
 }
-// Giles' single-precision start, then three Halley steps on erf or erfc.
+// Giles' single-precision start (the asymptotic one in the tail), then three Halley steps on erf or erfc.
 fn op_erfinv(x: T) -> T {
     let ax = op_abs(x);
     let l = -op_log((T(1.0) - ax) * (T(1.0) + ax));
@@ -53,7 +53,9 @@ fn op_erfinv(x: T) -> T {
     let b = sqrt(max(l, T(5.0))) - 3.0;
     let q = (((((((b * -0.000200214257 + 0.000100950558) * b + 0.00134934322) * b - 0.00367342844) * b
         + 0.00573950773) * b - 0.0076224613) * b + 0.00943887047) * b + 1.00167406) * b + 2.83297682;
-    var y = select(p, q, l >= T(5.0)) * ax;
+    let t = max(-op_log(T(1.0) - ax), T(15.0));
+    let tail = sqrt(t - 0.5723649429247001 - op_log(t) * 0.5);
+    var y = select(select(p, q, l >= T(5.0)) * ax, tail, l > T(15.0));
     for (var k = 0; k < 3; k++) {
         let far = erfc_kernel(y) - (T(1.0) - ax);
         let near = ax - erf_kernel(y * y) * y;
@@ -97,8 +99,11 @@ fn lgamma_positive(x: T) -> T {
     let r = T(1.0) / s;
     let z = r * r;
     let l = op_log(s);
-    let far = (s - 0.5) * (l - 1.0) + 0.418938533204672742 + ((((((z * 6.4102564102564103e-3 - 1.9175269175269175e-3) * z + 8.4175084175084175e-4) * z
-        - 5.9523809523809524e-4) * z + 7.9365079365079365e-4) * z - 2.7777777777777778e-3) * z + 8.3333333333333333e-2) * r;
+    let far = (s - 0.5) * (l - 1.0) + 0.418938533204672742
+        + ((((((z * 6.4102564102564103e-3 - 1.9175269175269175e-3) * z
+        + 8.4175084175084175e-4) * z
+        - 5.9523809523809524e-4) * z + 7.9365079365079365e-4) * z
+        - 2.7777777777777778e-3) * z + 8.3333333333333333e-2) * r;
     return select(near, far, x >= T(8.0));
 }
 // Below 0 by reflection:
@@ -125,7 +130,8 @@ fn op_digamma(x: T) -> T {
     }
     let r = T(1.0) / t;
     let z = r * r;
-    let w = ((((((z * 8.3333333333333333e-2 - 2.1092796092796093e-2) * z + 7.5757575757575758e-3) * z - 4.1666666666666667e-3) * z
+    let w = ((((((z * 8.3333333333333333e-2 - 2.1092796092796093e-2) * z + 7.5757575757575758e-3) * z
+        - 4.1666666666666667e-3) * z
         + 3.9682539682539683e-3) * z - 8.3333333333333333e-3) * z + 8.3333333333333333e-2) * z;
     var y = op_log(t) - r * 0.5 - w - sum;
     y = select(y, y - T(3.14159265358979324) * cos_pi(x) / sin_pi(x), below);
@@ -153,7 +159,8 @@ fn op_trigamma(x: T) -> T {
     }
     let r = T(1.0) / t;
     let z = r * r;
-    sum += ((((((z * -0.25311355311355311 + 7.5757575757575758e-2) * z - 3.3333333333333333e-2) * z + 2.3809523809523810e-2) * z
+    sum += ((((((z * -0.25311355311355311 + 7.5757575757575758e-2) * z - 3.3333333333333333e-2) * z
+        + 2.3809523809523810e-2) * z
         - 3.3333333333333333e-2) * z + 1.6666666666666667e-1) * z + r * 0.5 + 1.0) * r;
     let s = sin_pi(x);
     let y = select(sum, T(9.8696044010893586) / (s * s) - sum, below);
@@ -283,9 +290,9 @@ fn op_mish(x: T) -> T {
     let y = x * (n / (n + 2.0));
     return select(y, x, (x > T(20.0)) | is_nan(x));
 }
-fn op_hardshrink(x: T, lambda: T) -> T { return select(x, T(0.0), op_ge(x, -lambda) & op_le(x, lambda)); }
-fn op_softshrink(x: T, lambda: T) -> T {
-    let y = select(select(T(0.0), x + lambda, x < -lambda), x - lambda, x > lambda);
+fn op_hardshrink(x: T, bound: T) -> T { return select(x, T(0.0), op_ge(x, -bound) & op_le(x, bound)); }
+fn op_softshrink(x: T, bound: T) -> T {
+    let y = select(select(T(0.0), x + bound, x < -bound), x - bound, x > bound);
     return select(y, x, is_nan(x));
 }
 fn op_softsign(x: T) -> T { return x / (op_abs(x) + 1.0); }

@@ -243,9 +243,9 @@ fn op_mish(x: T) -> T {
     let y = x * (n / (n + 2.0));
     return select(y, x, (x > T(20.0)) | is_nan(x));
 }
-fn op_hardshrink(x: T, lambda: T) -> T { return select(x, T(0.0), op_ge(x, -lambda) & op_le(x, lambda)); }
-fn op_softshrink(x: T, lambda: T) -> T {
-    let y = select(select(T(0.0), x + lambda, x < -lambda), x - lambda, x > lambda);
+fn op_hardshrink(x: T, bound: T) -> T { return select(x, T(0.0), op_ge(x, -bound) & op_le(x, bound)); }
+fn op_softshrink(x: T, bound: T) -> T {
+    let y = select(select(T(0.0), x + bound, x < -bound), x - bound, x > bound);
     return select(y, x, is_nan(x));
 }
 fn op_softsign(x: T) -> T { return x / (op_abs(x) + 1.0); }

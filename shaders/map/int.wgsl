@@ -1,6 +1,6 @@
 // Elementwise functions of signed integers, i32 and i64. Nothing traps: x / 0 = 0, least / -1 = least.
-// Instantiated by replacing T, U, B, W: i32 or i64, the unsigned and truth types of that width, and u32 (shift counts), or
-// their vec4; every function foo becomes foo_<suffix>.
+// Instantiated by replacing T, U, B, W: i32 or i64, the unsigned and truth types of that width, and u32 (shift counts),
+// or their vec4; every function foo becomes foo_<suffix>.
 alias T = i32;
 alias U = u32;
 alias B = bool;

@@ -1,6 +1,6 @@
 // Conversions between element types, in integer and plain float arithmetic only.
-// Instantiated by replacing T, U, I, B: f32, u32, i32, bool (or f64, u64, i64, bool for the functions below the line), or their
-// vec4; every function foo becomes foo_<suffix>.
+// Instantiated by replacing T, U, I, B: f32, u32, i32, bool (or f64, u64, i64, bool for the functions below the line),
+// or their vec4; every function foo becomes foo_<suffix>.
 alias T = f32;
 alias U = u32;
 alias I = i32;

@@ -81,6 +81,12 @@ fn driver(info: &wgpu::AdapterInfo) -> String {
     format!("{} {}", info.driver, info.driver_info).trim().to_owned()
 }
 
+/// Whether a Linux process has no display to draw on.
+fn headless() -> bool {
+    let display = ["XDG_RUNTIME_DIR", "WAYLAND_DISPLAY", "DISPLAY"];
+    cfg!(target_os = "linux") && display.iter().all(|name| std::env::var_os(name).is_none())
+}
+
 async fn enumerate(backends: wgpu::Backends) -> Vec<Found> {
     let noop = backends.contains(wgpu::Backends::NOOP);
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
@@ -105,10 +111,10 @@ async fn enumerate(backends: wgpu::Backends) -> Vec<Found> {
 pub(super) async fn list(choice: &AdapterChoice) -> (Vec<Found>, Vec<String>) {
     let noop = choice.backend.as_deref() == Some("noop");
     let mut found = enumerate(wgpu::Backends::PRIMARY).await;
-    // Starting GL costs time and is pointless where the default is a GPU behind a better interface.
-    let settled = choice.adapter.is_none()
-        && choice.backend.as_deref() != Some("gl")
-        && found.iter().any(|f| f.rank() <= (1, 0) && suits(choice, f));
+    // Starting GL costs time and, without a display, prints complaints. It is pointless where a better interface has a
+    // GPU, and where there is no display GL is likely the same CPU once more.
+    let enough = if headless() { 3 } else { 1 };
+    let settled = choice.adapter.is_none() && found.iter().any(|f| f.rank() <= (enough, 0) && suits(choice, f));
     if !settled {
         found.extend(enumerate(wgpu::Backends::GL).await);
     }

@@ -1,7 +1,7 @@
 //! The shader library: WGSL files cut into items, instantiated by replacing whole identifiers.
 //!
 //! A library function is written once in `T` (and `U`, `I`, `B`: the unsigned, signed and truth types of the same
-//! width) and is valid for one lane and for four. Nothing else of WGSL is templated.
+//! width; `W`: `u32`, for shifts) and is valid for one lane and for four. Nothing else of WGSL is templated.
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
@@ -290,6 +290,7 @@ impl Instances {
             "U" => Some(wide(unsigned)),
             "I" => Some(wide(signed)),
             "B" => Some(wide("bool")),
+            "W" => Some(wide("u32")),
             _ => renamed.get(word).map(|n| Cow::Owned(n.clone())),
         });
         self.text.push_str(&text);
