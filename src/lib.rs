@@ -9,8 +9,11 @@ mod error;
 #[cfg_attr(stub, path = "/tmp/stub/gpu.rs")]
 pub mod gpu;
 pub mod graph;
+pub mod io;
 mod layout;
+pub mod nn;
 mod ops;
+pub mod optim;
 pub mod shape;
 mod tensor;
 
