@@ -1,3 +1,4 @@
+//! The derive macro of the Module trait.
 use proc_macro::TokenStream;
 /// Placeholder.
 #[proc_macro_derive(Module, attributes(module))]

@@ -1,0 +1,37 @@
+// Philox 4x32-10: a counter-based generator (Salmon et al., 2011), equal on every adapter.
+// Instantiated by replacing T and U (f32 and u32, or their vec4); every function foo becomes foo_<suffix>.
+alias T = f32;
+alias U = u32;
+
+// High word of a 32 x 32 product, by 16-bit halves.
+fn mulhi(a: u32, b: u32) -> u32 {
+    let al = a & 0xffffu;
+    let ah = a >> 16u;
+    let bl = b & 0xffffu;
+    let bh = b >> 16u;
+    let m = ah * bl + ((al * bl) >> 16u);
+    let l = al * bh + (m & 0xffffu);
+    return ah * bh + (m >> 16u) + (l >> 16u);
+}
+fn philox_round(c: vec4<u32>, k: vec2<u32>) -> vec4<u32> {
+    let a = 0xd2511f53u;
+    let b = 0xcd9e8d57u;
+    return vec4<u32>(mulhi(b, c.z) ^ c.y ^ k.x, b * c.z, mulhi(a, c.x) ^ c.w ^ k.y, a * c.x);
+}
+fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
+    let w = vec2<u32>(0x9e3779b9u, 0xbb67ae85u);
+    var c = philox_round(counter, key);
+    c = philox_round(c, key + w);
+    c = philox_round(c, key + w * 2u);
+    c = philox_round(c, key + w * 3u);
+    c = philox_round(c, key + w * 4u);
+    c = philox_round(c, key + w * 5u);
+    c = philox_round(c, key + w * 6u);
+    c = philox_round(c, key + w * 7u);
+    c = philox_round(c, key + w * 8u);
+    return philox_round(c, key + w * 9u);
+}
+// Uniform in [0, 1), multiples of 2^-24.
+fn uniform_from(bits: U) -> T { return T(bits >> U(8u)) * 5.9604644775390625e-8; }
+// Uniform in (0, 1].
+fn uniform_open_from(bits: U) -> T { return T((bits >> U(8u)) + U(1u)) * 5.9604644775390625e-8; }

@@ -183,15 +183,8 @@ pub(crate) use shader;
 const CONVERT: &str = shader!("shared/convert.wgsl");
 const PHILOX: &str = shader!("shared/philox.wgsl");
 
-static FLOAT: LazyLock<Library> = LazyLock::new(|| {
-    Library::new(&[
-        shader!("map/float.wgsl"),
-        shader!("map/float_trig.wgsl"),
-        shader!("map/float_special.wgsl"),
-        CONVERT,
-        PHILOX,
-    ])
-});
+static FLOAT: LazyLock<Library> =
+    LazyLock::new(|| Library::new(&[shader!("map/float.wgsl"), shader!("map/float_special.wgsl"), CONVERT, PHILOX]));
 static DOUBLE: LazyLock<Library> =
     LazyLock::new(|| Library::new(&[shader!("map/double.wgsl"), shader!("map/double_special.wgsl"), CONVERT]));
 static INT: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/int.wgsl"), CONVERT]));

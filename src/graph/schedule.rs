@@ -75,10 +75,6 @@ impl Rule {
         }
     }
 
-    fn is_free(&self) -> bool {
-        self.body().is_some_and(Body::is_free)
-    }
-
     fn is_constant(&self) -> bool {
         self.body().is_some_and(|b| b.is_free() && b.is_source())
     }
@@ -421,6 +417,11 @@ impl Scheduler<'_> {
 
     /// Bindings of some groups if they were one; constants take none.
     fn bindings(&self, groups: &[usize]) -> usize {
+        if let [one] = groups {
+            // its leaves are no members already
+            let count = |g: &Group| g.outputs.len() + g.leaves.iter().filter(|l| self.is_bound(**l)).count();
+            return self.group(*one).map_or(0, count);
+        }
         let mut leaves: HashSet<usize> = HashSet::new();
         let mut members: HashSet<usize> = HashSet::new();
         let mut outputs = 0;

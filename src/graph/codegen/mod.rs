@@ -189,10 +189,10 @@ impl Kernel<'_> {
         let quads = n.div_ceil(4) as u32;
         let count = self.number(quads);
         let mut text = format!("fn element(base: u32) {{\n{}}}\n", scope.text);
-        for item in library::items(MAP).into_iter().filter(|i| i.name != "element" && i.keyword != "alias") {
+        for item in library::items(MAP).into_iter().filter(|i| i.name == "main") {
             text.push_str(&library::replace(&item.text, |w| match w {
                 "p_count" => Some(Cow::Owned(count.clone())),
-                "GROUP" if item.keyword != "const" => Some(Cow::Owned(format!("{MAP_GROUP}u"))),
+                "GROUP" => Some(Cow::Owned(format!("{MAP_GROUP}u"))),
                 _ => None,
             }));
             text.push('\n');
@@ -320,16 +320,16 @@ impl Kernel<'_> {
         let mut out = String::new();
         for item in library::items(template.source) {
             let name = item.name.as_str();
-            if stubs.contains(&name) || item.keyword == "alias" || numbers.contains_key(name) {
+            if stubs.contains(&name) || numbers.contains_key(name) || template.types.iter().any(|t| t.0 == name) {
                 continue;
             }
             if let Some((_, value)) = template.consts.iter().find(|c| c.0 == name && item.keyword == "const") {
                 let _ = writeln!(out, "const {name}: u32 = {value}u;");
                 continue;
             }
-            out.push_str(&library::replace(&item.text, |word| {
-                names.get(word).or_else(|| numbers.get(word)).map(|n| Cow::Owned(n.clone()))
-            }));
+            let text = library::replace(&item.text, |w| names.get(w).map(|n| Cow::Owned(n.clone())));
+            // what was put in may name host numbers too
+            out.push_str(&library::replace(&text, |w| numbers.get(w).map(|n| Cow::Owned(n.clone()))));
             out.push('\n');
         }
         Ok(out)

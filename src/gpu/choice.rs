@@ -1,0 +1,138 @@
+//! Which adapter to open and what to leave unused: from the environment or from a program.
+
+use std::fmt::Display;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Features that [`AdapterChoice::disable`] can name.
+pub(super) const FEATURES: [&str; 7] =
+    ["shader-f16", "shader-f64", "shader-int64", "subgroups", "timestamps", "pipeline-cache", "immediates"];
+
+/// Limits that [`AdapterChoice::limits`] can name, each with the least value the library can work with.
+pub(super) const LIMITS: [(&str, u64); 8] = [
+    ("bindings", 2),
+    ("binding_bytes", 256),
+    ("buffer_bytes", 4096),
+    ("invocations", 1),
+    ("workgroup_bytes", 0),
+    ("groups", 1),
+    ("uniform_bytes", 256),
+    ("loop_iterations", 1),
+];
+
+/// Backends that [`AdapterChoice::backend`] can name.
+pub(super) const BACKENDS: [&str; 6] = ["vulkan", "metal", "dx12", "gl", "browser", "noop"];
+
+/// Which adapter to open, and with which features and limits held back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdapterChoice {
+    /// An index into [`Gpu::adapters`](super::Gpu::adapters), or part of a name in any case.
+    pub adapter: Option<String>,
+    /// Only adapters of this backend: `vulkan`, `metal`, `dx12`, `gl`, `browser`.
+    pub backend: Option<String>,
+    /// Features to leave off although the adapter has them.
+    pub disable: Vec<String>,
+    /// Limits to lower, by name; a value above what the adapter gives changes nothing.
+    pub limits: Vec<(String, u64)>,
+}
+
+/// An adapter that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterSummary {
+    /// Its number for [`AdapterChoice::adapter`]; 0 is the default.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `gl`, `browser` or `noop`.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub device_type: String,
+    /// The driver and its version, where known.
+    pub driver: String,
+}
+
+impl Display for AdapterSummary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} ({}, {})", self.index, self.name, self.backend, self.device_type)
+    }
+}
+
+impl AdapterChoice {
+    /// Reads `CALOR_ADAPTER`, `CALOR_BACKEND`, `CALOR_DISABLE` (names with commas) and `CALOR_LIMIT_<NAME>`.
+    pub fn from_env() -> Result<Self> {
+        Self::from_vars(
+            std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned())),
+        )
+    }
+
+    /// The same from any list of variables.
+    pub(super) fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let mut choice = Self::default();
+        for (key, value) in vars {
+            let value = value.trim();
+            if value.is_empty() {
+                continue;
+            }
+            match key.as_str() {
+                "CALOR_ADAPTER" => choice.adapter = Some(value.to_owned()),
+                "CALOR_BACKEND" => choice.backend = Some(value.to_lowercase()),
+                "CALOR_DISABLE" => {
+                    let names = value.split(',').map(|n| n.trim().to_lowercase()).filter(|n| !n.is_empty());
+                    choice.disable.extend(names);
+                }
+                key => {
+                    let Some(name) = key.strip_prefix("CALOR_LIMIT_") else { continue };
+                    let number = value.replace('_', "").parse().map_err(|_| {
+                        refused(key, format!("`{value}` is not a whole number; the limits are {}", limit_names()))
+                    })?;
+                    choice.limits.push((name.to_lowercase(), number));
+                }
+            }
+        }
+        choice.validate()?;
+        Ok(choice)
+    }
+
+    /// Refuses names nobody knows and limits too low to work with.
+    pub(super) fn validate(&self) -> Result<()> {
+        if let Some(backend) = &self.backend
+            && !BACKENDS.contains(&backend.as_str())
+        {
+            return Err(refused("CALOR_BACKEND", format!("`{backend}` is not one of {}", BACKENDS.join(", "))));
+        }
+        for name in &self.disable {
+            if !FEATURES.contains(&name.as_str()) {
+                return Err(refused("CALOR_DISABLE", format!("`{name}` is not one of {}", FEATURES.join(", "))));
+            }
+        }
+        for (name, value) in &self.limits {
+            let key = format!("CALOR_LIMIT_{}", name.to_uppercase());
+            match LIMITS.iter().find(|(known, _)| known == name) {
+                None => return Err(refused(&key, format!("no such limit; the limits are {}", limit_names()))),
+                Some((_, least)) if value < least => {
+                    return Err(refused(&key, format!("{value} is below {least}, the least that can work")));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a feature may be used.
+    pub(super) fn allows(&self, feature: &str) -> bool {
+        !self.disable.iter().any(|name| name == feature)
+    }
+
+    /// The lowest value given for a limit.
+    pub(super) fn limit(&self, name: &str) -> Option<u64> {
+        self.limits.iter().filter(|(n, _)| n == name).map(|(_, value)| *value).min()
+    }
+}
+
+fn limit_names() -> String {
+    LIMITS.map(|(name, _)| name).join(", ")
+}
+
+fn refused(variable: &str, message: String) -> Error {
+    Error::new(ErrorKind::Value, variable, message)
+}

@@ -1,0 +1,77 @@
+//! What the planner may know about a device: plain data, no wgpu types.
+
+/// Features and limits of an open device, as the planner sees them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// The adapter's name.
+    pub name: String,
+    /// The interface below: `vulkan`, `gl`, `metal`, `dx12`, `browser` or `noop`.
+    pub backend: String,
+    /// The driver and its version, where known.
+    pub driver: String,
+    /// The adapter computes on the CPU (lavapipe, SwiftShader, WARP).
+    pub is_cpu: bool,
+    /// Native `f16` in shaders.
+    pub f16: bool,
+    /// Native `f64` in shaders.
+    pub f64: bool,
+    /// Native `i64` and `u64` in shaders.
+    pub i64: bool,
+    /// Subgroup operations in shaders.
+    pub subgroups: bool,
+    /// Timestamp queries.
+    pub timestamps: bool,
+    /// The driver's pipeline cache can be kept.
+    pub pipeline_cache: bool,
+    /// Bytes of immediates, 0 where there are none.
+    pub immediates: u32,
+    /// Storage buffers per kernel; the fault buffer counts as one.
+    pub max_bindings: u32,
+    /// Bytes of one storage binding.
+    pub max_binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub max_buffer_bytes: u64,
+    /// Invocations per workgroup.
+    pub max_invocations: u32,
+    /// Invocations of a workgroup in x.
+    pub max_workgroup_x: u32,
+    /// Bytes of workgroup memory.
+    pub max_workgroup_bytes: u32,
+    /// Workgroups per dimension.
+    pub max_groups: u32,
+    /// Bytes of one parameter block.
+    pub max_uniform_bytes: u32,
+    /// Alignment of parameter blocks.
+    pub uniform_align: u32,
+    /// Loop iterations an invocation gets before the driver silently leaves its loops; `None` where no cap was found.
+    pub max_loop_iterations: Option<u32>,
+}
+
+impl Facts {
+    /// WebGPU's default limits and no features: what every device can do, for planning without one.
+    pub fn portable() -> Facts {
+        Facts {
+            name: "portable".to_owned(),
+            backend: "noop".to_owned(),
+            driver: String::new(),
+            is_cpu: false,
+            f16: false,
+            f64: false,
+            i64: false,
+            subgroups: false,
+            timestamps: false,
+            pipeline_cache: false,
+            immediates: 0,
+            max_bindings: 8,
+            max_binding_bytes: 128 << 20,
+            max_buffer_bytes: 256 << 20,
+            max_invocations: 256,
+            max_workgroup_x: 256,
+            max_workgroup_bytes: 16 << 10,
+            max_groups: 65_535,
+            max_uniform_bytes: 64 << 10,
+            uniform_align: 256,
+            max_loop_iterations: None,
+        }
+    }
+}

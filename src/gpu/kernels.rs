@@ -1,0 +1,308 @@
+//! Compiled kernels and the bind groups they run with.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, Weak};
+
+use smallvec::SmallVec;
+
+use super::Gpu;
+use super::health::{lock, scoped};
+use super::recording::{Access, Kernel};
+use crate::error::{Error, ErrorKind, Result, bail};
+
+/// Entries by address before those of dead kernels are swept out.
+const SWEEP_ABOVE: usize = 1024;
+
+/// Bind groups kept before old ones are dropped, and for how many submissions an unused one counts as young.
+const GROUPS: usize = 8192;
+const YOUNG: u64 = 32;
+
+/// Stack of a compiling thread: shader front ends recurse.
+#[cfg(not(target_arch = "wasm32"))]
+const STACK: usize = 16 << 20;
+
+/// What the bindings of a kernel look like.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Signature {
+    access: SmallVec<[Access; 8]>,
+    param_bytes: u64,
+    faults: bool,
+}
+
+impl Signature {
+    fn of(kernel: &Kernel) -> Self {
+        Self { access: SmallVec::from_slice(&kernel.access), param_bytes: kernel.param_bytes(), faults: kernel.faults }
+    }
+}
+
+/// The layouts of one signature.
+pub(super) struct Layout {
+    pub id: u32,
+    pub storage: wgpu::BindGroupLayout,
+    /// Group 1, absent when a kernel has neither parameters nor faults.
+    pub extra: Option<wgpu::BindGroupLayout>,
+    pipeline: wgpu::PipelineLayout,
+}
+
+/// A kernel ready to run.
+pub(super) struct Compiled {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: Arc<Layout>,
+}
+
+/// Filled by the first who needs it while the others wait for that one kernel only.
+type Slot = Arc<Mutex<Option<Result<Arc<Compiled>>>>>;
+
+#[derive(Default)]
+struct Index {
+    by_address: HashMap<usize, (Weak<Kernel>, Arc<Compiled>)>,
+    by_source: HashMap<String, SmallVec<[(Signature, Slot); 1]>>,
+    sweep_above: usize,
+}
+
+/// Every kernel compiled so far.
+#[derive(Default)]
+pub(super) struct Kernels {
+    index: Mutex<Index>,
+    layouts: Mutex<HashMap<Signature, Arc<Layout>>>,
+}
+
+impl Index {
+    fn known(&self, kernel: &Arc<Kernel>) -> Option<Arc<Compiled>> {
+        // The weak handle keeps the address from being given to another kernel.
+        self.by_address.get(&(Arc::as_ptr(kernel) as usize)).map(|(_, compiled)| compiled.clone())
+    }
+}
+
+impl Kernels {
+    fn slot(&self, kernel: &Kernel) -> Slot {
+        let signature = Signature::of(kernel);
+        let mut index = lock(&self.index);
+        if !index.by_source.contains_key(&kernel.source) {
+            index.by_source.insert(kernel.source.clone(), SmallVec::new());
+        }
+        let Some(entries) = index.by_source.get_mut(&kernel.source) else { return Slot::default() };
+        if let Some((_, slot)) = entries.iter().find(|(known, _)| *known == signature) {
+            return slot.clone();
+        }
+        let slot = Slot::default();
+        entries.push((signature, slot.clone()));
+        slot
+    }
+
+    fn remember(&self, kernel: &Arc<Kernel>, compiled: &Arc<Compiled>) {
+        let mut index = lock(&self.index);
+        if index.by_address.len() >= index.sweep_above.max(SWEEP_ABOVE) {
+            index.by_address.retain(|_, (weak, _)| weak.strong_count() > 0);
+            index.sweep_above = index.by_address.len() * 2;
+        }
+        index.by_address.insert(Arc::as_ptr(kernel) as usize, (Arc::downgrade(kernel), compiled.clone()));
+    }
+}
+
+impl Gpu {
+    /// Compiles a kernel now, so that its first run does not wait for it. Threads may compile side by side.
+    pub fn compile(&self, kernel: &Arc<Kernel>) -> Result<()> {
+        self.0.health.check("compile")?;
+        self.compiled(kernel).map(drop)
+    }
+
+    pub(super) fn compiled(&self, kernel: &Arc<Kernel>) -> Result<Arc<Compiled>> {
+        let kernels = &self.0.kernels;
+        if let Some(compiled) = lock(&kernels.index).known(kernel) {
+            return Ok(compiled);
+        }
+        let slot = kernels.slot(kernel);
+        let mut entry = lock(&slot);
+        let outcome = match &*entry {
+            Some(outcome) => outcome.clone(),
+            None => {
+                let outcome = self.build(kernel);
+                // A refused shader stays refused; lack of memory may pass.
+                if outcome.as_ref().map_or_else(|e| e.kind() == ErrorKind::Device, |_| true) {
+                    *entry = Some(outcome.clone());
+                }
+                outcome
+            }
+        };
+        drop(entry);
+        let compiled = outcome?;
+        kernels.remember(kernel, &compiled);
+        Ok(compiled)
+    }
+
+    /// The kernels of a recording, new ones compiled side by side.
+    pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = &'a Arc<Kernel>>) -> Result<Vec<Arc<Compiled>>> {
+        let mut ready: Vec<Option<Arc<Compiled>>> = Vec::new();
+        let mut missing: Vec<(usize, &Arc<Kernel>)> = Vec::new();
+        let index = lock(&self.0.kernels.index);
+        for (i, kernel) in all.enumerate() {
+            let known = index.known(kernel);
+            if known.is_none() {
+                missing.push((i, kernel));
+            }
+            ready.push(known);
+        }
+        drop(index);
+        #[cfg(not(target_arch = "wasm32"))]
+        self.compile_aside(&missing);
+        for (i, kernel) in missing {
+            ready[i] = Some(self.compiled(kernel)?);
+        }
+        Ok(ready.into_iter().flatten().collect())
+    }
+
+    /// Compiles on threads. Errors are kept with the kernel and met again by whoever asks for it.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn compile_aside(&self, missing: &[(usize, &Arc<Kernel>)]) {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                let work = || {
+                    while let Some((_, kernel)) = missing.get(next.fetch_add(1, Relaxed)) {
+                        if self.compiled(kernel).is_err() {
+                            break;
+                        }
+                    }
+                };
+                // Without a thread the caller compiles by itself.
+                if std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+
+    fn build(&self, kernel: &Kernel) -> Result<Arc<Compiled>> {
+        let facts = &self.0.facts;
+        let (label, device) = (kernel.label.as_str(), &self.0.device);
+        let bindings = kernel.access.len() + usize::from(kernel.faults);
+        if bindings > facts.max_bindings as usize {
+            bail!(
+                Unsupported,
+                "compile",
+                "kernel `{label}` binds {bindings} buffers, the limit is {}",
+                facts.max_bindings
+            );
+        }
+        if kernel.param_bytes() > u64::from(facts.max_uniform_bytes) {
+            let (bytes, most) = (kernel.param_bytes(), facts.max_uniform_bytes);
+            bail!(Unsupported, "compile", "kernel `{label}` has {bytes} bytes of parameters, the limit is {most}");
+        }
+        let named = |e: Error| Error::new(e.kind(), "compile", format!("kernel `{label}`: {}", e.message()));
+        let layout = self.layout(Signature::of(kernel)).map_err(named)?;
+        let module = scoped(device, "compile", || {
+            device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(label),
+                source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
+            })
+        })
+        .map_err(named)?;
+        let pipeline = scoped(device, "compile", || {
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(label),
+                layout: Some(&layout.pipeline),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            })
+        })
+        .map_err(named)?;
+        self.0.health.alive("compile")?;
+        self.0.pool.tally.pipelines.fetch_add(1, Relaxed);
+        Ok(Arc::new(Compiled { pipeline, layout }))
+    }
+
+    fn layout(&self, signature: Signature) -> Result<Arc<Layout>> {
+        let mut layouts = lock(&self.0.kernels.layouts);
+        if let Some(layout) = layouts.get(&signature) {
+            return Ok(layout.clone());
+        }
+        let id = layouts.len() as u32;
+        let layout = Arc::new(scoped(&self.0.device, "compile", || describe(&self.0.device, &signature, id))?);
+        layouts.insert(signature, layout.clone());
+        Ok(layout)
+    }
+}
+
+fn describe(device: &wgpu::Device, signature: &Signature, id: u32) -> Layout {
+    let entry = |binding, ty, dynamic, least| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: least },
+        count: None,
+    };
+    let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+    let bound: Vec<_> = signature
+        .access
+        .iter()
+        .enumerate()
+        .map(|(i, access)| entry(i as u32, storage(*access == Access::Read), false, None))
+        .collect();
+    let mut extra = Vec::new();
+    if let Some(bytes) = NonZeroU64::new(signature.param_bytes) {
+        extra.push(entry(0, wgpu::BufferBindingType::Uniform, true, Some(bytes)));
+    }
+    if signature.faults {
+        extra.push(entry(1, storage(false), false, NonZeroU64::new(super::FAULT_BYTES)));
+    }
+    let group =
+        |entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries });
+    let storage = group(&bound);
+    let extra = if extra.is_empty() { None } else { Some(group(&extra)) };
+    let mut groups = vec![Some(&storage)];
+    groups.extend(extra.as_ref().map(Some));
+    let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &groups,
+        immediate_size: 0,
+    });
+    Layout { id, storage, extra, pipeline }
+}
+
+/// A layout and, per binding, the allocation and the bytes bound.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct GroupKey {
+    pub layout: u32,
+    pub bound: SmallVec<[(u64, u64); 8]>,
+}
+
+/// Bind groups by what they bind, each with the submission that last used it.
+#[derive(Default)]
+pub(super) struct Groups(HashMap<GroupKey, (wgpu::BindGroup, u64)>);
+
+impl Groups {
+    /// The group for a key, made by `make` when new.
+    pub fn get(&mut self, key: GroupKey, submission: u64, make: impl FnOnce() -> wgpu::BindGroup) -> &wgpu::BindGroup {
+        let entry = self.0.entry(key).or_insert_with(|| (make(), submission));
+        entry.1 = submission;
+        &entry.0
+    }
+
+    /// Drops old groups when there are many, for they keep their buffers from being freed.
+    pub fn trim(&mut self, submission: u64) {
+        if self.0.len() > GROUPS {
+            self.0.retain(|_, (_, used)| *used + YOUNG >= submission);
+            if self.0.len() > GROUPS {
+                self.0.clear();
+            }
+        }
+    }
+
+    /// Drops every group that binds one of these allocations.
+    pub fn forget(&mut self, gone: &std::collections::HashSet<u64>) {
+        self.0.retain(|key, _| !key.bound.iter().any(|(id, _)| gone.contains(id)));
+    }
+
+    /// Drops them all: after a refused submission some may be invalid.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}

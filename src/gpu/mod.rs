@@ -1,0 +1,154 @@
+//! The device: adapter choice, buffers, kernels, submission and readback. The only place that says `wgpu::`.
+//!
+//! Above it a plan is a [`Recording`]: kernels over numbered slots, plain data. [`Gpu::submit`] finds buffers for the
+//! slots, encodes everything into one command buffer and hands it to the queue without waiting. Errors of wgpu, lost
+//! devices and exhausted memory all come back as `Err`.
+
+mod adapter;
+mod choice;
+mod facts;
+mod health;
+mod kernels;
+mod pool;
+mod probe;
+mod readback;
+mod recording;
+mod submit;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use choice::{AdapterChoice, AdapterSummary};
+pub use facts::Facts;
+pub use pool::{Buffer, Counters};
+pub use recording::{Access, Command, Dispatch, Kernel, Recording};
+
+use crate::error::Result;
+use health::{Health, lock};
+
+/// Bytes of the fault buffer.
+const FAULT_BYTES: u64 = 16;
+
+/// How long a wait may take unless [`Gpu::set_timeout`] says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An open device. Clones share it.
+#[derive(Clone)]
+pub struct Gpu(Arc<Shared>);
+
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    facts: Facts,
+    health: Arc<Health>,
+    pool: Arc<pool::Pool>,
+    kernels: kernels::Kernels,
+    /// Held while commands are encoded and submitted, so that a recording is never half submitted.
+    engine: Mutex<submit::Engine>,
+    staging: Mutex<readback::Staging>,
+    faults: readback::Faults,
+    /// Bytes written to the queue since the last submission.
+    unsubmitted: AtomicU64,
+    timeout_ms: AtomicU64,
+}
+
+impl Gpu {
+    /// Every adapter that can compute, in the order that `CALOR_ADAPTER` counts.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn adapters() -> Vec<AdapterSummary> {
+        // Asking for a number makes the list complete.
+        let all = AdapterChoice { adapter: Some("0".to_owned()), ..Default::default() };
+        let (found, _) = pollster::block_on(adapter::list(&all));
+        adapter::summaries(&found)
+    }
+
+    /// Opens a device and waits for it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(choice: &AdapterChoice) -> Result<Gpu> {
+        pollster::block_on(Self::open_async(choice))
+    }
+
+    /// Opens a device.
+    pub async fn open_async(choice: &AdapterChoice) -> Result<Gpu> {
+        let adapter::Opened { device, queue, facts, health } = adapter::open(choice).await?;
+        let engine = submit::Engine::new(&device, &facts)?;
+        let mut gpu = Gpu(Arc::new(Shared {
+            device,
+            queue,
+            facts,
+            health,
+            pool: Arc::default(),
+            kernels: kernels::Kernels::default(),
+            engine: Mutex::new(engine),
+            staging: Mutex::default(),
+            faults: readback::Faults::default(),
+            unsubmitted: AtomicU64::new(0),
+            timeout_ms: AtomicU64::new(TIMEOUT.as_millis() as u64),
+        }));
+        if gpu.0.facts.is_cpu {
+            let cap = probe::loop_cap(&gpu).await?;
+            // Nobody else has the device yet.
+            if let Some(shared) = Arc::get_mut(&mut gpu.0) {
+                let told = shared.facts.max_loop_iterations;
+                shared.facts.max_loop_iterations = cap.into_iter().chain(told).min();
+                shared.pool.close();
+                shared.pool = Arc::default();
+                // The new pool numbers its buffers from the start.
+                shared.engine.get_mut().unwrap_or_else(PoisonError::into_inner).forget_all();
+            }
+        }
+        Ok(gpu)
+    }
+
+    /// Features and limits.
+    pub fn facts(&self) -> &Facts {
+        &self.0.facts
+    }
+
+    /// What has been done and what is held.
+    pub fn counters(&self) -> Counters {
+        self.0.pool.tally.counters()
+    }
+
+    /// Starts the measurement of `bytes_peak` anew.
+    pub fn reset_peak(&self) {
+        self.0.pool.tally.reset_peak();
+    }
+
+    /// Gives buffers that wait for reuse back to the device.
+    pub fn empty_cache(&self) {
+        let blocks = self.0.pool.drain();
+        let gone = blocks.iter().map(pool::Block::id).collect();
+        lock(&self.0.engine).forget(&gone);
+        lock(&self.0.staging).clear();
+        drop(blocks);
+        self.poll();
+    }
+
+    /// Sets how long a wait may take before it is `Err(Timeout)`.
+    pub fn set_timeout(&self, limit: Duration) {
+        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.0.timeout_ms.store(millis.max(1), Relaxed);
+    }
+
+    /// Whether both are the same open device.
+    pub fn is(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({}, {})", self.0.facts.name, self.0.facts.backend)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Buffers that outlive the device still know the pool.
+        self.pool.close();
+    }
+}

@@ -1,0 +1,246 @@
+//! Device buffers and their reuse.
+//!
+//! A dropped [`Buffer`] goes onto a shelf and serves the next allocation of its size class. Work still running on it is
+//! no obstacle: whatever uses it next is later in the queue. Dropping a buffer locks the shelves, so no buffer is ever
+//! dropped while they are locked.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use super::health::lock;
+
+/// Allocations are whole multiples of this, so that a kernel may read whole vectors past the logical end.
+const PADDING: u64 = 32;
+
+/// Smallest allocation.
+const SMALLEST: u64 = 256;
+
+/// Above this, size classes are exact to a MiB.
+const EXACT_ABOVE: u64 = 64 << 20;
+
+/// What has been done and what is held, since the device was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Kernels run.
+    pub dispatches: u64,
+    /// Recordings submitted.
+    pub submits: u64,
+    /// Reads by the host.
+    pub readbacks: u64,
+    /// Pipelines compiled.
+    pub pipelines: u64,
+    /// Uploads from the host.
+    pub uploads: u64,
+    /// Bytes asked for by buffers now alive.
+    pub bytes_in_use: u64,
+    /// The most that `bytes_in_use` has been.
+    pub bytes_peak: u64,
+    /// Bytes held from the device, in use or waiting for reuse.
+    pub bytes_reserved: u64,
+}
+
+/// [`Counters`] as they are counted.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub dispatches: AtomicU64,
+    pub submits: AtomicU64,
+    pub readbacks: AtomicU64,
+    pub pipelines: AtomicU64,
+    pub uploads: AtomicU64,
+    in_use: AtomicU64,
+    peak: AtomicU64,
+    reserved: AtomicU64,
+}
+
+impl Tally {
+    fn take(&self, bytes: u64) {
+        let now = self.in_use.fetch_add(bytes, Relaxed) + bytes;
+        self.peak.fetch_max(now, Relaxed);
+    }
+
+    fn give(&self, bytes: u64) {
+        self.in_use.fetch_sub(bytes, Relaxed);
+    }
+
+    pub fn reset_peak(&self) {
+        self.peak.store(self.in_use.load(Relaxed), Relaxed);
+    }
+
+    pub fn counters(&self) -> Counters {
+        Counters {
+            dispatches: self.dispatches.load(Relaxed),
+            submits: self.submits.load(Relaxed),
+            readbacks: self.readbacks.load(Relaxed),
+            pipelines: self.pipelines.load(Relaxed),
+            uploads: self.uploads.load(Relaxed),
+            bytes_in_use: self.in_use.load(Relaxed),
+            bytes_peak: self.peak.load(Relaxed),
+            bytes_reserved: self.reserved.load(Relaxed),
+        }
+    }
+}
+
+/// One allocation of the device. Its number is never given to another.
+pub(super) struct Block {
+    raw: wgpu::Buffer,
+    id: u64,
+    capacity: u64,
+}
+
+#[derive(Default)]
+struct Shelves {
+    free: HashMap<u64, Vec<Block>>,
+    closed: bool,
+}
+
+/// Blocks waiting for reuse, and the books.
+#[derive(Default)]
+pub(super) struct Pool {
+    shelves: Mutex<Shelves>,
+    next_id: AtomicU64,
+    pub tally: Tally,
+}
+
+/// Device memory. Clones share it; when the last one drops it goes back to the pool.
+#[derive(Clone)]
+pub struct Buffer(Arc<Handle>);
+
+struct Handle {
+    block: Option<Block>,
+    bytes: u64,
+    pool: Arc<Pool>,
+}
+
+/// Bytes to bind or clear for a logical size.
+pub(super) fn padded(bytes: u64) -> u64 {
+    bytes.max(1).next_multiple_of(PADDING)
+}
+
+/// The allocation that serves a logical size: four steps per power of two, exact to a MiB when large.
+pub(super) fn size_class(bytes: u64) -> u64 {
+    let bytes = padded(bytes).max(SMALLEST);
+    let step = if bytes > EXACT_ABOVE { 1 << 20 } else { (1u64 << bytes.ilog2()) / 4 };
+    bytes.next_multiple_of(step)
+}
+
+impl Pool {
+    /// A block of exactly this capacity from the shelf.
+    pub fn reuse(self: &Arc<Self>, capacity: u64, bytes: u64) -> Option<Buffer> {
+        let block = lock(&self.shelves).free.get_mut(&capacity)?.pop()?;
+        Some(self.wrap(block, bytes))
+    }
+
+    /// Takes a new buffer of the device into the books.
+    pub fn adopt(self: &Arc<Self>, raw: wgpu::Buffer, bytes: u64) -> Buffer {
+        let capacity = raw.size();
+        self.tally.reserved.fetch_add(capacity, Relaxed);
+        let id = self.next_id.fetch_add(1, Relaxed);
+        self.wrap(Block { raw, id, capacity }, bytes)
+    }
+
+    fn wrap(self: &Arc<Self>, block: Block, bytes: u64) -> Buffer {
+        self.tally.take(bytes);
+        Buffer(Arc::new(Handle { block: Some(block), bytes, pool: self.clone() }))
+    }
+
+    fn put(&self, block: Block) {
+        let mut shelves = lock(&self.shelves);
+        if shelves.closed {
+            drop(shelves);
+            self.tally.reserved.fetch_sub(block.capacity, Relaxed);
+        } else {
+            shelves.free.entry(block.capacity).or_default().push(block);
+        }
+    }
+
+    /// Takes every waiting block off the books; the caller drops them.
+    pub fn drain(&self) -> Vec<Block> {
+        let free = std::mem::take(&mut lock(&self.shelves).free);
+        let blocks: Vec<Block> = free.into_values().flatten().collect();
+        self.tally.reserved.fetch_sub(blocks.iter().map(|b| b.capacity).sum(), Relaxed);
+        blocks
+    }
+
+    /// From now on nothing is kept for reuse.
+    pub fn close(&self) {
+        lock(&self.shelves).closed = true;
+        drop(self.drain());
+    }
+}
+
+impl Block {
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Buffer {
+    /// Bytes asked for.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    /// A number that no other living buffer has. A recycled allocation keeps it.
+    pub fn id(&self) -> u64 {
+        self.0.block.as_ref().map_or(u64::MAX, |block| block.id)
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.0.block.as_ref().map_or(0, |block| block.capacity)
+    }
+
+    /// The buffer of wgpu. Absent only while the handle is being dropped.
+    pub(super) fn raw(&self) -> Option<&wgpu::Buffer> {
+        self.0.block.as_ref().map(|block| &block.raw)
+    }
+
+    pub(super) fn belongs_to(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.0.pool, pool)
+    }
+
+    /// Gives the only handle a new logical size; `false` when others share the buffer.
+    pub(super) fn resize(&mut self, bytes: u64) -> bool {
+        let Some(handle) = Arc::get_mut(&mut self.0) else { return false };
+        handle.pool.tally.give(handle.bytes);
+        handle.pool.tally.take(bytes);
+        handle.bytes = bytes;
+        true
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({}, {} bytes)", self.id(), self.bytes())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.pool.tally.give(self.bytes);
+        if let Some(block) = self.block.take() {
+            self.pool.put(block);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_hold_what_they_serve() {
+        let mut last = 0;
+        for bytes in (0..5000).chain((1..200).map(|i| i * 1_234_567)) {
+            let class = size_class(bytes);
+            assert!(class >= padded(bytes) && class % PADDING == 0, "{bytes} {class}");
+            assert!(class <= SMALLEST || class <= padded(bytes) * 5 / 4 + 64, "{bytes} {class}");
+            assert!(class >= last || bytes == 1_234_567, "classes grow with the size");
+            assert_eq!(size_class(class), class, "a class serves itself");
+            last = class;
+        }
+        assert_eq!(size_class(1), 256);
+        assert_eq!(size_class(257), 320);
+        assert_eq!(size_class((64 << 20) + 1), 65 << 20);
+    }
+}

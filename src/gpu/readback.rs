@@ -1,0 +1,315 @@
+//! Bytes from the device to the host, and the fault buffer that travels with them.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+
+use super::health::{lock, now, scoped};
+use super::pool::{Buffer, size_class};
+use super::{FAULT_BYTES, Gpu};
+use crate::error::{Result, bail};
+
+/// Ranges share a staging buffer up to this size.
+const BATCH: u64 = 64 << 20;
+
+/// Staging buffers kept for the next read: how many, and how many bytes in all.
+const KEPT: usize = 8;
+const KEPT_BYTES: u64 = 128 << 20;
+
+/// Mappable buffers waiting for the next read.
+#[derive(Default)]
+pub(super) struct Staging(Vec<wgpu::Buffer>);
+
+impl Staging {
+    fn take(&mut self, capacity: u64) -> Option<wgpu::Buffer> {
+        let at = self.0.iter().position(|buffer| buffer.size() == capacity)?;
+        Some(self.0.swap_remove(at))
+    }
+
+    fn put(&mut self, buffer: wgpu::Buffer) {
+        self.0.push(buffer);
+        while self.0.len() > KEPT || self.0.iter().map(wgpu::Buffer::size).sum::<u64>() > KEPT_BYTES {
+            self.0.remove(0);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// What is known about the fault buffer.
+#[derive(Default)]
+pub(super) struct Faults {
+    /// A kernel that may fault was submitted since the buffer was last read.
+    unread: AtomicBool,
+    seen: Mutex<Option<[u32; 4]>>,
+}
+
+impl Faults {
+    /// A kernel that may fault is about to run.
+    pub fn expect(&self) {
+        self.unread.store(true, Release);
+    }
+}
+
+/// One staging buffer of a read and the answer to its mapping.
+struct Batch {
+    buffer: Option<wgpu::Buffer>,
+    used: u64,
+    mapped: Option<OneshotReceiver<bool>>,
+}
+
+/// Where a range landed: batch, offset there, bytes.
+type Piece = (usize, u64, u64);
+
+/// A read on its way.
+struct Pending {
+    gpu: Gpu,
+    batches: Vec<Batch>,
+    pieces: Vec<Piece>,
+    fault: Option<Piece>,
+    index: Option<wgpu::SubmissionIndex>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // A read that was given up must not swallow a fault.
+        if self.fault.is_some() {
+            self.gpu.0.faults.expect();
+        }
+    }
+}
+
+impl Gpu {
+    /// The bytes of some ranges: buffer, offset, count. Waits for the work they depend on.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
+        let mut pending = self.begin_read(ranges)?;
+        if pending.index.is_some() {
+            self.wait("read", pending.index.clone())?;
+        }
+        self.finish_read(&mut pending)
+    }
+
+    /// The same without blocking the thread.
+    pub async fn read_async(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
+        let mut pending = self.begin_read(ranges)?;
+        self.arrival(&mut pending).await?;
+        self.finish_read(&mut pending)
+    }
+
+    /// A browser calls back by itself; here a thread has to wait in our place.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn arrival(&self, pending: &mut Pending) -> Result<()> {
+        if pending.index.is_none() {
+            return Ok(());
+        }
+        let (done, waited) = oneshot_channel();
+        let (gpu, index) = (self.clone(), pending.index.clone());
+        let wait = move || {
+            // Nobody listens when the future was dropped.
+            let _ = done.send(gpu.wait("read", index));
+        };
+        if std::thread::Builder::new().name("calor read".to_owned()).spawn(wait).is_err() {
+            return self.wait("read", pending.index.clone());
+        }
+        match waited.receive().await {
+            Some(outcome) => outcome,
+            None => self.wait("read", pending.index.clone()),
+        }
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    async fn arrival(&self, pending: &mut Pending) -> Result<()> {
+        for batch in &mut pending.batches {
+            let Some(mapped) = &batch.mapped else { continue };
+            let outcome = mapped.receive().await;
+            // The answer is looked at once more when the bytes are taken.
+            let (again, answer) = oneshot_channel();
+            let _ = again.send(outcome.unwrap_or(false));
+            batch.mapped = Some(answer);
+        }
+        Ok(())
+    }
+
+    /// What kernels reported since the last look, and clears it. Costs nothing unless one that may fault ran since the
+    /// last read or look.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn take_fault(&self) -> Result<Option<[u32; 4]>> {
+        self.0.health.check("take_fault")?;
+        if let Some(fault) = lock(&self.0.faults.seen).take() {
+            return Ok(Some(fault));
+        }
+        if self.0.faults.unread.load(Acquire) {
+            self.read(&[])?;
+        }
+        Ok(lock(&self.0.faults.seen).take())
+    }
+
+    /// The same without blocking the thread.
+    pub async fn take_fault_async(&self) -> Result<Option<[u32; 4]>> {
+        self.0.health.check("take_fault")?;
+        if let Some(fault) = lock(&self.0.faults.seen).take() {
+            return Ok(Some(fault));
+        }
+        if self.0.faults.unread.load(Acquire) {
+            self.read_async(&[]).await?;
+        }
+        Ok(lock(&self.0.faults.seen).take())
+    }
+
+    fn staging(&self, used: u64) -> Result<wgpu::Buffer> {
+        let size = size_class(used).min(self.0.facts.max_buffer_bytes);
+        if let Some(buffer) = lock(&self.0.staging).take(size) {
+            return Ok(buffer);
+        }
+        scoped(&self.0.device, "read", || {
+            self.0.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("staging"),
+                size,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })
+    }
+
+    /// Lays the ranges into batches: whole words around each range, its bytes noted exactly.
+    fn lay_out(&self, ranges: &[(Buffer, u64, u64)], pending: &mut Pending) -> Result<()> {
+        for (buffer, offset, bytes) in ranges {
+            if !buffer.belongs_to(&self.0.pool) {
+                bail!(Value, "read", "the buffer belongs to another device");
+            }
+            if offset.checked_add(*bytes).is_none_or(|end| end > buffer.bytes()) {
+                bail!(Value, "read", "{bytes} bytes from {offset} of a buffer of {}", buffer.bytes());
+            }
+            let lead = offset % 4;
+            let (at, start) = pending.place(if *bytes == 0 { 0 } else { (lead + bytes).next_multiple_of(4) });
+            pending.pieces.push((at, start + lead, *bytes));
+        }
+        if self.0.faults.unread.swap(false, AcqRel) {
+            let (at, start) = pending.place(FAULT_BYTES);
+            pending.fault = Some((at, start, FAULT_BYTES));
+        }
+        Ok(())
+    }
+
+    fn begin_read(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Pending> {
+        const OP: &str = "read";
+        let shared = &*self.0;
+        shared.health.check(OP)?;
+        let mut pending =
+            Pending { gpu: self.clone(), batches: Vec::new(), pieces: Vec::new(), fault: None, index: None };
+        self.lay_out(ranges, &mut pending)?;
+        if pending.batches.is_empty() {
+            return Ok(pending);
+        }
+        for batch in &mut pending.batches {
+            batch.buffer = Some(self.staging(batch.used)?);
+        }
+        let mut engine = lock(&shared.engine);
+        self.make_room(&mut engine, OP)?;
+        let index = scoped(&shared.device, OP, || {
+            let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+            let copies = ranges.iter().zip(&pending.pieces).filter(|((_, _, bytes), _)| *bytes > 0);
+            for ((buffer, offset, bytes), (at, start, _)) in copies {
+                let lead = offset % 4;
+                let whole = (lead + bytes).next_multiple_of(4);
+                if let (Some(raw), Some(staging)) = (buffer.raw(), &pending.batches[*at].buffer) {
+                    encoder.copy_buffer_to_buffer(raw, offset - lead, staging, start - lead, Some(whole));
+                }
+            }
+            if let Some((at, start, bytes)) = pending.fault
+                && let Some(staging) = &pending.batches[at].buffer
+            {
+                encoder.copy_buffer_to_buffer(&engine.fault, 0, staging, start, Some(bytes));
+            }
+            shared.queue.submit([encoder.finish()])
+        })?;
+        shared.health.alive(OP)?;
+        engine.submitted(index.clone());
+        drop(engine);
+        shared.unsubmitted.store(0, Relaxed);
+        pending.index = Some(index);
+        for batch in &mut pending.batches {
+            let (answer, mapped) = oneshot_channel();
+            batch.mapped = Some(mapped);
+            if let Some(buffer) = &batch.buffer {
+                scoped(&shared.device, OP, || {
+                    buffer.map_async(wgpu::MapMode::Read, 0..batch.used, move |outcome| {
+                        // Nobody listens when the read was given up.
+                        let _ = answer.send(outcome.is_ok());
+                    });
+                })?;
+            }
+        }
+        shared.pool.tally.readbacks.fetch_add(1, Relaxed);
+        Ok(pending)
+    }
+
+    fn finish_read(&self, pending: &mut Pending) -> Result<Vec<Vec<u8>>> {
+        const OP: &str = "read";
+        self.0.health.alive(OP)?;
+        let mut views = Vec::with_capacity(pending.batches.len());
+        for batch in &pending.batches {
+            let mapped = batch.mapped.as_ref().and_then(|answer| now(answer.receive()).flatten());
+            let view = match (&batch.buffer, mapped) {
+                (Some(buffer), Some(true)) => buffer.get_mapped_range(0..batch.used).ok(),
+                _ => None,
+            };
+            let Some(view) = view else { bail!(Device, OP, "the device did not hand over the bytes") };
+            views.push(view);
+        }
+        let take = |(at, start, bytes): &Piece| match views.get(*at) {
+            Some(view) => view.get(*start as usize..(*start + *bytes) as usize).unwrap_or_default().to_vec(),
+            None => Vec::new(),
+        };
+        let out = pending.pieces.iter().map(take).collect();
+        let fault = pending.fault.take().map(|piece| take(&piece));
+        drop(views);
+        for buffer in pending.batches.iter_mut().filter_map(|batch| batch.buffer.take()) {
+            buffer.unmap();
+            lock(&self.0.staging).put(buffer);
+        }
+        if let Some(words) = fault.as_deref().and_then(|bytes| bytes.first_chunk::<16>()) {
+            self.note_fault(bytemuck::pod_read_unaligned(words))?;
+        }
+        Ok(out)
+    }
+
+    /// Keeps the first fault and clears the device's buffer for the next.
+    fn note_fault(&self, words: [u32; 4]) -> Result<()> {
+        if words == [0; 4] {
+            return Ok(());
+        }
+        lock(&self.0.faults.seen).get_or_insert(words);
+        let engine = lock(&self.0.engine);
+        scoped(&self.0.device, "read", || {
+            self.0.queue.write_buffer(&engine.fault, 0, &[0; FAULT_BYTES as usize]);
+        })
+    }
+}
+
+impl Pending {
+    /// Room for some bytes in the last batch or a new one: batch and offset.
+    fn place(&mut self, bytes: u64) -> (usize, u64) {
+        if bytes == 0 {
+            return (usize::MAX, 0);
+        }
+        let full = self.batches.last().is_none_or(|batch| batch.used + bytes > self.gpu.batch_bytes());
+        if full {
+            self.batches.push(Batch { buffer: None, used: 0, mapped: None });
+        }
+        let at = self.batches.len() - 1;
+        let start = self.batches[at].used;
+        self.batches[at].used += bytes;
+        (at, start)
+    }
+}
+
+impl Gpu {
+    fn batch_bytes(&self) -> u64 {
+        BATCH.min(self.0.facts.max_buffer_bytes)
+    }
+}

@@ -1,0 +1,656 @@
+//! From a recording to the queue: buffers for slots, parameters, bind groups, one command buffer.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::adapter::ARENA_BYTES;
+use super::facts::Facts;
+use super::health::{lock, scoped};
+use super::kernels::{Compiled, GroupKey, Groups};
+use super::pool::{Buffer, padded, size_class};
+use super::recording::{Access, Command, Dispatch, Recording};
+use super::{FAULT_BYTES, Gpu};
+use crate::error::{Error, ErrorKind, Result, bail};
+
+/// Submissions that may be unfinished before the next one waits.
+const IN_FLIGHT: usize = 4;
+
+/// Bytes that uploads may leave in wgpu's staging memory before they are flushed, and the size of one write.
+const UNSUBMITTED: u64 = 64 << 20;
+const PIECE: usize = 32 << 20;
+
+/// What encoding needs; guarded by one lock from the first command to the queue.
+pub(super) struct Engine {
+    groups: Groups,
+    arenas: Vec<Arena>,
+    arena_bytes: u64,
+    pub fault: wgpu::Buffer,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    submissions: u64,
+}
+
+/// A uniform buffer that parameter blocks are laid into, written once per submission.
+struct Arena {
+    buffer: wgpu::Buffer,
+    data: Vec<u8>,
+    /// Group 1 by parameter bytes and faults.
+    groups: SmallVec<[((u64, bool), wgpu::BindGroup); 4]>,
+}
+
+/// A command with everything it needs from wgpu.
+enum Step {
+    Dispatch {
+        /// Which of the compiled kernels.
+        kernel: usize,
+        group: wgpu::BindGroup,
+        extra: Option<wgpu::BindGroup>,
+        offset: Option<u32>,
+        grid: (u32, u32),
+    },
+    Copy {
+        from: wgpu::Buffer,
+        from_offset: u64,
+        to: wgpu::Buffer,
+        to_offset: u64,
+        bytes: u64,
+    },
+    Clear(wgpu::Buffer, u64),
+}
+
+/// The slots of a recording while its commands are placed, and buffers that must live until it is submitted.
+struct Slots<'a> {
+    sizes: &'a [u64],
+    buffers: Vec<Option<Buffer>>,
+    /// Freed and ours alone, by capacity: later slots may have them.
+    retired: HashMap<u64, Vec<Buffer>>,
+    /// Freed but shared: returned to the pool only when the recording is in the queue.
+    held: Vec<Buffer>,
+}
+
+impl Engine {
+    pub fn new(device: &wgpu::Device, facts: &Facts) -> Result<Self> {
+        let fault = scoped(device, "open", || {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("fault"),
+                size: FAULT_BYTES,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
+        Ok(Self {
+            groups: Groups::default(),
+            arenas: Vec::new(),
+            arena_bytes: ARENA_BYTES.min(facts.max_buffer_bytes),
+            fault,
+            in_flight: VecDeque::new(),
+            submissions: 0,
+        })
+    }
+
+    /// Drops what is cached about these allocations.
+    pub fn forget(&mut self, gone: &HashSet<u64>) {
+        self.groups.forget(gone);
+    }
+
+    /// Drops every bind group.
+    pub fn forget_all(&mut self) {
+        self.groups.clear();
+    }
+
+    pub fn submitted(&mut self, index: wgpu::SubmissionIndex) {
+        self.submissions += 1;
+        self.in_flight.push_back(index);
+    }
+
+    /// Room for a parameter block: arena and offset.
+    fn reserve(&mut self, device: &wgpu::Device, bytes: u64, align: u64) -> Result<(usize, u64)> {
+        let mut at = self.arenas.iter().rposition(|a| !a.data.is_empty()).unwrap_or(0);
+        loop {
+            if at == self.arenas.len() {
+                let size = self.arena_bytes;
+                let buffer = scoped(device, "submit", || {
+                    device.create_buffer(&wgpu::BufferDescriptor {
+                        label: Some("parameters"),
+                        size,
+                        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                        mapped_at_creation: false,
+                    })
+                })?;
+                self.arenas.push(Arena { buffer, data: Vec::new(), groups: SmallVec::new() });
+            }
+            let offset = (self.arenas[at].data.len() as u64).next_multiple_of(align);
+            if offset + bytes <= self.arena_bytes {
+                return Ok((at, offset));
+            }
+            if offset == 0 {
+                bail!(Unsupported, "submit", "{bytes} bytes of parameters exceed the limit of {}", self.arena_bytes);
+            }
+            at += 1;
+        }
+    }
+
+    /// Lays a dispatch's parameters into an arena: group 1 and the dynamic offset.
+    fn extra(
+        &mut self,
+        device: &wgpu::Device,
+        align: u64,
+        run: &Dispatch,
+        compiled: &Compiled,
+    ) -> Result<(Option<wgpu::BindGroup>, Option<u32>)> {
+        let Some(layout) = &compiled.layout.extra else { return Ok((None, None)) };
+        let (bytes, faults) = (run.kernel.param_bytes(), run.kernel.faults);
+        let (at, offset) = self.reserve(device, bytes, align)?;
+        let arena = &mut self.arenas[at];
+        if bytes > 0 {
+            arena.data.resize(offset as usize, 0);
+            arena.data.extend_from_slice(bytemuck::cast_slice(&run.params));
+            arena.data.resize((offset + bytes) as usize, 0);
+        }
+        let offset = (bytes > 0).then_some(offset as u32);
+        if let Some((_, group)) = arena.groups.iter().find(|(key, _)| *key == (bytes, faults)) {
+            return Ok((Some(group.clone()), offset));
+        }
+        let mut entries: SmallVec<[wgpu::BindGroupEntry<'_>; 2]> = SmallVec::new();
+        if bytes > 0 {
+            entries.push(entry(0, &arena.buffer, bytes));
+        }
+        if faults {
+            entries.push(entry(1, &self.fault, FAULT_BYTES));
+        }
+        let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
+        arena.groups.push(((bytes, faults), group.clone()));
+        Ok((Some(group), offset))
+    }
+}
+
+fn entry(binding: u32, buffer: &wgpu::Buffer, bytes: u64) -> wgpu::BindGroupEntry<'_> {
+    let size = std::num::NonZeroU64::new(bytes);
+    wgpu::BindGroupEntry {
+        binding,
+        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }),
+    }
+}
+
+/// Folds a number of workgroups over two dimensions, as evenly as it goes.
+fn fold(groups: u32, most: u32) -> Option<(u32, u32)> {
+    let y = groups.div_ceil(most);
+    (y <= most).then(|| (groups.div_ceil(y.max(1)), y))
+}
+
+impl Slots<'_> {
+    fn size(&self, slot: u32) -> Result<u64> {
+        match self.sizes.get(slot as usize) {
+            Some(bytes) => Ok(*bytes),
+            None => bail!(Value, "submit", "slot {slot} of {}", self.sizes.len()),
+        }
+    }
+
+    fn free(&mut self, slot: u32) -> Result<()> {
+        self.size(slot)?;
+        let Some(mut buffer) = self.buffers[slot as usize].take() else { return Ok(()) };
+        if buffer.resize(0) {
+            self.retired.entry(buffer.capacity()).or_default().push(buffer);
+        } else {
+            self.held.push(buffer);
+        }
+        Ok(())
+    }
+
+    fn reuse(&mut self, capacity: u64, bytes: u64) -> Option<Buffer> {
+        let mut buffer = self.retired.get_mut(&capacity)?.pop()?;
+        // Retired buffers have one owner, so this succeeds.
+        if buffer.resize(bytes) {
+            return Some(buffer);
+        }
+        self.held.push(buffer);
+        None
+    }
+}
+
+/// What a command does to a slot.
+#[derive(Clone, Copy, PartialEq)]
+enum Use {
+    Reads,
+    Writes,
+}
+
+impl Gpu {
+    /// A buffer with these bytes. Nothing is waited for.
+    pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
+        const OP: &str = "upload";
+        let shared = &*self.0;
+        shared.health.check(OP)?;
+        let buffer = match self.allocate(OP, bytes.len() as u64) {
+            Err(e) if e.kind() == ErrorKind::OutOfMemory => {
+                let capacity = self.capacity(OP, bytes.len() as u64)?;
+                self.reclaim(&mut lock(&shared.engine))?;
+                self.create(OP, capacity, bytes.len() as u64)?
+            }
+            other => other?,
+        };
+        let Some(raw) = buffer.raw() else { return Ok(buffer) };
+        for (i, piece) in bytes.chunks(PIECE).enumerate() {
+            let offset = (i * PIECE) as u64;
+            let whole = piece.len() & !3;
+            scoped(&shared.device, OP, || {
+                if whole > 0 {
+                    shared.queue.write_buffer(raw, offset, &piece[..whole]);
+                }
+                if whole < piece.len() {
+                    let mut word = [0; 4];
+                    word[..piece.len() - whole].copy_from_slice(&piece[whole..]);
+                    shared.queue.write_buffer(raw, offset + whole as u64, &word);
+                }
+            })?;
+            let size = piece.len() as u64;
+            if shared.unsubmitted.fetch_add(size, Relaxed) + size >= UNSUBMITTED {
+                self.flush(OP)?;
+            }
+        }
+        shared.health.alive(OP)?;
+        shared.pool.tally.uploads.fetch_add(1, Relaxed);
+        Ok(buffer)
+    }
+
+    /// Hands pending writes to the device, which frees their staging memory.
+    fn flush(&self, op: &str) -> Result<()> {
+        let mut engine = lock(&self.0.engine);
+        self.make_room(&mut engine, op)?;
+        let index = scoped(&self.0.device, op, || self.0.queue.submit([]))?;
+        engine.submitted(index);
+        self.0.unsubmitted.store(0, Relaxed);
+        Ok(())
+    }
+
+    /// The allocation for a size, `Err` where no buffer of the device can hold it.
+    fn capacity(&self, op: &str, bytes: u64) -> Result<u64> {
+        let most = self.0.facts.max_buffer_bytes;
+        if bytes.checked_next_multiple_of(4).is_none_or(|b| b > most) {
+            bail!(OutOfMemory, op, "a buffer of {bytes} bytes exceeds the device's limit of {most}");
+        }
+        Ok(size_class(bytes).min(most))
+    }
+
+    /// A buffer from the pool or the device.
+    fn allocate(&self, op: &str, bytes: u64) -> Result<Buffer> {
+        let capacity = self.capacity(op, bytes)?;
+        match self.0.pool.reuse(capacity, bytes) {
+            Some(buffer) => Ok(buffer),
+            None => self.create(op, capacity, bytes),
+        }
+    }
+
+    fn create(&self, op: &str, capacity: u64, bytes: u64) -> Result<Buffer> {
+        let raw = scoped(&self.0.device, op, || {
+            self.0.device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: capacity,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        });
+        self.0.health.alive(op)?;
+        match raw {
+            Ok(raw) => Ok(self.0.pool.adopt(raw, bytes)),
+            Err(e) if e.kind() == ErrorKind::OutOfMemory => {
+                let c = self.counters();
+                Err(e.context(format!(
+                    "asked for {bytes} bytes; {} in use, {} held for reuse",
+                    c.bytes_in_use,
+                    c.bytes_reserved.saturating_sub(c.bytes_in_use)
+                )))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Frees everything that waits for reuse, once the device is done with it.
+    fn reclaim(&self, engine: &mut Engine) -> Result<()> {
+        let blocks = self.0.pool.drain();
+        engine.forget(&blocks.iter().map(|block| block.id()).collect());
+        lock(&self.0.staging).clear();
+        drop(blocks);
+        self.wait("reclaim", None)
+    }
+
+    /// Waits while too many submissions are unfinished. In a browser nothing can wait.
+    pub(super) fn make_room(&self, engine: &mut Engine, op: &str) -> Result<()> {
+        while engine.in_flight.len() >= IN_FLIGHT {
+            if cfg!(not(target_arch = "wasm32"))
+                && let Some(oldest) = engine.in_flight.front()
+            {
+                self.wait(op, Some(oldest.clone()))?;
+            }
+            engine.in_flight.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Runs a recording. `bound[slot]` gives the buffers of slots that exist already; the others come from the pool when
+    /// first written. Returns the buffers of all slots that were not freed. Does not wait for the work.
+    pub fn submit(&self, recording: &Recording, bound: Vec<Option<Buffer>>) -> Result<Vec<Option<Buffer>>> {
+        const OP: &str = "submit";
+        let shared = &*self.0;
+        shared.health.check(OP)?;
+        let mut slots = self.slots(recording, bound)?;
+        let compiled = self.compile_all(recording.commands.iter().filter_map(|command| match command {
+            Command::Dispatch(run) => Some(&run.kernel),
+            _ => None,
+        }))?;
+        let mut engine = lock(&shared.engine);
+        self.make_room(&mut engine, OP)?;
+        for arena in &mut engine.arenas {
+            arena.data.clear();
+        }
+        let outcome = scoped(&shared.device, OP, || {
+            let steps = self.place(&mut engine, recording, &mut slots, &compiled)?;
+            if recording.commands.iter().any(|c| matches!(c, Command::Dispatch(run) if run.kernel.faults)) {
+                shared.faults.expect();
+            }
+            Ok(self.encode(&mut engine, &steps, &compiled))
+        });
+        let done = outcome.and_then(|inner| inner);
+        let index = match done {
+            Ok(index) => index,
+            Err(e) => {
+                // One of them may be what was refused.
+                engine.forget_all();
+                shared.health.alive(OP)?;
+                return Err(e);
+            }
+        };
+        shared.health.alive(OP)?;
+        engine.submitted(index);
+        let now = engine.submissions;
+        engine.groups.trim(now);
+        shared.unsubmitted.store(0, Relaxed);
+        shared.pool.tally.submits.fetch_add(1, Relaxed);
+        shared.pool.tally.dispatches.fetch_add(compiled.len() as u64, Relaxed);
+        Ok(slots.buffers)
+    }
+
+    fn slots<'a>(&self, recording: &'a Recording, mut bound: Vec<Option<Buffer>>) -> Result<Slots<'a>> {
+        let count = recording.slots.len();
+        if bound.len() > count {
+            bail!(Value, "submit", "{} buffers for {count} slots", bound.len());
+        }
+        bound.resize(count, None);
+        for (slot, (buffer, bytes)) in bound.iter().zip(&recording.slots).enumerate() {
+            let Some(buffer) = buffer else { continue };
+            if !buffer.belongs_to(&self.0.pool) {
+                bail!(Value, "submit", "the buffer of slot {slot} belongs to another device");
+            }
+            if buffer.bytes() < *bytes {
+                bail!(Value, "submit", "slot {slot} needs {bytes} bytes, its buffer has {}", buffer.bytes());
+            }
+        }
+        Ok(Slots { sizes: &recording.slots, buffers: bound, retired: HashMap::new(), held: Vec::new() })
+    }
+
+    /// The buffer of a slot, allocated when the slot is written for the first time.
+    fn occupy<'a>(&self, engine: &mut Engine, slots: &'a mut Slots<'_>, slot: u32, usage: Use) -> Result<&'a Buffer> {
+        const OP: &str = "submit";
+        let bytes = slots.size(slot)?;
+        let at = slot as usize;
+        if slots.buffers[at].is_none() {
+            if usage == Use::Reads && bytes > 0 {
+                bail!(Device, OP, "slot {slot} is read before anything is written to it");
+            }
+            let capacity = self.capacity(OP, bytes)?;
+            let buffer = match slots.reuse(capacity, bytes) {
+                Some(buffer) => buffer,
+                None => match self.allocate(OP, bytes) {
+                    Err(e) if e.kind() == ErrorKind::OutOfMemory => {
+                        self.reclaim(engine)?;
+                        self.create(OP, capacity, bytes)?
+                    }
+                    other => other?,
+                },
+            };
+            slots.buffers[at] = Some(buffer);
+        }
+        match &slots.buffers[at] {
+            Some(buffer) => Ok(buffer),
+            None => bail!(Device, OP, "slot {slot} has no buffer"),
+        }
+    }
+
+    /// Gives every command its buffers, bind groups and parameters.
+    fn place(
+        &self,
+        engine: &mut Engine,
+        recording: &Recording,
+        slots: &mut Slots<'_>,
+        compiled: &[Arc<Compiled>],
+    ) -> Result<Vec<Step>> {
+        let mut steps = Vec::with_capacity(recording.commands.len());
+        let mut kernel = 0;
+        for command in &recording.commands {
+            match command {
+                Command::Dispatch(run) => {
+                    let Some(ready) = compiled.get(kernel) else {
+                        bail!(Device, "submit", "kernel `{}` was not compiled", run.kernel.label)
+                    };
+                    steps.extend(self.place_dispatch(engine, slots, run, kernel, ready)?);
+                    kernel += 1;
+                }
+                Command::Copy { from, from_offset, to, to_offset, bytes } => {
+                    steps.extend(self.place_copy(engine, slots, (*from, *from_offset), (*to, *to_offset), *bytes)?);
+                }
+                Command::Clear(slot) => {
+                    let buffer = self.occupy(engine, slots, *slot, Use::Writes)?;
+                    let bytes = padded(buffer.bytes()).min(buffer.capacity());
+                    steps.extend(buffer.raw().map(|raw| Step::Clear(raw.clone(), bytes)));
+                }
+                Command::Free(slot) => slots.free(*slot)?,
+            }
+        }
+        Ok(steps)
+    }
+
+    fn place_dispatch(
+        &self,
+        engine: &mut Engine,
+        slots: &mut Slots<'_>,
+        run: &Dispatch,
+        kernel: usize,
+        compiled: &Compiled,
+    ) -> Result<Option<Step>> {
+        let (facts, label) = (&self.0.facts, &run.kernel.label);
+        let access = &run.kernel.access;
+        let refuse = |kind, what: String| Err(Error::new(kind, "submit", format!("kernel `{label}`: {what}")));
+        if run.slots.len() != access.len() {
+            return refuse(ErrorKind::Value, format!("{} buffers for {} bindings", run.slots.len(), access.len()));
+        }
+        if run.params.len() as u64 * 4 > run.kernel.param_bytes() {
+            let (given, room) = (run.params.len(), run.kernel.param_words);
+            return refuse(ErrorKind::Value, format!("{given} parameters for a block of {room}"));
+        }
+        let mut bound: SmallVec<[(u64, u64); 8]> = SmallVec::new();
+        for (i, (slot, mode)) in run.slots.iter().zip(access).enumerate() {
+            let usage = if *mode == Access::Read { Use::Reads } else { Use::Writes };
+            let buffer = self.occupy(engine, slots, *slot, usage)?;
+            let (id, bytes, most) = (buffer.id(), buffer.bytes(), facts.max_binding_bytes);
+            if bytes.next_multiple_of(4) > most {
+                return refuse(ErrorKind::OutOfMemory, format!("binding {bytes} bytes exceeds the limit of {most}"));
+            }
+            let twin = bound
+                .iter()
+                .zip(access)
+                .position(|((other, _), a)| *other == id && (*a == Access::ReadWrite || *mode == Access::ReadWrite));
+            if let Some(j) = twin {
+                return refuse(ErrorKind::Device, format!("bindings {j} and {i} are one buffer and one is written"));
+            }
+            bound.push((id, padded(bytes).min(buffer.capacity()).min(most)));
+        }
+        if run.groups == 0 {
+            return Ok(None);
+        }
+        let Some(grid) = fold(run.groups, facts.max_groups) else {
+            let most = u64::from(facts.max_groups).pow(2);
+            return refuse(ErrorKind::Unsupported, format!("{} workgroups exceed the limit of {most}", run.groups));
+        };
+        let (extra, offset) = engine.extra(&self.0.device, u64::from(facts.uniform_align), run, compiled)?;
+        let key = GroupKey { layout: compiled.layout.id, bound };
+        let sizes = key.bound.clone();
+        let group = engine.groups.get(key, engine.submissions, || {
+            let buffers = run.slots.iter().zip(&sizes).enumerate();
+            let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = buffers
+                .filter_map(|(i, (slot, (_, bytes)))| {
+                    let raw = slots.buffers[*slot as usize].as_ref()?.raw()?;
+                    Some(entry(i as u32, raw, *bytes))
+                })
+                .collect();
+            let layout = &compiled.layout.storage;
+            self.0.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+        });
+        Ok(Some(Step::Dispatch { kernel, group: group.clone(), extra, offset, grid }))
+    }
+
+    fn place_copy(
+        &self,
+        engine: &mut Engine,
+        slots: &mut Slots<'_>,
+        (from, from_offset): (u32, u64),
+        (to, to_offset): (u32, u64),
+        bytes: u64,
+    ) -> Result<Option<Step>> {
+        let source = self.occupy(engine, slots, from, Use::Reads)?.clone();
+        let target = self.occupy(engine, slots, to, Use::Writes)?;
+        let within = |buffer: &Buffer, offset: u64| offset.checked_add(bytes).is_some_and(|end| end <= buffer.bytes());
+        if !within(&source, from_offset) || !within(target, to_offset) {
+            bail!(
+                Value,
+                "submit",
+                "copy of {bytes} bytes from {from_offset} of {} to {to_offset} of {}",
+                source.bytes(),
+                target.bytes()
+            );
+        }
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let reaches_end = to_offset + bytes == target.bytes();
+        if from_offset % 4 != 0 || to_offset % 4 != 0 || (bytes % 4 != 0 && !reaches_end) {
+            bail!(
+                Unsupported,
+                "submit",
+                "copy of {bytes} bytes from {from_offset} to {to_offset} is not in whole words"
+            );
+        }
+        if source.id() == target.id() {
+            bail!(Device, "submit", "slots {from} and {to} of a copy are one buffer");
+        }
+        let (Some(from), Some(to)) = (source.raw(), target.raw()) else { return Ok(None) };
+        let (from, to, bytes) = (from.clone(), to.clone(), bytes.next_multiple_of(4));
+        Ok(Some(Step::Copy { from, from_offset, to, to_offset, bytes }))
+    }
+
+    /// One encoder, passes as long as possible, one submission.
+    fn encode(&self, engine: &mut Engine, steps: &[Step], compiled: &[Arc<Compiled>]) -> wgpu::SubmissionIndex {
+        let mut encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let mut pass: Option<wgpu::ComputePass<'static>> = None;
+        let mut last = None;
+        for step in steps {
+            match step {
+                Step::Dispatch { kernel, group, extra, offset, grid } => {
+                    let Some(ready) = compiled.get(*kernel) else { continue };
+                    let pass = pass.get_or_insert_with(|| {
+                        last = None;
+                        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
+                    });
+                    if last != Some(Arc::as_ptr(ready)) {
+                        last = Some(Arc::as_ptr(ready));
+                        pass.set_pipeline(&ready.pipeline);
+                    }
+                    pass.set_bind_group(0, group, &[]);
+                    if let Some(extra) = extra {
+                        pass.set_bind_group(1, extra, offset.as_slice());
+                    }
+                    pass.dispatch_workgroups(grid.0, grid.1, 1);
+                }
+                Step::Copy { from, from_offset, to, to_offset, bytes } => {
+                    pass = None;
+                    encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, Some(*bytes));
+                }
+                Step::Clear(buffer, bytes) => {
+                    pass = None;
+                    encoder.clear_buffer(buffer, 0, Some(*bytes));
+                }
+            }
+        }
+        drop(pass);
+        let commands = encoder.finish();
+        for arena in engine.arenas.iter().filter(|arena| !arena.data.is_empty()) {
+            self.0.queue.write_buffer(&arena.buffer, 0, &arena.data);
+        }
+        self.0.queue.submit([commands])
+    }
+
+    /// Waits for a submission, or for all. A driver that fails here makes wgpu panic; that is a lost device to us.
+    pub(super) fn wait(&self, op: &str, index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let limit = Duration::from_millis(self.0.timeout_ms.load(Relaxed));
+        let kind = wgpu::PollType::Wait { submission_index: index, timeout: Some(limit) };
+        match self.polled(kind) {
+            Some(Ok(_)) => self.0.health.alive(op),
+            Some(Err(wgpu::PollError::Timeout)) => {
+                self.0.health.alive(op)?;
+                bail!(Timeout, op, "the device did not finish within {limit:?}")
+            }
+            Some(Err(e)) => {
+                self.0.health.alive(op)?;
+                bail!(Device, op, "{e}")
+            }
+            None => self.0.health.alive(op),
+        }
+    }
+
+    /// Lets finished work call back, without waiting.
+    pub(super) fn poll(&self) {
+        self.polled(wgpu::PollType::Poll);
+    }
+
+    fn polled(&self, kind: wgpu::PollType) -> Option<Result<wgpu::PollStatus, wgpu::PollError>> {
+        let poll = std::panic::AssertUnwindSafe(|| self.0.device.poll(kind));
+        let outcome = std::panic::catch_unwind(poll).ok();
+        if outcome.is_none() {
+            self.0.health.lose("the driver failed while it was waited for");
+        }
+        outcome
+    }
+
+    /// Waits for all submitted work; returns errors that no call was there to return.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn synchronize(&self) -> Result<()> {
+        const OP: &str = "synchronize";
+        self.0.health.check(OP)?;
+        if self.0.unsubmitted.load(Relaxed) > 0 {
+            self.flush(OP)?;
+        }
+        self.wait(OP, None)?;
+        self.0.health.check(OP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn grids_fold_evenly() {
+        assert_eq!(fold(1, 65_535), Some((1, 1)));
+        assert_eq!(fold(65_535, 65_535), Some((65_535, 1)));
+        assert_eq!(fold(65_536, 65_535), Some((32_768, 2)));
+        assert_eq!(fold(65, 8), None);
+        assert_eq!(fold(64, 8), Some((8, 8)));
+        assert_eq!(fold(u32::MAX, 65_535), None);
+        for n in 1..2000 {
+            let Some((x, y)) = fold(n, 64) else { continue };
+            assert!(x <= 64 && y <= 64 && x * y >= n && x * y < n + y, "{n}: {x} x {y}");
+        }
+    }
+}
