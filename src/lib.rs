@@ -8,8 +8,11 @@ pub mod dtype;
 mod error;
 pub mod gpu;
 pub mod graph;
+pub mod io;
 mod layout;
+pub mod nn;
 mod ops;
+pub mod optim;
 pub mod shape;
 mod tensor;
 

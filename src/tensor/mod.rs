@@ -200,6 +200,26 @@ impl Tensor {
         self.0.device.engine().run(&[self.0.storage.value()])
     }
 
+    /// Computes several tensors together and submits the work, without waiting: one submission for each device.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let x = Tensor::ones([4], ())?;
+    /// Tensor::eval_all(&[(&x * 2.0)?, (&x + 1.0)?])?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn eval_all(tensors: &[Tensor]) -> Result<()> {
+        let mut left: Vec<&Tensor> = tensors.iter().collect();
+        while let Some(first) = left.first().copied() {
+            let (here, elsewhere): (Vec<&Tensor>, Vec<&Tensor>) =
+                left.into_iter().partition(|t| t.device().same(first.device()));
+            let roots: Vec<Value> = here.iter().map(|t| t.0.storage.value()).collect();
+            first.device().engine().run(&roots)?;
+            left = elsewhere;
+        }
+        Ok(())
+    }
+
     /// Its elements, row by row; waits for them.
     ///
     /// Errors that the device reported come out here: a bad index, memory, a lost device.

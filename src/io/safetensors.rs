@@ -1,0 +1,140 @@
+//! The safetensors format: tensors by name, with texts beside them. PyTorch reads and writes the same files.
+
+use crate::dtype::{DType, Element};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::nn::StateDict;
+use crate::tensor::{Device, HostData, Tensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Writes tensors to a file; waits for them.
+///
+/// ```
+/// use calor::{Device, Tensor, io};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-{}.safetensors", std::process::id()));
+/// let state = [("weight".to_string(), Tensor::ones([2, 3], ())?)].into_iter().collect();
+/// io::save(&path, &state)?;
+/// let back = io::load(&path, &Device::best()?)?;
+/// assert_eq!(&back.get("weight").unwrap().shape()[..], [2, 3]);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub fn save(path: impl AsRef<Path>, state: &StateDict) -> Result<()> {
+    save_with_texts(path, state, &BTreeMap::new())
+}
+
+/// [`save`] with texts in the file's metadata.
+///
+/// The file is written beside `path` and then put in its place, so that a crash leaves no half file.
+pub fn save_with_texts(path: impl AsRef<Path>, state: &StateDict, texts: &BTreeMap<String, String>) -> Result<()> {
+    let path = path.as_ref();
+    let bytes = save_bytes(state, texts)?;
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|e| {
+        // what is left of it is of no use
+        let _ = std::fs::remove_file(&beside);
+        failed("save", path, e)
+    })
+}
+
+/// The bytes of such a file.
+pub fn save_bytes(state: &StateDict, texts: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    // everything is submitted before anything is waited for
+    let tensors: Vec<Tensor> = state.iter().map(|(_, t)| t.clone()).collect();
+    Tensor::eval_all(&tensors)?;
+    let hosts: Vec<(&str, HostData)> = state.iter().map(|(n, t)| Ok((n, t.to_host()?))).collect::<Result<_>>()?;
+    let views = hosts
+        .iter()
+        .map(|(name, host)| {
+            let view = TensorView::new(file_dtype(host.dtype), host.shape.clone(), &host.bytes);
+            Ok((*name, view.map_err(|e| Error::new(ErrorKind::Io, "save", format!("{name}: {e}")))?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let metadata: Option<HashMap<String, String>> =
+        (!texts.is_empty()).then(|| texts.iter().map(|(k, v)| (k.clone(), v.clone())).collect());
+    safetensors::serialize(views, metadata).map_err(|e| Error::new(ErrorKind::Io, "save", e.to_string()))
+}
+
+/// Reads a file's tensors, in the order of their names.
+///
+/// 64-bit types become the 32-bit ones where the device lacks them. A file that is missing, truncated or malformed is
+/// an error of kind [`ErrorKind::Io`]; a dtype without a counterpart is one of kind [`ErrorKind::DType`].
+pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
+    Ok(load_with_texts(path, device)?.0)
+}
+
+/// [`load`] with the texts of the file's metadata.
+pub fn load_with_texts(path: impl AsRef<Path>, device: &Device) -> Result<(StateDict, BTreeMap<String, String>)> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(|e| failed("load", path, e))?;
+    load_bytes(&bytes, device).map_err(|e| e.context(path.display()))
+}
+
+/// [`load_with_texts`] from a file's bytes.
+pub fn load_bytes(bytes: &[u8], device: &Device) -> Result<(StateDict, BTreeMap<String, String>)> {
+    let broken = |e: safetensors::SafeTensorError| Error::new(ErrorKind::Io, "load", format!("no safetensors: {e}"));
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let mut names = file.names();
+    names.sort_unstable();
+    let mut state = Vec::new();
+    for name in names {
+        let view = file.tensor(name).map_err(broken)?;
+        let Some(dtype) = own_dtype(view.dtype()) else {
+            bail!(DType, "load", "{name} is {:?}, which is not supported", view.dtype());
+        };
+        let host = HostData { shape: view.shape().to_vec(), dtype, bytes: view.data().to_vec() };
+        state.push((name.to_string(), Tensor::from_host(narrowed(name, host, device)?, device)?));
+    }
+    let texts = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    Ok((state.into_iter().collect(), texts))
+}
+
+/// As what the device can hold.
+fn narrowed(name: &str, host: HostData, device: &Device) -> Result<HostData> {
+    let (dtype, bytes) = match host.dtype {
+        dtype if device.supports(dtype) => return Ok(host),
+        DType::I64 => {
+            let small = i64::from_bytes(&host.bytes).into_iter().map(i32::try_from);
+            let small: Vec<i32> = small.collect::<Result<_, _>>().map_err(|_| {
+                Error::new(
+                    ErrorKind::DType,
+                    "load",
+                    format!("{name} holds numbers that only i64 can, which is missing"),
+                )
+            })?;
+            (DType::I32, i32::to_bytes(&small))
+        }
+        _ => {
+            let small: Vec<f32> = f64::from_bytes(&host.bytes).into_iter().map(|x| x as f32).collect();
+            (DType::F32, f32::to_bytes(&small))
+        }
+    };
+    Ok(HostData { dtype, bytes, ..host })
+}
+
+fn failed(op: &str, path: &Path, e: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, op, format!("{}: {e}", path.display()))
+}
+
+fn file_dtype(dtype: DType) -> Dtype {
+    match dtype {
+        DType::Bool => Dtype::BOOL,
+        DType::U8 => Dtype::U8,
+        DType::I32 => Dtype::I32,
+        DType::U32 => Dtype::U32,
+        DType::I64 => Dtype::I64,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+    }
+}
+
+fn own_dtype(dtype: Dtype) -> Option<DType> {
+    DType::ALL.into_iter().find(|&d| file_dtype(d) == dtype)
+}

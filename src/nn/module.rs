@@ -1,0 +1,500 @@
+//! `Module`: a struct of parameters, buffers and other modules, walked by name.
+
+use super::parameter::{Buffer, Parameter, Training};
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::tensor::{Device, Tensor};
+use std::fmt::Write as _;
+
+/// Something with parameters: derive it, and every field that is a parameter, a buffer or a module, or holds some
+/// (`Option`, `Vec`, arrays, `Box`, tuples), takes part under its field name.
+///
+/// ```
+/// use calor::nn::{Layer, Linear, Module};
+/// use calor::{Result, Tensor};
+///
+/// #[derive(Module)]
+/// struct Mlp {
+///     hidden: Linear,
+///     out: Linear,
+/// }
+///
+/// impl Mlp {
+///     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+///         self.out.forward(&self.hidden.forward(x)?.relu()?)
+///     }
+/// }
+///
+/// let mlp = Mlp { hidden: Linear::new(4, 8, ())?, out: Linear::new(8, 2, ())? };
+/// let names: Vec<String> = mlp.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["hidden.weight", "hidden.bias", "out.weight", "out.bias"]);
+/// assert_eq!(&mlp.forward(&Tensor::ones([3, 4], ())?)?.shape()[..], [3, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub trait Module {
+    /// Shows its fields to a visitor; written by the derive.
+    fn visit(&self, visitor: &mut dyn Visitor);
+
+    /// Sets the training flag of everything inside; written by the derive.
+    fn set_training(&self, training: bool);
+
+    /// Every parameter once, PyTorch's order: a module's own before those of its parts.
+    fn parameters(&self) -> Vec<Parameter> {
+        self.named_parameters().into_iter().map(|(_, p)| p).collect()
+    }
+
+    /// Every parameter once, with the name under which it was met first.
+    fn named_parameters(&self) -> Vec<(String, Parameter)> {
+        let mut out: Vec<(String, Parameter)> = Vec::new();
+        for (name, entry) in entries(self) {
+            if let Entry::Parameter(p) = entry
+                && !out.iter().any(|(_, known)| known.same(&p))
+            {
+                out.push((name, p));
+            }
+        }
+        out
+    }
+
+    /// Every buffer, persistent or not.
+    fn named_buffers(&self) -> Vec<(String, Buffer)> {
+        let buffer = |(name, entry)| match entry {
+            Entry::Buffer(b) => Some((name, b)),
+            Entry::Parameter(_) => None,
+        };
+        entries(self).into_iter().filter_map(buffer).collect()
+    }
+
+    /// Parameters and persistent buffers by name, sharing storage with the module.
+    fn state_dict(&self) -> StateDict {
+        entries(self)
+            .into_iter()
+            .filter_map(|(name, entry)| match entry {
+                Entry::Parameter(p) => Some((name, p.tensor().detach())),
+                Entry::Buffer(b) => b.is_persistent().then(|| (name, b.tensor())),
+            })
+            .collect()
+    }
+
+    /// Copies a state dict into the parameters and buffers, whose dtypes and devices stay.
+    ///
+    /// Names on one side only are refused if `strict`, else reported. Differing shapes are always refused. Nothing
+    /// is changed where it is refused.
+    fn load_state_dict(&self, state: &StateDict, strict: bool) -> Result<Mismatch> {
+        load(self, state, strict)
+    }
+
+    /// Training mode: dropout drops, batch normalisation uses the batch.
+    fn train(&self) {
+        self.set_training(true);
+    }
+
+    /// Evaluation mode.
+    fn eval(&self) {
+        self.set_training(false);
+    }
+
+    /// Freezes all parameters, or lets them learn again.
+    fn requires_grad_(&self, on: bool) -> Result<()> {
+        self.parameters().iter().try_for_each(|p| p.requires_grad_(on))
+    }
+
+    /// Forgets all gradients.
+    fn zero_grad(&self) {
+        self.parameters().iter().for_each(Parameter::zero_grad);
+    }
+
+    /// Converts parameters and buffers of floating point type.
+    fn to_dtype(&self, dtype: DType) -> Result<()> {
+        self.parameters().iter().try_for_each(|p| p.to_dtype(dtype))?;
+        self.named_buffers().iter().try_for_each(|(_, b)| b.to_dtype(dtype))
+    }
+
+    /// Moves parameters and buffers.
+    fn to_device(&self, device: &Device) -> Result<()> {
+        self.parameters().iter().try_for_each(|p| p.to_device(device))?;
+        self.named_buffers().iter().try_for_each(|(_, b)| b.to_device(device))
+    }
+
+    /// Calls `f` with the name of each parameter and the parameter: for initialisation of one's own.
+    fn apply(&self, f: &mut dyn FnMut(&str, &Parameter) -> Result<()>) -> Result<()> {
+        self.named_parameters().iter().try_for_each(|(name, p)| f(name, p))
+    }
+
+    /// Number of learned numbers.
+    fn num_parameters(&self) -> usize {
+        self.parameters().iter().map(Parameter::numel).sum()
+    }
+}
+
+/// A field of a module: tells a visitor what it holds. Plain values hold nothing.
+pub trait Field {
+    /// Shows what the field `name` holds.
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor);
+
+    /// Sets the training flag of what it holds.
+    fn set_training(&self, training: bool) {
+        let _ = training;
+    }
+}
+
+/// Sees the parts of a module, in the order of its fields.
+pub trait Visitor {
+    /// The fields of part `name` follow.
+    fn enter(&mut self, name: &str);
+    /// The part's fields are over.
+    fn leave(&mut self);
+    /// A parameter.
+    fn parameter(&mut self, name: &str, parameter: &Parameter);
+    /// A buffer.
+    fn buffer(&mut self, name: &str, buffer: &Buffer);
+}
+
+impl Field for Parameter {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        visitor.parameter(name, self);
+    }
+}
+
+impl Field for Buffer {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        visitor.buffer(name, self);
+    }
+}
+
+impl Field for Training {
+    fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+
+    fn set_training(&self, training: bool) {
+        self.set(training);
+    }
+}
+
+impl<T: Field + ?Sized> Field for Box<T> {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        (**self).visit_field(name, visitor);
+    }
+
+    fn set_training(&self, training: bool) {
+        (**self).set_training(training);
+    }
+}
+
+impl<T: Field + ?Sized> Field for std::sync::Arc<T> {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        (**self).visit_field(name, visitor);
+    }
+
+    fn set_training(&self, training: bool) {
+        (**self).set_training(training);
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        if let Some(inner) = self {
+            inner.visit_field(name, visitor);
+        }
+    }
+
+    fn set_training(&self, training: bool) {
+        if let Some(inner) = self {
+            inner.set_training(training);
+        }
+    }
+}
+
+impl<T: Field> Field for [T] {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        visitor.enter(name);
+        for (i, inner) in self.iter().enumerate() {
+            inner.visit_field(&i.to_string(), visitor);
+        }
+        visitor.leave();
+    }
+
+    fn set_training(&self, training: bool) {
+        self.iter().for_each(|inner| inner.set_training(training));
+    }
+}
+
+impl<T: Field> Field for Vec<T> {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        self.as_slice().visit_field(name, visitor);
+    }
+
+    fn set_training(&self, training: bool) {
+        self.as_slice().set_training(training);
+    }
+}
+
+impl<T: Field, const N: usize> Field for [T; N] {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        self.as_slice().visit_field(name, visitor);
+    }
+
+    fn set_training(&self, training: bool) {
+        self.as_slice().set_training(training);
+    }
+}
+
+macro_rules! tuple_field {
+    ($($t:ident $i:tt),+) => {
+        impl<$($t: Field),+> Field for ($($t,)+) {
+            fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+                visitor.enter(name);
+                $(self.$i.visit_field(stringify!($i), visitor);)+
+                visitor.leave();
+            }
+
+            fn set_training(&self, training: bool) {
+                $(self.$i.set_training(training);)+
+            }
+        }
+    };
+}
+tuple_field!(A 0);
+tuple_field!(A 0, B 1);
+tuple_field!(A 0, B 1, C 2);
+tuple_field!(A 0, B 1, C 2, D 3);
+
+macro_rules! plain_field {
+    ($($t:ty),*) => {
+        $(impl Field for $t {
+            fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+        })*
+    };
+}
+plain_field!(bool, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64, char, String, &'static str, (), DType);
+plain_field!(Device, Tensor);
+
+/// What a module holds under one name.
+enum Entry {
+    Parameter(Parameter),
+    Buffer(Buffer),
+}
+
+/// One level of a module: its own entries, then its parts.
+#[derive(Default)]
+struct Level {
+    name: String,
+    own: Vec<(String, Entry)>,
+    parts: Vec<Level>,
+}
+
+impl Level {
+    fn flatten(self, prefix: &str, out: &mut Vec<(String, Entry)>) {
+        // parameters stand before buffers
+        let (parameters, buffers): (Vec<_>, Vec<_>) =
+            self.own.into_iter().partition(|(_, entry)| matches!(entry, Entry::Parameter(_)));
+        out.extend(parameters.into_iter().chain(buffers).map(|(name, entry)| (format!("{prefix}{name}"), entry)));
+        for part in self.parts {
+            let prefix = format!("{prefix}{}.", part.name);
+            part.flatten(&prefix, out);
+        }
+    }
+}
+
+/// The levels entered and not yet left.
+struct Collector(Vec<Level>);
+
+impl Collector {
+    fn own(&mut self, name: &str, entry: Entry) {
+        if let Some(level) = self.0.last_mut() {
+            level.own.push((name.into(), entry));
+        }
+    }
+}
+
+impl Visitor for Collector {
+    fn enter(&mut self, name: &str) {
+        self.0.push(Level { name: name.into(), ..Level::default() });
+    }
+
+    fn leave(&mut self) {
+        if self.0.len() > 1
+            && let Some(level) = self.0.pop()
+            && let Some(outer) = self.0.last_mut()
+        {
+            outer.parts.push(level);
+        }
+    }
+
+    fn parameter(&mut self, name: &str, parameter: &Parameter) {
+        self.own(name, Entry::Parameter(parameter.clone()));
+    }
+
+    fn buffer(&mut self, name: &str, buffer: &Buffer) {
+        self.own(name, Entry::Buffer(buffer.clone()));
+    }
+}
+
+fn entries<M: Module + ?Sized>(module: &M) -> Vec<(String, Entry)> {
+    let mut collector = Collector(vec![Level::default()]);
+    module.visit(&mut collector);
+    let mut out = Vec::new();
+    if let Some(level) = collector.0.into_iter().next() {
+        level.flatten("", &mut out);
+    }
+    out
+}
+
+/// Tensors by name, in order: what modules are saved and loaded as.
+///
+/// ```
+/// use calor::{Tensor, nn::StateDict};
+/// let state: StateDict = [("a".to_string(), Tensor::ones([2], ())?)].into_iter().collect();
+/// assert!(state.get("a").is_some() && state.get("b").is_none());
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct StateDict(Vec<(String, Tensor)>);
+
+impl StateDict {
+    /// Without tensors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The tensor of a name.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, t)| t)
+    }
+
+    /// Adds a tensor, or puts it in place of the one of that name.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
+        let name = name.into();
+        match self.0.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, t)) => *t = tensor,
+            None => self.0.push((name, tensor)),
+        }
+    }
+
+    /// Names and tensors in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(n, t)| (n.as_str(), t))
+    }
+
+    /// Names in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(n, _)| n.as_str())
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The tensors whose name starts with `prefix`, without it.
+    #[must_use]
+    pub fn part(&self, prefix: &str) -> StateDict {
+        self.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
+    }
+
+    /// The same tensors with `prefix` before each name.
+    #[must_use]
+    pub fn prefixed(&self, prefix: &str) -> StateDict {
+        self.iter().map(|(n, t)| (format!("{prefix}{n}"), t.clone())).collect()
+    }
+}
+
+impl FromIterator<(String, Tensor)> for StateDict {
+    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(iter: I) -> Self {
+        let mut out = Self::new();
+        // names of a module differ already: looking each up would be quadratic
+        let mut known = std::collections::HashSet::new();
+        for (name, tensor) in iter {
+            if known.insert(name.clone()) {
+                out.0.push((name, tensor));
+            } else {
+                out.insert(name, tensor);
+            }
+        }
+        out
+    }
+}
+
+impl Extend<(String, Tensor)> for StateDict {
+    fn extend<I: IntoIterator<Item = (String, Tensor)>>(&mut self, iter: I) {
+        iter.into_iter().for_each(|(name, tensor)| self.insert(name, tensor));
+    }
+}
+
+impl IntoIterator for StateDict {
+    type Item = (String, Tensor);
+    type IntoIter = std::vec::IntoIter<(String, Tensor)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl std::fmt::Debug for StateDict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter().map(|(n, t)| (n, (t.dtype(), t.shape())))).finish()
+    }
+}
+
+/// Names that stand on one side only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Names of the module that the state dict lacks.
+    pub missing: Vec<String>,
+    /// Names of the state dict that the module lacks.
+    pub unexpected: Vec<String>,
+}
+
+fn load<M: Module + ?Sized>(module: &M, state: &StateDict, strict: bool) -> Result<Mismatch> {
+    let wanted: Vec<(String, Entry)> = entries(module)
+        .into_iter()
+        .filter(|(_, entry)| !matches!(entry, Entry::Buffer(b) if !b.is_persistent()))
+        .collect();
+    let given: std::collections::HashMap<&str, &Tensor> = state.iter().collect();
+    let mut mismatch = Mismatch::default();
+    let mut problems = String::new();
+    let mut pairs = Vec::new();
+    for (name, entry) in &wanted {
+        let Some(&tensor) = given.get(name.as_str()) else {
+            mismatch.missing.push(name.clone());
+            continue;
+        };
+        let own = match entry {
+            Entry::Parameter(p) => p.tensor(),
+            Entry::Buffer(b) => b.tensor(),
+        };
+        if own.shape() == tensor.shape() {
+            pairs.push((own, tensor));
+        } else {
+            let _ = write!(
+                problems,
+                "\n\tsize mismatch for {name}: copying a param with shape {:?} from checkpoint, the shape in current \
+                 model is {:?}.",
+                &tensor.shape()[..],
+                &own.shape()[..]
+            );
+        }
+    }
+    let names: std::collections::HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    mismatch.unexpected = state.names().filter(|n| !names.contains(n)).map(str::to_string).collect();
+    if strict {
+        let quoted = |names: &[String]| names.iter().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
+        if !mismatch.missing.is_empty() {
+            let _ = write!(problems, "\n\tMissing key(s) in state_dict: {}.", quoted(&mismatch.missing));
+        }
+        if !mismatch.unexpected.is_empty() {
+            let _ = write!(problems, "\n\tUnexpected key(s) in state_dict: {}.", quoted(&mismatch.unexpected));
+        }
+    }
+    if !problems.is_empty() {
+        bail!(Value, "load_state_dict", "Error(s) in loading state_dict:{problems}");
+    }
+    for (own, tensor) in pairs {
+        super::parameter::copy_into(&own, tensor)?;
+    }
+    Ok(mismatch)
+}

@@ -1,0 +1,63 @@
+//! Options of layers: a struct with defaults and one method to set each; `()` means the defaults.
+
+/// Declares an options struct; every one has `dtype` and `device` besides its own fields.
+macro_rules! options {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $ty,)*
+            /// Dtype and device of the parameters.
+            pub tensor: $crate::tensor::Options,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* tensor: $crate::tensor::Options::default() }
+            }
+        }
+
+        impl $name {
+            $(
+                $(#[$field_doc])*
+                #[must_use]
+                pub fn $field(mut self, $field: $ty) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+
+            /// Dtype and device of the parameters.
+            #[must_use]
+            pub fn tensor(mut self, tensor: impl Into<$crate::tensor::Options>) -> Self {
+                self.tensor = tensor.into();
+                self
+            }
+        }
+
+        impl From<()> for $name {
+            fn from((): ()) -> Self {
+                Self::default()
+            }
+        }
+
+        impl From<$crate::dtype::DType> for $name {
+            fn from(dtype: $crate::dtype::DType) -> Self {
+                Self::default().tensor(dtype)
+            }
+        }
+
+        impl From<&$crate::tensor::Device> for $name {
+            fn from(device: &$crate::tensor::Device) -> Self {
+                Self::default().tensor(device)
+            }
+        }
+
+        impl From<($crate::dtype::DType, &$crate::tensor::Device)> for $name {
+            fn from(both: ($crate::dtype::DType, &$crate::tensor::Device)) -> Self {
+                Self::default().tensor(both)
+            }
+        }
+    };
+}
+pub(super) use options;
