@@ -4,6 +4,7 @@
 extern crate self as calor;
 
 pub mod autograd;
+pub mod data;
 pub mod dtype;
 mod error;
 pub mod gpu;
@@ -20,6 +21,12 @@ pub use dtype::{DType, Element, Scalar};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
 pub use ops::arg::Arg;
+pub use ops::elementwise::{
+    Approximate, Rounding, Tolerance, add, atan2, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift,
+    bitwise_xor, copysign, div, eq, float_power, floor_divide, fmax, fmin, fmod, gcd, ge, gt, heaviside, hypot, lcm,
+    le, logaddexp, logaddexp2, logical_and, logical_or, logical_xor, lt, maximum, minimum, mul, ne, pow, remainder,
+    sub, xlog1py, xlogy,
+};
 pub use tensor::grad::{
     Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled,
 };

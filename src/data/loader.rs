@@ -154,8 +154,7 @@ pub struct Batches<B> {
 impl<B: Send + 'static> Batches<B> {
     fn new(make: Make<B>, count: usize, workers: usize, prefetch: usize) -> Self {
         let stop = Arc::new(AtomicUsize::new(0));
-        let mut batches =
-            Self { make, next: 0, count, channels: Vec::new(), workers: Vec::new(), stop: stop.clone() };
+        let mut batches = Self { make, next: 0, count, channels: Vec::new(), workers: Vec::new(), stop: stop.clone() };
         for worker in 0..workers {
             let (sender, receiver) = sync_channel(prefetch);
             let (make, stop) = (batches.make.clone(), stop.clone());

@@ -78,7 +78,7 @@ impl<D: Dataset> Dataset for Subset<D> {
     }
 
     fn get(&self, index: usize) -> Result<D::Item> {
-        match self.indices.get(index) {
+        match self.indices.as_slice().get(index) {
             Some(&at) => self.dataset.get(at),
             None => crate::error::bail!(Index, "subset", "index {index} is out of range for {} items", self.len()),
         }

@@ -49,7 +49,7 @@ pub(super) struct Faults {
 
 impl Faults {
     /// A kernel that may fault is about to run.
-    pub fn expect(&self) {
+    pub fn await_report(&self) {
         self.unread.store(true, Release);
     }
 }
@@ -77,7 +77,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         // A read that was given up must not swallow a fault.
         if self.fault.is_some() {
-            self.gpu.0.faults.expect();
+            self.gpu.0.faults.await_report();
         }
     }
 }

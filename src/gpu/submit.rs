@@ -349,7 +349,7 @@ impl Gpu {
         let outcome = scoped(&shared.device, OP, || {
             let steps = self.place(&mut engine, recording, &mut slots, &compiled)?;
             if recording.commands.iter().any(|c| matches!(c, Command::Dispatch(run) if run.kernel.faults)) {
-                shared.faults.expect();
+                shared.faults.await_report();
             }
             Ok(self.encode(&mut engine, &steps, &compiled))
         });

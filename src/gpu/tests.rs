@@ -81,8 +81,8 @@ fn bytes_survive_the_trip() {
 
 #[test]
 fn large_uploads_are_flushed() {
-    let words: Vec<u32> = (0..40_000_000).collect();
-    let buffer = upload_words(&words);
+    let numbers: Vec<u32> = (0..40_000_000).collect();
+    let buffer = upload_words(&numbers);
     let at = [0u64, 8 << 20, 32 << 20, (64 << 20) - 4, 64 << 20, 160_000_000 - 4];
     let ranges: Vec<_> = at.iter().map(|at| (buffer.clone(), *at, 4)).collect();
     let got = gpu().read(&ranges).unwrap();

@@ -12,7 +12,7 @@ pub use host::{HostData, NestedArray};
 pub use random::{Draw, Generator};
 
 use crate::dtype::{DType, Element};
-use crate::error::{Error, ErrorKind, Result, bail};
+use crate::error::{Result, bail};
 use crate::graph::{Input, Param, Primitive, Spec, Value};
 use crate::layout::Layout;
 use crate::shape::Dims;
@@ -37,7 +37,7 @@ use storage::Storage;
 #[derive(Clone)]
 pub struct Tensor(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     id: u64,
     device: Device,
     dtype: DType,
@@ -264,11 +264,6 @@ fn copy_body() -> crate::graph::Body {
     let mut body = crate::graph::Body::new();
     body.input(0);
     body
-}
-
-/// `Err` for a tensor that an operation cannot take.
-pub(crate) fn refuse<T>(kind: ErrorKind, op: &str, message: String) -> Result<T> {
-    Err(Error::new(kind, op, message))
 }
 
 impl Tensor {

@@ -1,14 +1,16 @@
 //! Functions of two tensors or a tensor and a number, with broadcasting and type promotion: a row each.
 
-use super::{Kind, Row, map_n, operands};
+use super::{Kind, except, map_n, only, operands, zero};
 use crate::error::Result;
 use crate::ops::arg::Arg;
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 
-/// Rows: docs, names, dtypes, and both gradients: in brackets the operands that each one uses.
+/// Rows: docs, names, dtypes, and both gradients: in brackets the operands (`a`, `b`) or the output (`y`) that each
+/// one uses.
 macro_rules! binary {
-    ($($(#[$doc:meta])* $name:ident $inplace:ident $kind:ident $(, |$a:ident, $b:ident, $g:ident| [$($ua:ident)*] $ga:expr, [$($ub:ident)*] $gb:expr)?;)*) => {
+    ($($(#[$doc:meta])* $name:ident $($inplace:ident)? : $kind:ident
+        $(, $g:ident => [$($ua:ident)*] $ga:expr, [$($ub:ident)*] $gb:expr)?;)*) => {
         impl Tensor {
             $(
                 $(#[$doc])*
@@ -16,11 +18,13 @@ macro_rules! binary {
                     $name(self, other)
                 }
 
-                #[doc = concat!("[`Tensor::", stringify!($name), "`] in place.")]
-                pub fn $inplace(&self, other: impl Into<Arg>) -> Result<Tensor> {
-                    let other = other.into();
-                    self.modify(stringify!($inplace), |x| x.$name(other))
-                }
+                $(
+                    #[doc = concat!("[`Tensor::", stringify!($name), "`] in place.")]
+                    pub fn $inplace(&self, other: impl Into<Arg>) -> Result<Tensor> {
+                        let other = other.into();
+                        self.modify(stringify!($inplace), |x| x.$name(other))
+                    }
+                )?
             )*
         }
 
@@ -28,41 +32,42 @@ macro_rules! binary {
             #[doc = concat!("[`Tensor::", stringify!($name), "`] with either side a tensor or a number.")]
             pub fn $name(a: impl Into<Arg>, b: impl Into<Arg>) -> Result<Tensor> {
                 let name = stringify!($name);
-                let (a, b, dtype) = operands(name, Kind::$kind, &a.into(), &b.into())?;
-                let out = map_n(name, dtype, &[&a, &b])?;
-                binary!(@record out, a, b, name $(, |$a, $b, $g| [$($ua)*] $ga, [$($ub)*] $gb)?)
+                let (x, y, dtype) = operands(name, Kind::$kind, &a.into(), &b.into())?;
+                let out = map_n(name, dtype, &[&x, &y])?;
+                binary!(@record out, x, y, name $(, $g => [$($ua)*] $ga, [$($ub)*] $gb)?)
             }
         )*
 
         /// Every row of the table.
-        pub const BINARY: &[Row] = &[$(
-            Row { name: stringify!($name), kind: Kind::$kind, differentiable: binary!(@has $($a)?) },
+        #[cfg(test)]
+        pub(super) const BINARY: &[super::Row] = &[$(
+            super::Row { name: stringify!($name), kind: Kind::$kind, differentiable: binary!(@has $($g)?) },
         )*];
     };
     (@record $out:ident, $x:ident, $y:ident, $name:ident) => {{
         Ok($out)
     }};
     (@record $out:ident, $x:ident, $y:ident, $name:ident,
-        |$a:ident, $b:ident, $g:ident| [$($ua:ident)*] $ga:expr, [$($ub:ident)*] $gb:expr) => {{
+        $g:ident => [$($ua:ident)*] $ga:expr, [$($ub:ident)*] $gb:expr) => {{
         let (sx, sy) = ($x.shape(), $y.shape());
+        let (dx, dy) = ($x.dtype(), $y.dtype());
         Ok($out.with_grad($name, &[&$x, &$y], |r| {
-            let ($a, $b) = (&$x, &$y);
-            let _ = ($a, $b, r);
+            let _ = r;
             // only what the wanted gradients use is kept
-            let keep_a = $x.requires_grad().then(|| ($(r.save($ua),)*));
-            let keep_b = $y.requires_grad().then(|| ($(r.save($ub),)*));
+            let keep_a = $x.requires_grad().then(|| ($(binary!(@save r, $x, $y, $ua),)*));
+            let keep_b = $y.requires_grad().then(|| ($(binary!(@save r, $x, $y, $ub),)*));
             move |$g: &Tensor| {
                 let ga = match &keep_a {
                     Some(($($ua,)*)) => {
                         $(let $ua = $ua.get()?;)*
-                        Some($ga.sum_to_size(&sx)?)
+                        Some($ga.fit(&sx, dx)?)
                     }
                     None => None,
                 };
                 let gb = match &keep_b {
                     Some(($($ub,)*)) => {
                         $(let $ub = $ub.get()?;)*
-                        Some($gb.sum_to_size(&sy)?)
+                        Some($gb.fit(&sy, dy)?)
                     }
                     None => None,
                 };
@@ -70,31 +75,109 @@ macro_rules! binary {
             }
         }))
     }};
+    (@save $r:ident, $x:ident, $y:ident, a) => { $r.save(&$x) };
+    (@save $r:ident, $x:ident, $y:ident, b) => { $r.save(&$y) };
+    (@save $r:ident, $x:ident, $y:ident, y) => { $r.output() };
     (@has) => { false };
-    (@has $a:ident) => { true };
+    (@has $g:ident) => { true };
 }
 
 binary! {
     /// `a + b`.
-    add add_ Same, |a, b, g| [] g.clone(), [] g.clone();
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let x = Tensor::new([[1.0f32], [2.0]], ())?;
+    /// let y = Tensor::new([10.0f32, 20.0], ())?;
+    /// assert_eq!(x.add(&y)?.to_vec::<f32>()?, [11.0, 21.0, 12.0, 22.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    add add_: Same, g => [] g.clone(), [] g.clone();
     /// `a - b`; bools are refused.
-    sub sub_ Number, |a, b, g| [] g.clone(), [] g.neg()?;
+    sub sub_: Number, g => [] g.clone(), [] g.neg()?;
     /// `a * b`.
-    mul mul_ Same, |a, b, g| [b] g.mul(&b)?, [a] g.mul(&a)?;
+    mul mul_: Same, g => [b] g.mul(&b)?, [a] g.mul(&a)?;
     /// `a / b`; integers give floats.
-    div div_ Float, |a, b, g| [b] g.div(&b)?, [a b] g.mul(&a)?.div(&b.mul(&b)?)?.neg()?;
+    div div_: Float, g => [b] g.div(&b)?, [a b] g.mul(&a.div(&b)?.div(&b)?)?.neg()?;
     /// The remainder with the sign of `b`.
-    remainder remainder_ Number, |a, b, g| [] g.clone(), [a b] g.mul(&a.div(&b)?.floor()?)?.neg()?;
+    remainder remainder_: Number, g => [] g.clone(), [a b] g.mul(&a.floor_divide(&b)?)?.neg()?;
+    /// The remainder with the sign of `a`.
+    fmod fmod_: Number, g => [] g.clone(), [a b] g.mul(&a.div(&b)?.trunc()?)?.neg()?;
+    /// `a / b` rounded down; an integer divided by 0 gives 0.
+    floor_divide floor_divide_: Number, g => [] zero(g)?, [] zero(g)?;
+
+    /// The larger one, NaN if either is; equal ones share the gradient.
+    maximum: Same, g => [a b] except(&a.lt(&b)?, &half(&a, &b, g)?)?, [a b] except(&a.gt(&b)?, &half(&a, &b, g)?)?;
+    /// The smaller one, NaN if either is; equal ones share the gradient.
+    minimum: Same, g => [a b] except(&a.gt(&b)?, &half(&a, &b, g)?)?, [a b] except(&a.lt(&b)?, &half(&a, &b, g)?)?;
+    /// The larger one, or the other one where one is NaN.
+    fmax: Same, g =>
+        [a b] only(&a.ge(&b)?.logical_or(&b.isnan()?)?, g)?, [a b] except(&a.ge(&b)?.logical_or(&b.isnan()?)?, g)?;
+    /// The smaller one, or the other one where one is NaN.
+    fmin: Same, g =>
+        [a b] only(&a.le(&b)?.logical_or(&b.isnan()?)?, g)?, [a b] except(&a.le(&b)?.logical_or(&b.isnan()?)?, g)?;
+    /// The absolute value of `a` with the sign of `b`.
+    copysign copysign_: Float, g => [a y] except(&a.eq(0.0)?, &g.mul(&y.div(&a)?)?)?, [] zero(g)?;
+    /// 0 where `a < 0`, 1 where `a > 0`, `b` where it is 0.
+    heaviside heaviside_: Same;
+    /// The angle of the point `(b, a)`, -pi to pi.
+    atan2 atan2_: Float, g =>
+        [a b] g.mul(&b.div(&a.square()?.add(&b.square()?)?)?)?,
+        [a b] g.mul(&a.div(&a.square()?.add(&b.square()?)?)?)?.neg()?;
+    /// `sqrt(a^2 + b^2)` without overflow.
+    hypot hypot_: Real, g => [a y] g.mul(&a.div(&y)?)?, [b y] g.mul(&b.div(&y)?)?;
+    /// `log(e^a + e^b)` without overflow.
+    logaddexp: Real, g => [a y] g.mul(&share(&a, &y)?.exp()?)?, [b y] g.mul(&share(&b, &y)?.exp()?)?;
+    /// `log2(2^a + 2^b)` without overflow.
+    logaddexp2: Real, g => [a y] g.mul(&share(&a, &y)?.exp2()?)?, [b y] g.mul(&share(&b, &y)?.exp2()?)?;
+    /// `a log(b)`, 0 where `a` is 0, unless `b` is NaN.
+    xlogy xlogy_: Float, g =>
+        [a b] except(&a.eq(0.0)?.logical_and(&b.le(0.0)?)?, &g.xlogy(&b)?)?, [a b] g.mul(&a)?.div(&b)?;
+    /// `a log(1 + b)`, 0 where `a` is 0, unless `b` is NaN: `torch.special.xlog1py`.
+    xlog1py: Float, g =>
+        [a b] except(&a.eq(0.0)?.logical_and(&b.le(-1.0)?)?, &g.xlog1py(&b)?)?, [a b] g.mul(&a)?.div(&b.add(1.0)?)?;
+
+    /// Greatest common divisor, not negative.
+    gcd gcd_: Whole;
+    /// Least common multiple, not negative.
+    lcm lcm_: Whole;
+    /// Bits set in both; not for floats.
+    bitwise_and bitwise_and_: Int;
+    /// Bits set in either; not for floats.
+    bitwise_or bitwise_or_: Int;
+    /// Bits set in one; not for floats.
+    bitwise_xor bitwise_xor_: Int;
+    /// `a` times `2^b`, in bits; 0 for shifts outside the width.
+    bitwise_left_shift bitwise_left_shift_: Whole;
+    /// Bits of `a` moved down, with copies of the sign.
+    bitwise_right_shift bitwise_right_shift_: Whole;
+    /// Whether both are not zero.
+    logical_and logical_and_: Logic;
+    /// Whether either is not zero.
+    logical_or logical_or_: Logic;
+    /// Whether just one is not zero.
+    logical_xor logical_xor_: Logic;
+
     /// Whether `a == b`.
-    eq eq_ Truth;
+    eq eq_: Truth;
     /// Whether `a != b`.
-    ne ne_ Truth;
+    ne ne_: Truth;
     /// Whether `a < b`.
-    lt lt_ Truth;
+    lt lt_: Truth;
     /// Whether `a <= b`.
-    le le_ Truth;
+    le le_: Truth;
     /// Whether `a > b`.
-    gt gt_ Truth;
+    gt gt_: Truth;
     /// Whether `a >= b`.
-    ge ge_ Truth;
+    ge ge_: Truth;
+}
+
+/// Half the gradient at ties.
+fn half(a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
+    a.eq(b)?.where_(g.div(2.0)?, g)
+}
+
+/// `a - y`, 0 where both are the same infinity.
+fn share(a: &Tensor, y: &Tensor) -> Result<Tensor> {
+    except(&a.eq(y)?, &a.sub(y)?)
 }

@@ -1,20 +1,36 @@
-//! Elementwise operations: a row each, with its gradient, in `unary`, `binary` and `compare`. Their WGSL functions
-//! stand in `shaders/map/` under `op_` and the same name.
+//! Elementwise operations: a row each, with its gradient, in `unary`, `binary` and `activation`; what takes more
+//! operands has a file of its own. Their WGSL functions stand in `shaders/map/` under `op_` and the same name.
 
+mod activation;
 mod binary;
+mod blend;
 mod cast;
+mod clamp;
+mod close;
+mod divide;
+mod fill;
+mod power;
 mod select;
 mod unary;
 
-pub use binary::{BINARY, add, div, mul, remainder, sub};
-pub use unary::UNARY;
+pub use activation::Approximate;
+pub use binary::{
+    add, atan2, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, copysign, div, eq,
+    floor_divide, fmax, fmin, fmod, gcd, ge, gt, heaviside, hypot, lcm, le, logaddexp, logaddexp2, logical_and,
+    logical_or, logical_xor, lt, maximum, minimum, mul, ne, remainder, sub, xlog1py, xlogy,
+};
+pub use close::Tolerance;
+pub use divide::Rounding;
+pub use power::{float_power, pow};
 
 use super::arg::{Arg, device_of, meet};
-use crate::dtype::{Category, DType};
+use crate::dtype::{Category, DType, Scalar};
 use crate::error::{Result, bail};
-use crate::graph::{Body, Map, Primitive};
+use crate::graph::{Body, Map, Param, Primitive};
 use crate::shape::{Dims, broadcast};
 use crate::tensor::Tensor;
+use smallvec::SmallVec;
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// How an operation chooses the dtypes it computes and gives.
@@ -26,8 +42,12 @@ pub enum Kind {
     Number,
     /// As its operands; integers and bools become floats.
     Float,
+    /// As its operands, which must be floats.
+    Real,
     /// As its operands, which must not be floats.
     Int,
+    /// As its operands, which must be integers.
+    Whole,
     /// A truth value.
     Truth,
     /// A truth value of truth values: operands are asked whether they are not zero.
@@ -36,35 +56,31 @@ pub enum Kind {
 
 impl Kind {
     /// What operands that meet in `dtype` are computed in, and what comes out.
-    fn dtypes(self, op: &str, dtype: DType) -> Result<(DType, DType)> {
-        match self {
-            Kind::Same => Ok((dtype, dtype)),
-            Kind::Number if dtype == DType::Bool => bail!(DType, op, "is not supported for bool tensors"),
-            Kind::Number => Ok((dtype, dtype)),
-            Kind::Float => Ok((dtype.to_float(), dtype.to_float())),
-            Kind::Int if dtype.category() == Category::Float => {
-                bail!(DType, op, "is not supported for {dtype} tensors")
-            }
-            Kind::Int => Ok((dtype, dtype)),
-            Kind::Truth => Ok((dtype, DType::Bool)),
-            Kind::Logic => Ok((DType::Bool, DType::Bool)),
+    pub(crate) fn dtypes(self, op: &str, dtype: DType) -> Result<(DType, DType)> {
+        let category = dtype.category();
+        let refused = match self {
+            Kind::Number => category == Category::Bool,
+            Kind::Real => category != Category::Float,
+            Kind::Int => category == Category::Float,
+            Kind::Whole => category != Category::Int,
+            _ => false,
+        };
+        if refused {
+            bail!(DType, op, "is not supported for {dtype} tensors");
         }
+        Ok(match self {
+            Kind::Float => (dtype.to_float(), dtype.to_float()),
+            Kind::Truth => (dtype, DType::Bool),
+            Kind::Logic => (DType::Bool, DType::Bool),
+            _ => (dtype, dtype),
+        })
     }
 }
 
-/// The primitive of a library function; each is made once.
-pub(super) fn function(name: &'static str, inputs: usize) -> Arc<dyn Primitive> {
-    type Known = Mutex<std::collections::HashMap<(&'static str, usize), Arc<Map>>>;
-    static KNOWN: LazyLock<Known> = LazyLock::new(Mutex::default);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let map = known
-        .entry((name, inputs))
-        .or_insert_with(|| Arc::new(Map { name: name.into(), body: Body::call_all(format!("op_{name}"), inputs) }));
-    map.clone()
-}
-
-/// A row of the tables: what a test walks.
-pub struct Row {
+/// A row of the tables.
+#[cfg(test)]
+#[derive(Clone)]
+pub(crate) struct Row {
     /// PyTorch's name.
     pub name: &'static str,
     /// Dtypes.
@@ -73,33 +89,146 @@ pub struct Row {
     pub differentiable: bool,
 }
 
-/// A library function of one tensor, without history.
-pub(crate) fn map1(name: &'static str, kind: Kind, x: &Tensor) -> Result<Tensor> {
-    let (compute, out) = kind.dtypes(name, x.dtype())?;
-    let x = x.to_dtype(compute)?;
-    Tensor::apply(function(name, 1), x.device(), (&x.shape(), out), &[&x], &[])
+/// An argument of a library function.
+#[derive(Clone, Copy)]
+pub(crate) enum Item<'a> {
+    /// A tensor, read at the element's own place.
+    Tensor(&'a Tensor),
+    /// A host number, in the compute type of the first tensor.
+    Number(Scalar),
+}
+
+impl<'a> From<&'a Tensor> for Item<'a> {
+    fn from(t: &'a Tensor) -> Self {
+        Item::Tensor(t)
+    }
+}
+
+impl From<f64> for Item<'_> {
+    fn from(n: f64) -> Self {
+        Item::Number(Scalar::Float(n))
+    }
+}
+
+impl From<Scalar> for Item<'_> {
+    fn from(n: Scalar) -> Self {
+        Item::Number(n)
+    }
+}
+
+/// What tells one call of a library function from another: its name, which arguments are numbers, and their dtype.
+type Shape = (&'static str, SmallVec<[bool; 4]>, Option<DType>);
+
+/// The primitive of a library function; each is made once.
+fn function((name, numbers, dtype): Shape) -> Arc<dyn Primitive> {
+    static KNOWN: LazyLock<Mutex<HashMap<Shape, Arc<Map>>>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = |(name, numbers, dtype): &Shape| {
+        let mut body = Body::new();
+        let (mut inputs, mut params) = (0, 0);
+        let mut args: SmallVec<[u16; 4]> = SmallVec::new();
+        for &number in numbers {
+            args.push(match (number, dtype) {
+                (true, Some(dtype)) => body.value(params, *dtype),
+                _ => body.input(inputs),
+            });
+            *(if number { &mut params } else { &mut inputs }) += 1;
+        }
+        body.call(format!("op_{name}"), &args);
+        Arc::new(Map { name: (*name).into(), body })
+    };
+    let key = (name, numbers, dtype);
+    if let Some(map) = known.get(&key) {
+        return map.clone();
+    }
+    let map = make(&key);
+    known.insert(key, map.clone());
+    map
+}
+
+/// The library function `name` of tensors that broadcast and of numbers, without history; the tensors are of one
+/// compute type already. At least one argument must be a tensor.
+pub(crate) fn call(name: &'static str, out: DType, items: &[Item<'_>]) -> Result<Tensor> {
+    let tensors: SmallVec<[&Tensor; 3]> = items
+        .iter()
+        .filter_map(|i| match i {
+            Item::Tensor(t) => Some(*t),
+            Item::Number(_) => None,
+        })
+        .collect();
+    let Some(first) = tensors.first() else {
+        bail!(Value, name, "needs a tensor");
+    };
+    // half types are computed in f32, and so are the numbers they meet
+    let dtype = first.dtype().compute();
+    let params: SmallVec<[Param; 2]> = items
+        .iter()
+        .filter_map(|i| match i {
+            Item::Number(n) => Some(Param::scalar(*n, dtype)),
+            Item::Tensor(_) => None,
+        })
+        .collect();
+    let numbers = items.iter().map(|i| matches!(i, Item::Number(_))).collect();
+    let prim = function((name, numbers, (!params.is_empty()).then_some(dtype)));
+    let shape = first.shape();
+    if tensors.iter().all(|t| t.shape() == shape) {
+        return Tensor::apply(prim, first.device(), (&shape, out), &tensors, &params);
+    }
+    let mut shape = Dims::new();
+    for t in &tensors {
+        shape = broadcast(name, &shape, &t.shape())?;
+    }
+    let views: SmallVec<[Tensor; 3]> =
+        tensors.iter().map(|t| Ok(t.alias(t.layout().expand(name, &shape)?))).collect::<Result<_>>()?;
+    let views: SmallVec<[&Tensor; 3]> = views.iter().collect();
+    Tensor::apply(prim, first.device(), (&shape, out), &views, &params)
 }
 
 /// A library function of tensors that broadcast, without history; they are of one dtype already.
 pub(crate) fn map_n(name: &'static str, out: DType, inputs: &[&Tensor]) -> Result<Tensor> {
-    let mut shape = Dims::new();
-    for input in inputs {
-        shape = broadcast(name, &shape, &input.shape())?;
-    }
-    let views: Vec<Tensor> =
-        inputs.iter().map(|t| Ok(t.alias(t.layout().expand(name, &shape)?))).collect::<Result<_>>()?;
-    let views: Vec<&Tensor> = views.iter().collect();
-    Tensor::apply(function(name, inputs.len()), inputs[0].device(), (&shape, out), &views, &[])
+    let items: SmallVec<[Item<'_>; 3]> = inputs.iter().map(|t| Item::Tensor(t)).collect();
+    call(name, out, &items)
+}
+
+/// The operand as a tensor of the dtype an operation computes in, and the dtype it gives.
+pub(crate) fn operand(op: &str, kind: Kind, x: &Tensor) -> Result<(Tensor, DType)> {
+    let (compute, out) = kind.dtypes(op, x.dtype())?;
+    Ok((x.to_dtype(compute)?, out))
 }
 
 /// Both operands as tensors of the dtype an operation computes in, and the dtype it gives.
 pub(crate) fn operands(op: &str, kind: Kind, a: &Arg, b: &Arg) -> Result<(Tensor, Tensor, DType)> {
     let device = device_of(&[a, b])?;
     let (compute, out) = kind.dtypes(op, meet(&[a, b])?)?;
-    Ok((a.tensor(compute, &device)?, b.tensor(compute, &device)?, out))
+    // a number is not rounded to half precision before it is computed with
+    let tensor = |x: &Arg| match x {
+        Arg::Scalar(_) => x.tensor(compute.compute(), &device),
+        _ => x.tensor(compute, &device),
+    };
+    Ok((tensor(a)?, tensor(b)?, out))
+}
+
+/// Zeros like a gradient: what a step function passes on.
+pub(crate) fn zero(g: &Tensor) -> Result<Tensor> {
+    Tensor::zeros(g.shape(), (g.dtype(), g.device()))
+}
+
+/// `g` where `cond` holds, else 0.
+pub(crate) fn only(cond: &Tensor, g: &Tensor) -> Result<Tensor> {
+    cond.where_(g, 0.0)
+}
+
+/// 0 where `cond` holds, else `g`.
+pub(crate) fn except(cond: &Tensor, g: &Tensor) -> Result<Tensor> {
+    cond.where_(0.0, g)
 }
 
 impl Tensor {
+    /// A gradient as an operand of this shape and dtype gets it: summed over broadcast dimensions.
+    pub(crate) fn fit(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        self.sum_to_size(shape)?.to_dtype(dtype)
+    }
+
     /// Summed over broadcast dimensions back to `shape`: what a broadcast operand's gradient needs.
     pub fn sum_to_size(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         let (shape, own) = (shape.as_ref(), self.shape());
@@ -118,5 +247,24 @@ impl Tensor {
             }
         }
         self.sum_dims(&dims, true)?.reshape(shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::library;
+
+    /// Every row has its function in the library for every class of numbers it computes in.
+    #[test]
+    fn rows_have_functions() {
+        for row in [unary::UNARY, binary::BINARY, activation::ACTIVATIONS].concat() {
+            for dtype in [DType::F32, DType::F64, DType::I32, DType::I64, DType::U32, DType::Bool] {
+                let Ok((compute, _)) = row.kind.dtypes(row.name, dtype) else { continue };
+                let name = format!("op_{}", row.name);
+                assert!(library::library(compute).gives(&name).is_some(), "{name} for {compute}");
+            }
+            assert!(!row.differentiable || !matches!(row.kind, Kind::Truth | Kind::Logic | Kind::Int), "{}", row.name);
+        }
     }
 }

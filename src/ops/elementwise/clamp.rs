@@ -1,0 +1,95 @@
+//! Limits.
+
+use super::{Kind, except, map_n, only};
+use crate::error::Result;
+use crate::ops::arg::{Arg, meet};
+use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
+
+impl Tensor {
+    /// Elements below `min` raised to it, those above `max` lowered to it; `max` where `min > max`. Gradients pass
+    /// where `min <= x <= max`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([-2.0f32, 0.5, 3.0], ())?;
+    /// assert_eq!(x.clamp(-1.0, 1.0)?.to_vec::<f32>()?, [-1.0, 0.5, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn clamp(&self, min: impl Into<Arg>, max: impl Into<Arg>) -> Result<Tensor> {
+        let (min, max) = (min.into(), max.into());
+        let dtype = Kind::Number.dtypes("clamp", meet(&[&self.into(), &min, &max])?)?.0;
+        let device = self.device();
+        let (x, low, high) = (self.to_dtype(dtype)?, min.tensor(dtype, device)?, max.tensor(dtype, device)?);
+        let out = map_n("clamp", dtype, &[&x, &low, &high])?;
+        let (sx, sl, sh) = (x.shape(), low.shape(), high.shape());
+        Ok(out.with_grad("clamp", &[&x, &low, &high], |r| {
+            let wanted = [x.requires_grad(), low.requires_grad(), high.requires_grad()];
+            let (x, low, high) = (r.save(&x), r.save(&low), r.save(&high));
+            move |g: &Tensor| {
+                let (x, low, high) = (x.get()?, low.get()?, high.get()?);
+                let mut grads = Grads::from_elem(None, 3);
+                if wanted[0] {
+                    let inside = x.ge(&low)?.logical_and(&x.le(&high)?)?;
+                    grads[0] = Some(only(&inside, g)?.fit(&sx, dtype)?);
+                }
+                if wanted[1] {
+                    let below = x.lt(&low)?.logical_and(&low.lt(&high)?)?;
+                    grads[1] = Some(only(&below, g)?.fit(&sl, dtype)?);
+                }
+                if wanted[2] {
+                    let above = x.gt(&high)?.logical_or(&high.lt(&low)?)?;
+                    grads[2] = Some(only(&above, g)?.fit(&sh, dtype)?);
+                }
+                Ok(grads)
+            }
+        }))
+    }
+
+    /// [`Tensor::clamp`] in place.
+    pub fn clamp_(&self, min: impl Into<Arg>, max: impl Into<Arg>) -> Result<Tensor> {
+        self.modify("clamp_", |x| x.clamp(min, max))
+    }
+
+    /// Elements below `min` raised to it.
+    pub fn clamp_min(&self, min: impl Into<Arg>) -> Result<Tensor> {
+        self.limited("clamp_min", "maximum", min.into(), |x, m| x.ge(m))
+    }
+
+    /// [`Tensor::clamp_min`] in place.
+    pub fn clamp_min_(&self, min: impl Into<Arg>) -> Result<Tensor> {
+        self.modify("clamp_min_", |x| x.clamp_min(min))
+    }
+
+    /// Elements above `max` lowered to it.
+    pub fn clamp_max(&self, max: impl Into<Arg>) -> Result<Tensor> {
+        self.limited("clamp_max", "minimum", max.into(), |x, m| x.le(m))
+    }
+
+    /// [`Tensor::clamp_max`] in place.
+    pub fn clamp_max_(&self, max: impl Into<Arg>) -> Result<Tensor> {
+        self.modify("clamp_max_", |x| x.clamp_max(max))
+    }
+
+    fn limited(
+        &self,
+        op: &'static str,
+        function: &'static str,
+        limit: Arg,
+        inside: fn(&Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let dtype = meet(&[&self.into(), &limit])?;
+        let (x, limit) = (self.to_dtype(dtype)?, limit.tensor(dtype, self.device())?);
+        let out = map_n(function, dtype, &[&x, &limit])?;
+        let (sx, sl) = (x.shape(), limit.shape());
+        Ok(out.with_grad(op, &[&x, &limit], |r| {
+            let wanted = limit.requires_grad();
+            let (x, limit) = (r.save(&x), r.save(&limit));
+            move |g: &Tensor| {
+                let inside = inside(&x.get()?, &limit.get()?)?;
+                let gx = only(&inside, g)?.fit(&sx, dtype)?;
+                let gl = if wanted { Some(except(&inside, g)?.fit(&sl, dtype)?) } else { None };
+                Ok(Grads::from_iter([Some(gx), gl]))
+            }
+        }))
+    }
+}

@@ -1,0 +1,120 @@
+//! Elements replaced: by a mask, or where they are not finite.
+
+use super::{Kind, call, only};
+use crate::dtype::{DType, Scalar};
+use crate::error::{Result, bail};
+use crate::ops::arg::Arg;
+use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
+
+/// The largest finite number of a float type.
+fn largest(dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => half::f16::MAX.to_f64(),
+        DType::BF16 => half::bf16::MAX.to_f64(),
+        DType::F64 => f64::MAX,
+        _ => f64::from(f32::MAX),
+    }
+}
+
+impl Tensor {
+    /// `value`, a number or a tensor without dimensions, where `mask` is true.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0], ())?;
+    /// assert_eq!(x.masked_fill(&x.gt(1.5)?, 9.0)?.to_vec::<f32>()?, [1.0, 9.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn masked_fill(&self, mask: &Tensor, value: impl Into<Arg>) -> Result<Tensor> {
+        if mask.dtype() != DType::Bool {
+            bail!(DType, "masked_fill", "only supports boolean masks, but got mask with dtype {}", mask.dtype());
+        }
+        let value = value.into();
+        let category = match &value {
+            Arg::Tensor(t) if t.dim() > 0 => {
+                bail!(
+                    Dim,
+                    "masked_fill",
+                    "only supports a 0-dimensional value tensor, but got tensor with {} dimension(s)",
+                    t.dim()
+                )
+            }
+            Arg::Tensor(t) => t.dtype().category(),
+            Arg::Scalar(s) => s.category(),
+            Arg::Err(e) => return Err(e.clone()),
+        };
+        if category > self.dtype().category() {
+            bail!(DType, "masked_fill", "a {category:?} value cannot be converted to {}", self.dtype());
+        }
+        mask.where_(value.tensor(self.dtype(), self.device())?, self)
+    }
+
+    /// [`Tensor::masked_fill`] in place.
+    pub fn masked_fill_(&self, mask: &Tensor, value: impl Into<Arg>) -> Result<Tensor> {
+        self.modify("masked_fill_", |x| x.masked_fill(mask, value))
+    }
+
+    /// NaN replaced by `nan` (0), infinities by `posinf` and `neginf` (the largest and smallest finite numbers).
+    pub fn nan_to_num(&self, nan: Option<f64>, posinf: Option<f64>, neginf: Option<f64>) -> Result<Tensor> {
+        let dtype = self.dtype();
+        if !dtype.is_float() {
+            return self.try_clone();
+        }
+        let most = largest(dtype);
+        let numbers = [nan.unwrap_or(0.0), posinf.unwrap_or(most), neginf.unwrap_or(-most)];
+        let [nan, high, low] = numbers.map(|n| Scalar::Float(n).into());
+        let out = call("nan_to_num", dtype, &[self.into(), nan, high, low])?;
+        Ok(out.with_grad("nan_to_num", &[self], |r| {
+            let x = r.save(self);
+            move |g: &Tensor| Ok(Grads::from_iter([Some(only(&x.get()?.isfinite()?, g)?)]))
+        }))
+    }
+
+    /// [`Tensor::nan_to_num`] in place.
+    pub fn nan_to_num_(&self, nan: Option<f64>, posinf: Option<f64>, neginf: Option<f64>) -> Result<Tensor> {
+        self.modify("nan_to_num_", |x| x.nan_to_num(nan, posinf, neginf))
+    }
+
+    /// `log(x / (1 - x))`, with `x` first clamped to `eps ..= 1 - eps` where `eps` is given.
+    pub fn logit(&self, eps: Option<f64>) -> Result<Tensor> {
+        let (x, dtype) = super::operand("logit", Kind::Float, self)?;
+        let out = match eps {
+            Some(eps) => call("logit_eps", dtype, &[(&x).into(), eps.into()])?,
+            None => call("logit", dtype, &[(&x).into()])?,
+        };
+        Ok(out.with_grad("logit", &[&x], |r| {
+            let x = r.save(&x);
+            move |g: &Tensor| {
+                let x = x.get()?;
+                let slope = g.div(&x.mul(&x.neg()?.add(1.0)?)?)?;
+                let (low, outside) = eps.map_or((0.0, f64::NAN), |eps| (eps, 0.0));
+                let inside = x.ge(low)?.logical_and(&x.le(1.0 - low)?)?;
+                Ok(Grads::from_iter([Some(inside.where_(slope, outside)?)]))
+            }
+        }))
+    }
+
+    /// [`Tensor::logit`] in place.
+    pub fn logit_(&self, eps: Option<f64>) -> Result<Tensor> {
+        self.modify("logit_", |x| x.logit(eps))
+    }
+
+    /// The `n`-th derivative of [`Tensor::digamma`].
+    pub fn polygamma(&self, n: u32) -> Result<Tensor> {
+        let (x, dtype) = super::operand("polygamma", Kind::Float, self)?;
+        let out = match n {
+            0 => call("digamma", dtype, &[(&x).into()])?,
+            1 => call("trigamma", dtype, &[(&x).into()])?,
+            _ => call("polygamma", dtype, &[f64::from(n).into(), (&x).into()])?,
+        };
+        Ok(out.with_grad("polygamma", &[&x], |r| {
+            let x = r.save(&x);
+            move |g: &Tensor| Ok(Grads::from_iter([Some(g.mul(&x.get()?.polygamma(n + 1)?)?)]))
+        }))
+    }
+
+    /// [`Tensor::polygamma`] in place.
+    pub fn polygamma_(&self, n: u32) -> Result<Tensor> {
+        self.modify("polygamma_", |x| x.polygamma(n))
+    }
+}
