@@ -1,5 +1,7 @@
 //! calor: a tensor library with PyTorch's semantics on any GPU through WebGPU.
 #![deny(missing_docs)]
+// wgpu's types nest deeper than rustdoc's default
+#![recursion_limit = "256"]
 
 extern crate self as calor;
 
@@ -31,3 +33,9 @@ pub use tensor::grad::{
     Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled,
 };
 pub use tensor::{Device, Draw, Generator, HostData, NestedArray, Options, Tensor};
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Tensor>();
+    shared::<Device>();
+};

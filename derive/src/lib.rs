@@ -1,9 +1,9 @@
 //! The derive macro of the Module trait.
 use proc_macro::TokenStream;
 use quote::quote;
-use syn::{Data, DeriveInput, Fields, parse_macro_input};
+use syn::{Data, DeriveInput, Member, parse_macro_input};
 
-/// Temporary stand-in.
+/// Writes `Module` and `Field` for a struct of parameters, buffers and modules.
 #[proc_macro_derive(Module, attributes(module))]
 pub fn module(item: TokenStream) -> TokenStream {
     let input = parse_macro_input!(item as DeriveInput);
@@ -11,18 +11,18 @@ pub fn module(item: TokenStream) -> TokenStream {
     let name = &input.ident;
     let mut visit = Vec::new();
     let mut train = Vec::new();
-    if let Data::Struct(s) = &input.data {
-        match &s.fields {
-            Fields::Named(f) => {
-                for f in &f.named {
-                    let id = f.ident.as_ref().expect("named");
-                    let text = id.to_string();
-                    visit.push(quote! { ::calor::nn::Field::visit_field(&self.#id, #text, visitor); });
-                    train.push(quote! { ::calor::nn::Field::set_training(&self.#id, training); });
-                }
-            }
-            _ => {}
-        }
+    let fields = match &input.data {
+        Data::Struct(s) => s.fields.iter(),
+        _ => return syn::Error::new_spanned(name, "Module is derived for structs").into_compile_error().into(),
+    };
+    for (at, field) in fields.enumerate() {
+        let text = field.ident.as_ref().map_or_else(|| at.to_string(), ToString::to_string);
+        let member = match &field.ident {
+            Some(ident) => Member::Named(ident.clone()),
+            None => Member::Unnamed(at.into()),
+        };
+        visit.push(quote! { ::calor::nn::Field::visit_field(&self.#member, #text, visitor); });
+        train.push(quote! { ::calor::nn::Field::set_training(&self.#member, training); });
     }
     quote! {
         #[automatically_derived]

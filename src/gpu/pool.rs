@@ -233,7 +233,7 @@ mod tests {
         let mut last = 0;
         for bytes in (0..5000).chain((1..200).map(|i| i * 1_234_567)) {
             let class = size_class(bytes);
-            assert!(class >= padded(bytes) && class % PADDING == 0, "{bytes} {class}");
+            assert!(class >= padded(bytes) && class.is_multiple_of(PADDING), "{bytes} {class}");
             assert!(class <= SMALLEST || class <= padded(bytes) * 5 / 4 + 64, "{bytes} {class}");
             assert!(class >= last || bytes == 1_234_567, "classes grow with the size");
             assert_eq!(size_class(class), class, "a class serves itself");

@@ -535,7 +535,7 @@ impl Gpu {
             return Ok(None);
         }
         let reaches_end = to_offset + bytes == target.bytes();
-        if from_offset % 4 != 0 || to_offset % 4 != 0 || (bytes % 4 != 0 && !reaches_end) {
+        if from_offset % 4 != 0 || to_offset % 4 != 0 || (!bytes.is_multiple_of(4) && !reaches_end) {
             bail!(
                 Unsupported,
                 "submit",

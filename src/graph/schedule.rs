@@ -53,7 +53,7 @@ pub enum Rule {
     /// It lies in a buffer already.
     Stored,
     /// Element by element.
-    Map(Body),
+    Map(Box<Body>),
     /// By a kernel.
     Template(Box<Template>),
 }
@@ -177,7 +177,7 @@ fn lower(value: &Value, inputs: &[(usize, Layout)], nodes: &[PlanNode], facts: &
         .collect();
     let cx = LowerCx { inputs: &specs, output: &value.spec, facts };
     Ok(match value.prim.lower(&cx)? {
-        Lowering::Map(body) => Rule::Map(body),
+        Lowering::Map(body) => Rule::Map(Box::new(body)),
         Lowering::Template(template) => Rule::Template(Box::new(template)),
     })
 }

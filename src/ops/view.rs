@@ -15,7 +15,7 @@ impl Tensor {
     {
         let out =
             self.alias(layout).with_grad(name, &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(back(g)?)])));
-        out.as_view_of(self)
+        out.viewing(self)
     }
 
     /// A view of some of this tensor's elements, each at most once: the others' gradient is zero.

@@ -106,11 +106,6 @@ impl<'f> X<'f> {
         self.alone("op_sqrt")
     }
 
-    /// Absolute value.
-    pub fn abs(self) -> X<'f> {
-        self.alone("op_abs")
-    }
-
     /// The larger one.
     pub fn maximum(self, other: X<'f>) -> X<'f> {
         self.with("op_maximum", other)

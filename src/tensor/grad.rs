@@ -76,6 +76,7 @@ static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 
 impl GradFn {
     /// A node with a rule.
+    #[allow(clippy::arc_with_non_send_sync, reason = "the lint loses its way in types that contain themselves")]
     pub fn new(name: impl Into<String>, edges: Vec<Option<Edge>>, outputs: usize, rule: Rule) -> Arc<Self> {
         Arc::new(Self {
             sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
@@ -421,7 +422,7 @@ impl Tensor {
     /// Marks this tensor, just made as a view of `base`, as one: writes through either are seen in the history of
     /// both.
     #[must_use]
-    pub(crate) fn as_view_of(self, base: &Tensor) -> Tensor {
+    pub(crate) fn viewing(self, base: &Tensor) -> Tensor {
         let root = base.meta().view.as_ref().map_or_else(|| base.clone(), |v| v.base.clone());
         // writes under no_grad are not part of any history
         if is_grad_enabled() && self.dtype().is_float() {

@@ -121,6 +121,7 @@ impl Tensor {
         self.0.layout.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    #[expect(dead_code, reason = "the in-place views follow")]
     fn set_layout(&self, layout: Layout) {
         *self.0.layout.write().unwrap_or_else(PoisonError::into_inner) = layout;
     }

@@ -62,8 +62,7 @@ impl Backend for Tensor {
     }
 
     fn as_view(&self, view: &View) -> Result<Self, String> {
-        let strides: Vec<isize> = view.strides.iter().map(|&s| s as isize).collect();
-        self.as_strided(&view.shape, &strides, view.offset).map_err(text)
+        self.as_strided(&view.shape, &view.strides, view.offset).map_err(text)
     }
 
     fn leaf(&self) -> Result<Self, String> {

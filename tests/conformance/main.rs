@@ -3,6 +3,8 @@
 //! `cargo test --test conformance -- add 'nn.functional.*'` runs only these; `CONFORMANCE_VERBOSE=1` prints every
 //! failing case. Operations in tests/corpus/TODO are still to come: they run only when named.
 
+#![allow(dead_code, reason = "conformance_host.rs shares these files and uses other parts")]
+
 mod backend;
 mod call;
 mod corpus;

@@ -240,7 +240,7 @@ impl Kernel<'_> {
                 let extent = numel(&layout.shape()[from..from + dims]);
                 from += dims;
                 let ix = match four {
-                    true if self.clamp && extent % 4 != 0 => self.root(extent, &format!("c{c}")),
+                    true if self.clamp && !extent.is_multiple_of(4) => self.root(extent, &format!("c{c}")),
                     true => Ix::Linear { text: format!("c{c}"), m4: true },
                     false => Ix::scalar(format!("c{c}"), false),
                 };
