@@ -113,11 +113,11 @@ fn only_gpu_says_wgpu() {
 #[test]
 fn nothing_panics() {
     let mut wrong = Vec::new();
-    for path in files("src", "rs") {
-        for (number, line) in code(&path).lines().enumerate() {
+    for path in files("src", "rs").iter().filter(|p| p.file_stem().is_none_or(|s| s != "tests")) {
+        for (number, line) in code(path).lines().enumerate() {
             let hit = [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(", "unreachable!("];
             if hit.iter().any(|h| line.contains(h)) {
-                wrong.push(format!("{}:{}: {}", name(&path), number + 1, line.trim()));
+                wrong.push(format!("{}:{}: {}", name(path), number + 1, line.trim()));
             }
         }
     }

@@ -11,6 +11,7 @@ fn op_gt(x: T, y: T) -> B { return x & !y; }
 fn op_ge(x: T, y: T) -> B { return x | !y; }
 fn truth(x: T) -> B { return x; }
 fn op_add(x: T, y: T) -> T { return x | y; }
+fn op_heaviside(x: T, y: T) -> T { return x | y; }
 fn op_mul(x: T, y: T) -> T { return x & y; }
 fn op_maximum(x: T, y: T) -> T { return x | y; }
 fn op_minimum(x: T, y: T) -> T { return x & y; }

@@ -88,12 +88,12 @@ fn op_pow(x: T, y: T) -> T {
     return select(r, unit, y < T(0));
 }
 // PyTorch's CPU rule: counts out of range give 0, or the sign for right shifts.
-fn op_left_shift(x: T, y: T) -> T {
+fn op_bitwise_left_shift(x: T, y: T) -> T {
     let n = countOneBits(~(x ^ x));
     let outside = (y < T(0)) | (y >= n);
     return select(x << W(select(y, T(0), outside)), T(0), outside);
 }
-fn op_right_shift(x: T, y: T) -> T {
+fn op_bitwise_right_shift(x: T, y: T) -> T {
     let n = countOneBits(~(x ^ x)) - T(1);
     return x >> W(select(y, n, (y < T(0)) | (y > n)));
 }

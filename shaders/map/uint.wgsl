@@ -71,8 +71,8 @@ fn op_pow(x: T, y: T) -> T {
     }
     return r;
 }
-fn op_left_shift(x: T, y: T) -> T { return select(x << W(y & T(31)), T(0), y > T(31)); }
-fn op_right_shift(x: T, y: T) -> T { return select(x >> W(y & T(31)), T(0), y > T(31)); }
+fn op_bitwise_left_shift(x: T, y: T) -> T { return select(x << W(y & T(31)), T(0), y > T(31)); }
+fn op_bitwise_right_shift(x: T, y: T) -> T { return select(x >> W(y & T(31)), T(0), y > T(31)); }
 // Euclid: at most 46 steps for 32 bits.
 fn op_gcd(x: T, y: T) -> T {
     var a = x;

@@ -258,13 +258,17 @@ mod tests {
     /// Every row has its function in the library for every class of numbers it computes in.
     #[test]
     fn rows_have_functions() {
+        let mut missing = Vec::new();
         for row in [unary::UNARY, binary::BINARY, activation::ACTIVATIONS].concat() {
             for dtype in [DType::F32, DType::F64, DType::I32, DType::I64, DType::U32, DType::Bool] {
                 let Ok((compute, _)) = row.kind.dtypes(row.name, dtype) else { continue };
                 let name = format!("op_{}", row.name);
-                assert!(library::library(compute).gives(&name).is_some(), "{name} for {compute}");
+                if library::library(compute).gives(&name).is_none() {
+                    missing.push(format!("{name} for {compute}"));
+                }
             }
             assert!(!row.differentiable || !matches!(row.kind, Kind::Truth | Kind::Logic | Kind::Int), "{}", row.name);
         }
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }
