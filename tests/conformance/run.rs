@@ -160,9 +160,7 @@ impl<T: Backend> Runner<'_, T> {
     fn run_error(&self) -> Step<Verdict> {
         match self.call(self.inputs()?.args) {
             // an adapter without the dtype refuses for another reason
-            Err(Failure::Op(why)) if fail("", &why) != Verdict::Fail(format!(": {why}")) => {
-                Err(Verdict::Lacking(why))
-            }
+            Err(Failure::Op(why)) if fail("", &why) != Verdict::Fail(format!(": {why}")) => Err(Verdict::Lacking(why)),
             Err(Failure::Op(_)) => Ok(Verdict::Pass),
             Err(Failure::Argument(_)) => Ok(Verdict::PassByType),
             Err(Failure::Unsupported(why)) => Err(Verdict::Unsupported(why)),
