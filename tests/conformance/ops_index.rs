@@ -97,7 +97,13 @@ pub const OPS: Table = &[
         let dim = c.int_opt("dim")?.map(|d| d as isize);
         one(c.tensor("self")?.take_along_dim(&c.tensor("indices")?, dim))
     }),
-    ("nonzero", |c| one(c.tensor("self")?.nonzero())),
+    ("nonzero", |c| {
+        if !c.bool_or("as_tuple", false)? {
+            return one(c.tensor("self")?.nonzero());
+        }
+        let columns = c.tensor("self")?.nonzero_tuple().map_err(op)?;
+        Ok(columns.into_iter().map(Output::Tensor).collect())
+    }),
     ("argwhere", |c| one(c.tensor("self")?.argwhere())),
     ("masked_select", |c| one(c.tensor("self")?.masked_select(&c.tensor("mask")?))),
     ("Tensor.__getitem__", |c| one(c.tensor("self")?.i(index(c)?))),

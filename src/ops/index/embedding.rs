@@ -115,9 +115,12 @@ fn renormalize(weight: &Tensor, indices: &Indices, limit: f64, p: f64) -> Result
     } else {
         w.abs()?.pow(p)?.sum_dims(&[1], true)?.pow(1.0 / p)?
     };
+    // norms and factors have the table's precision
+    let rounded = |t: Tensor| t.to_dtype(weight.dtype())?.to_dtype(w.dtype());
+    let norm = rounded(norm)?;
     let named = indices.named()?.unsqueeze(-1)?;
     let scale = crate::ops::elementwise::div(limit, norm.add(1e-7)?)?;
-    let scale = norm.gt(limit)?.logical_and(&named)?.where_(scale, 1.0)?;
+    let scale = norm.gt(limit)?.logical_and(&named)?.where_(rounded(scale)?, 1.0)?;
     let scaled = w.mul(scale)?.to_dtype(weight.dtype())?;
     weight.modify("embedding_renorm_", |_| Ok(scaled)).map(|_| ())
 }
@@ -177,7 +180,10 @@ pub fn embedding_bag(input: &Tensor, weight: &Tensor, options: EmbeddingBagOptio
         Some(skip) => no_grad(|| index.eq(skip as i64)?.where_(count as i64, bag))?,
         None => bag,
     };
-    let mut rows = embedding(&index, weight, EmbeddingOptions { padding_idx: None, ..options.table.clone() })?;
+    let table = EmbeddingOptions { padding_idx: None, ..options.table.clone() };
+    // half types are summed in f32
+    let dtype = weight.dtype().compute();
+    let mut rows = embedding(&index, weight, table)?.to_dtype(dtype)?;
     if let Some(factors) = &options.per_sample_weights {
         if options.mode != BagMode::Sum {
             bail!(Value, OP, "per_sample_weights are only supported for sums");
@@ -186,9 +192,8 @@ pub fn embedding_bag(input: &Tensor, weight: &Tensor, options: EmbeddingBagOptio
             let (a, b) = (factors.shape(), &shape[..]);
             bail!(Shape, OP, "expected per_sample_weights to have the shape of the input, got {a:?} and {b:?}");
         }
-        rows = rows.mul(factors.reshape([n, 1])?)?;
+        rows = rows.mul(factors.to_dtype(dtype)?.reshape([n, 1])?)?;
     }
-    let dtype = weight.dtype();
     let empty = Tensor::zeros([count + 1, weight.shape()[1]], (dtype, weight.device()))?;
     let out = match options.mode {
         BagMode::Sum => empty.index_add(0, &bag, &rows, 1)?,
@@ -201,5 +206,5 @@ pub fn embedding_bag(input: &Tensor, weight: &Tensor, options: EmbeddingBagOptio
         BagMode::Max if n == 0 => empty,
         BagMode::Max => empty.index_reduce(0, &bag, &rows, Reduce::Amax, false)?,
     };
-    out.narrow(0, 0, count)
+    out.narrow(0, 0, count)?.to_dtype(weight.dtype())
 }
