@@ -6,4 +6,5 @@ pub mod elementwise;
 pub mod matmul;
 pub mod operators;
 pub mod reduce;
+pub mod scan;
 pub mod view;
