@@ -7,4 +7,5 @@ pub mod index;
 pub mod matmul;
 pub mod operators;
 pub mod reduce;
+pub mod scan;
 pub mod view;

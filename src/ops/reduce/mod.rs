@@ -1,4 +1,12 @@
-//! Reductions along any set of axes.
+//! Reductions along any set of axes: what they share.
+
+mod extreme;
+mod norm;
+mod softmax;
+mod statistics;
+mod sum;
+
+pub(crate) use extreme::{check_some, pick, take};
 
 use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
@@ -7,12 +15,11 @@ use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Load, LowerCx, Lowering, Param, Primitive, Prologue, Store, Template};
 use crate::shape::{dims_or_all, numel};
 use crate::tensor::Tensor;
-use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Invocations of a workgroup.
-const GROUP: u32 = 64;
+pub(crate) const GROUP: u32 = 64;
 /// A part of a row has at least so many elements.
 const PART: usize = 1024;
 
@@ -99,13 +106,21 @@ impl Primitive for Reduce {
     }
 }
 
+/// The dtype in which elements are reduced: a template writes whole words.
+pub(crate) fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::Bool | DType::U8 => DType::I32,
+        other => other.compute(),
+    }
+}
+
 /// Invocations that share a row: neighbours read neighbours, which caches of a GPU want and a CPU does not need.
-fn lanes(length: usize, facts: &Facts) -> u32 {
+pub(crate) fn lanes(length: usize, facts: &Facts) -> u32 {
     if facts.is_cpu { 1 } else { (length / 16).clamp(1, GROUP as usize).next_power_of_two() as u32 }
 }
 
 /// Into how many parts rows are cut: enough to keep the adapter busy, and few enough iterations for each invocation.
-fn parts(rows: usize, length: usize, facts: &Facts) -> usize {
+pub(crate) fn parts(rows: usize, length: usize, facts: &Facts) -> usize {
     let wanted = if facts.is_cpu { 512 } else { 65_536 };
     let busy = (wanted / rows.max(1)).clamp(1, length.div_ceil(PART).max(1));
     // one iteration takes one element down a column, the slower walk
@@ -176,30 +191,8 @@ pub(crate) fn keep_dims(op: &str, t: &Tensor, dims: &[isize], rank: usize, kept:
     dims.iter().try_fold(t.clone(), |t, &d| t.unsqueeze(d as isize))
 }
 
-impl Tensor {
-    /// The sum of all elements; integers and bools give `i32`, `i64` stays.
-    ///
-    /// ```
-    /// let t = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
-    /// assert_eq!(t.sum()?.item()?, 10.0);
-    /// # Ok::<(), calor::Error>(())
-    /// ```
-    pub fn sum(&self) -> Result<Tensor> {
-        self.sum_dims(&[], false)
-    }
-
-    /// The sum over some dimensions, all if none is named.
-    pub fn sum_dims(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
-        let dtype = self.dtype().to_sum();
-        let wide = self.to_dtype(dtype.compute())?;
-        let (shape, rank, dims) = (self.shape(), self.dim(), dims.to_vec());
-        let out = reduce_dims(("sum", "op_add", Scalar::Int(0)), &wide, &dims, keepdim)?;
-        let out = out.with_grad("sum", &[&wide], |_| {
-            move |g: &Tensor| {
-                let g = keep_dims("sum", g, &dims, rank, keepdim)?;
-                Ok(Grads::from_iter([Some(g.expand(&shape)?)]))
-            }
-        });
-        out.to_dtype(dtype)
-    }
+/// How many elements a reduction of `dims` joins.
+fn count(op: &str, x: &Tensor, dims: &[isize]) -> Result<usize> {
+    let shape = x.shape();
+    Ok(dims_or_all(op, dims, shape.len())?.iter().map(|&d| shape[d]).product())
 }

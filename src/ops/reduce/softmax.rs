@@ -1,0 +1,100 @@
+//! The softmax family: computed without history, each with one gradient rule.
+
+use super::{count, keep_dims};
+use crate::error::{Result, bail};
+use crate::no_grad;
+use crate::ops::elementwise::except;
+use crate::shape::dim as check_dim;
+use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
+
+impl Tensor {
+    /// `e^x / sum(e^x)` over a dimension; floats only.
+    ///
+    /// ```
+    /// let t = calor::Tensor::zeros([1, 4], ())?;
+    /// assert_eq!(t.softmax(-1)?.to_vec::<f32>()?, [0.25; 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn softmax(&self, dim: isize) -> Result<Tensor> {
+        let Some(x) = self.softmax_input("softmax", dim)? else { return self.try_clone() };
+        let dims = [dim];
+        let out = no_grad(|| {
+            let e = x.sub(&x.amax(&dims, true)?)?.exp()?;
+            e.div(&e.sum_dims(&dims, true)?)
+        })?;
+        let out = out.with_grad("softmax", &[&x], |r| {
+            let y = r.output();
+            move |g: &Tensor| {
+                let y = y.get()?;
+                let gy = g.mul(&y)?;
+                Ok(Grads::from_iter([Some(gy.sub(&y.mul(&gy.sum_dims(&[dim], true)?)?)?)]))
+            }
+        });
+        out.to_dtype(self.dtype())
+    }
+
+    /// `softmax(-x)`: `torch.nn.functional.softmin`.
+    pub fn softmin(&self, dim: isize) -> Result<Tensor> {
+        self.neg()?.softmax(dim)
+    }
+
+    /// The logarithm of [`Tensor::softmax`], computed without overflow.
+    pub fn log_softmax(&self, dim: isize) -> Result<Tensor> {
+        let Some(x) = self.softmax_input("log_softmax", dim)? else { return self.try_clone() };
+        let dims = [dim];
+        let out = no_grad(|| {
+            let x = x.sub(&x.amax(&dims, true)?)?;
+            x.sub(&x.exp()?.sum_dims(&dims, true)?.log()?)
+        })?;
+        let out = out.with_grad("log_softmax", &[&x], |r| {
+            let y = r.output();
+            move |g: &Tensor| {
+                let sum = g.sum_dims(&[dim], true)?;
+                Ok(Grads::from_iter([Some(g.sub(&y.get()?.exp()?.mul(&sum)?)?)]))
+            }
+        });
+        out.to_dtype(self.dtype())
+    }
+
+    /// The input in the dtype it is computed in; nothing where there is nothing to compute.
+    fn softmax_input(&self, op: &str, dim: isize) -> Result<Option<Tensor>> {
+        if !self.dtype().is_float() {
+            bail!(DType, op, "is not implemented for {}", self.dtype());
+        }
+        check_dim(op, dim, self.dim())?;
+        if self.numel() == 0 {
+            return Ok(None);
+        }
+        self.to_dtype(self.dtype().compute()).map(Some)
+    }
+
+    /// `log(sum(e^x))` over some dimensions, all if none is named, without overflow; integers give floats.
+    pub fn logsumexp(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
+        let dtype = self.dtype().to_float();
+        let x = self.to_dtype(dtype.compute())?;
+        let rank = x.dim();
+        if count("logsumexp", &x, dims)? == 0 {
+            return x.exp()?.sum_dims(dims, keepdim)?.log()?.to_dtype(dtype);
+        }
+        let out = no_grad(|| {
+            let max = x.amax(dims, true)?;
+            // infinite ones would give inf - inf
+            let shift = except(&max.isinf()?, &max)?;
+            let out = x.sub(&shift)?.exp()?.sum_dims(dims, true)?.log()?.add(&shift)?;
+            let shape = x.amax(dims, keepdim)?.shape();
+            out.reshape(&shape)
+        })?;
+        let dims = dims.to_vec();
+        let out = out.with_grad("logsumexp", &[&x], |r| {
+            let (x, y) = (r.save(&x), r.output());
+            move |g: &Tensor| {
+                let y = keep_dims("logsumexp", &y.get()?, &dims, rank, keepdim)?;
+                let g = keep_dims("logsumexp", g, &dims, rank, keepdim)?;
+                let share = except(&y.isneginf()?, &x.get()?.sub(&y)?.exp()?)?;
+                Ok(Grads::from_iter([Some(share.mul(&g)?)]))
+            }
+        });
+        out.to_dtype(dtype)
+    }
+}
