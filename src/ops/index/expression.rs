@@ -225,7 +225,8 @@ struct Resolved {
 }
 
 impl Tensor {
-    fn resolve(&self, op: &str, items: Vec<IndexItem>) -> Result<Resolved> {
+    /// `read`: the view is only read, so that an index without dimensions may stay on the device.
+    fn resolve(&self, op: &'static str, items: Vec<IndexItem>, read: bool) -> Result<Resolved> {
         let is_mask = |t: &Tensor| matches!(t.dtype(), DType::Bool | DType::U8);
         let uses = |item: &IndexItem| match item {
             IndexItem::At(_) | IndexItem::Slice(_) | IndexItem::List(_) => 1,
@@ -269,6 +270,14 @@ impl Tensor {
                     view = view.unsqueeze(d)?;
                     indices.push(Some(t.reshape([1])?));
                 }
+                IndexItem::Tensor(t) if t.dim() == 0 && !read => {
+                    view = view.select(d, t.item()? as isize)?;
+                }
+                IndexItem::Tensor(t) if t.dim() == 0 => {
+                    let mut one = indices.iter().map(|_| None).collect::<Vec<_>>();
+                    one.push(Some(t));
+                    view = Indices::new(op, &view.shape(), &one, true)?.pick(&view)?;
+                }
                 IndexItem::Tensor(t) => {
                     let dims = uses(&IndexItem::Tensor(t.clone()));
                     let from = indices.len();
@@ -298,7 +307,7 @@ impl Tensor {
     /// tuple. Negative numbers count from the end.
     ///
     /// Without tensors it gives a view. Index tensors broadcast together and copy; their dimensions stand where they
-    /// were, or first if something stands between them. A mask must have the shape of the dimensions it stands for,
+    /// were, or first if something stands between them; one without dimensions counts as a number. A mask must have the shape of the dimensions it stands for,
     /// and is read back.
     ///
     /// ```
@@ -312,7 +321,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn i(&self, index: impl IndexExpr) -> Result<Tensor> {
-        let Resolved { view, indices } = self.resolve("index", index.items())?;
+        let Resolved { view, indices } = self.resolve("index", index.items(), true)?;
         if indices.iter().all(Option::is_none) {
             return Ok(view);
         }
@@ -331,7 +340,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn set(&self, index: impl IndexExpr, value: impl Into<Arg>) -> Result<Tensor> {
-        let Resolved { view, indices } = self.resolve("index_put_", index.items())?;
+        let Resolved { view, indices } = self.resolve("index_put_", index.items(), false)?;
         let value = value.into().tensor(self.dtype(), self.device())?.to_dtype(self.dtype())?;
         if !indices.iter().all(Option::is_none) {
             view.index_put_(&indices, value, false)?;

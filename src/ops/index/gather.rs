@@ -12,6 +12,9 @@ use crate::tensor::grad::{Grads, no_grad};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// A kernel that reads by more index tensors than this might lack bindings.
+const MANY: usize = 4;
+
 /// Index tensors for some dimensions of a tensor, which all have one shape.
 #[derive(Clone)]
 pub(super) struct Indices(Arc<Inner>);
@@ -95,6 +98,9 @@ impl Indices {
     /// The elements that the indices name; its gradient sums what comes from equal ones.
     pub(super) fn pick(&self, x: &Tensor) -> Result<Tensor> {
         let i = &*self.0;
+        if self.indexed().count() > MANY {
+            return self.pick_flat(x);
+        }
         let mut b = Build::default();
         let own: SmallVec<[u16; 6]> = (0..i.shape.len()).map(|d| b.body.coord(i.at + d)).collect();
         let (mut coords, mut inputs): (SmallVec<[u16; 6]>, SmallVec<[&Tensor; 4]>) =
@@ -119,34 +125,51 @@ impl Indices {
         Ok(out.with_grad(i.op, &[x], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(indices.deposit(g)?)]))))
     }
 
+    /// [`Indices::pick`] with one index in place of many.
+    fn pick_flat(&self, x: &Tensor) -> Result<Tensor> {
+        let i = &*self.0;
+        let (place, total) = no_grad(|| self.places())?;
+        let order: SmallVec<[isize; 6]> = self.indexed().chain(self.kept()).map(|d| d as isize).collect();
+        let mut sizes: Dims = SmallVec::from_iter([total]);
+        sizes.extend(self.kept().map(|d| i.sizes[d]));
+        let mut index: SmallVec<[Option<Tensor>; 4]> = SmallVec::from_iter([Some(whole(i.op, &place)?)]);
+        index.resize_with(sizes.len(), || None);
+        let x = x.permute(&order)?.reshape(&sizes)?;
+        let (shape, at) = (i.shape.clone(), i.at);
+        Self(Arc::new(Inner { op: i.op, index, shape, at, sizes, wrap: false, skip: None })).pick(&x)
+    }
+
     /// Where each index points among the elements of the indexed dimensions, row by row, and how many there are.
     pub(super) fn places(&self) -> Result<(Tensor, usize)> {
         let i = &*self.0;
-        let mut b = Build::default();
-        let (mut inputs, mut place): (SmallVec<[&Tensor; 4]>, _) = (SmallVec::new(), None);
-        let mut total = 1;
+        let (mut place, mut total): (Option<Tensor>, _) = (None, 1);
+        // a map for each index: they fuse as far as there are bindings
         for (d, t) in i.index.iter().enumerate() {
             let Some(t) = t else { continue };
-            inputs.push(t);
-            let index = b.body.input(inputs.len() - 1);
+            let mut b = Build::default();
+            let index = b.body.input(0);
             let at = b.place(i.op, index, d, i.sizes[d], i.wrap);
-            let size = b.number(i.sizes[d] as isize);
             total *= i.sizes[d];
-            place = Some(match place {
-                Some(p) => {
-                    let row = b.op(IndexOp::Mul, p, size);
-                    b.op(IndexOp::Add, row, at)
-                }
-                None => at,
-            });
+            let size = b.number(i.sizes[d] as isize);
+            let mut inputs: SmallVec<[&Tensor; 2]> = SmallVec::from_iter([t]);
+            if let Some(before) = &place {
+                inputs.push(before);
+                let row = b.body.input(1);
+                let row = b.op(IndexOp::Mul, row, size);
+                b.op(IndexOp::Add, row, at);
+            } else if let Some(skip) = i.skip {
+                let skip = b.number(skip as isize);
+                let same = b.op(IndexOp::Eq, at, skip);
+                b.body.select(same, size, at);
+            }
+            let next = b.apply(i.op, &i.shape, DType::U32, &inputs)?;
+            drop(inputs);
+            place = Some(next);
         }
-        if let (Some(skip), Some(place)) = (i.skip, place) {
-            let skip = b.number(skip as isize);
-            let same = b.op(IndexOp::Eq, place, skip);
-            let nowhere = b.number(total as isize);
-            b.body.select(same, nowhere, place);
+        match place {
+            Some(place) => Ok((place, total)),
+            None => bail!(Value, i.op, "needs an index"),
         }
-        Ok((b.apply(i.op, &i.shape, DType::U32, &inputs)?, total))
     }
 
     /// What is read, with the index's dimensions first.
