@@ -139,7 +139,7 @@ pub(crate) fn recurrence(a: &Tensor, b: &Tensor, d: usize, reverse: bool) -> Res
 }
 
 /// Each element's coordinate in dimension `d` where `mask` holds, else 0.
-fn places(mask: &Tensor, d: usize) -> Result<Tensor> {
+pub(crate) fn places(mask: &Tensor, d: usize) -> Result<Tensor> {
     let mut body = Body::new();
     let (hit, here) = (body.input(0), body.coord(d));
     let here = body.bits(DType::I32, here);
