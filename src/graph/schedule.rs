@@ -4,7 +4,7 @@
 //! stored value joins the kernel of a reader that walks it in order, as one more output; a template takes such readers
 //! behind it. Joining never makes two kernels wait for each other.
 
-use super::body::{Body, Op};
+use super::body::{Body, Op, Param};
 use super::node::{InputSpec, LowerCx, Lowering, Spec, Value};
 use super::template::{Prologue, Template};
 use crate::error::Result;
@@ -20,6 +20,11 @@ const CHEAP: u32 = 40;
 const COPIES: usize = 3;
 /// How many bodies a kernel may hold: bounds its compile time.
 const MEMBERS: usize = 4096;
+/// At how many places a kernel may compute the same map, and how many if it only moves or converts.
+const PLACES: usize = 4;
+const FREE_PLACES: usize = 8;
+/// Words of a kernel's parameter block that are not promised to bodies.
+const SPARE_WORDS: usize = 512;
 /// A view that repeats each element more often than this does not recompute it, unless that is free.
 const REPEATS: usize = 4;
 
@@ -91,6 +96,10 @@ pub struct Group {
     pub members: HashSet<usize>,
     /// Elements of each output.
     pub numel: usize,
+    /// Words of parameters that the members need at most.
+    words: usize,
+    /// At how many places each member is computed.
+    places: HashMap<usize, usize>,
     leaves: HashSet<usize>,
     /// Members that are computed at other places than the outputs' too.
     strays: HashSet<usize>,
@@ -156,6 +165,18 @@ impl Graph {
 
     fn numel(&self, node: usize) -> usize {
         self.nodes[node].value.spec.numel()
+    }
+
+    /// Words of parameters that computing a node at one place takes at most.
+    fn words(&self, node: usize) -> usize {
+        let n = &self.nodes[node];
+        let Some(body) = n.rule.body() else { return 0 };
+        let rank = n.value.spec.shape.len();
+        let own: usize =
+            n.value.params.iter().map(|p| if matches!(p, Param::I64(_) | Param::F64(_)) { 2 } else { 1 }).sum();
+        let moved = body.ops.iter().any(|o| matches!(o, Op::Coord(_) | Op::Load(..)));
+        let views = n.inputs.iter().filter(|(from, layout)| !layout.is_identity(self.numel(*from)));
+        own + if moved { 2 * rank + 2 } else { 0 } + views.map(|(_, l)| 2 * l.rank() + 2).sum::<usize>()
     }
 
     /// Whether `consumer` reads, through its input `k`, element `i` for its own element `i`.
@@ -250,7 +271,8 @@ impl Scheduler<'_> {
         let inline = !keep && (self.fuse || constant) && self.may_inline(node, &readers);
         if inline && readers.iter().all(|r| self.has_room(r.0, node)) {
             for (group, in_order) in readers {
-                self.join(group, node);
+                let places = self.places(group, node);
+                self.join(group, node, places);
                 if let (false, Some(g)) = (in_order, &mut self.groups[group]) {
                     g.strays.insert(node);
                 }
@@ -261,7 +283,7 @@ impl Scheduler<'_> {
             return;
         }
         let id = self.new_group(node, None);
-        self.join(id, node);
+        self.join(id, node, 1);
         if self.fuse {
             self.follow(id, node);
         }
@@ -309,7 +331,7 @@ impl Scheduler<'_> {
             return;
         }
         let id = self.new_group(node, Some(node));
-        self.join(id, node);
+        self.join(id, node, 1);
         if self.fuse {
             self.follow(id, node);
         }
@@ -333,7 +355,9 @@ impl Scheduler<'_> {
                 t.is_some_and(Template::writes_words)
                     || other.outputs.iter().all(|&o| self.graph.nodes[o].value.spec.dtype.size() >= 4)
             });
-            let fits = other.anchor.is_none() && other.numel == own.numel && words;
+            let small =
+                own.words + other.words <= self.most_words() && own.members.len() + other.members.len() <= MEMBERS;
+            let fits = other.anchor.is_none() && other.numel == own.numel && words && small;
             if fits && self.may_lead(node, reader) && self.bindings(&[id, reader]) <= self.limit() {
                 self.merge(id, reader);
             }
@@ -384,10 +408,28 @@ impl Scheduler<'_> {
         self.groups.len() - 1
     }
 
+    /// At how many places `group` would compute `node`: readers that walk it in order share theirs.
+    fn places(&self, group: usize, node: usize) -> usize {
+        let Some(g) = self.group(group) else { return 0 };
+        let (mut shared, mut others) = (0, 0);
+        for &(consumer, k) in &self.graph.nodes[node].consumers {
+            let at = g.places.get(&consumer).copied().unwrap_or(0);
+            if self.graph.in_order(consumer, k) {
+                shared = at.max(shared);
+            } else {
+                others += at;
+            }
+        }
+        shared + others
+    }
+
     /// Computes `node` in `group`: it is no longer read from memory there, but its inputs are.
-    fn join(&mut self, group: usize, node: usize) {
+    fn join(&mut self, group: usize, node: usize, places: usize) {
         let inputs = self.graph.nodes[node].inputs.iter().map(|i| i.0);
+        let words = self.graph.words(node) * places;
         if let Some(g) = &mut self.groups[group] {
+            g.words += words;
+            g.places.insert(node, places);
             g.members.insert(node);
             g.leaves.remove(&node);
             g.leaves.extend(inputs.filter(|i| !g.members.contains(i)));
@@ -410,6 +452,10 @@ impl Scheduler<'_> {
             g.outputs.extend(other.outputs);
             g.leaves.extend(other.leaves);
             g.strays.extend(other.strays);
+            g.words += other.words;
+            for (node, places) in other.places {
+                *g.places.entry(node).or_default() += places;
+            }
             let members = &g.members;
             g.leaves.retain(|l| !members.contains(l));
         }
@@ -437,6 +483,11 @@ impl Scheduler<'_> {
         !self.graph.nodes[leaf].rule.is_constant()
     }
 
+    /// Words of parameters that bodies may use.
+    fn most_words(&self) -> usize {
+        (self.facts.max_uniform_bytes as usize / 4).saturating_sub(SPARE_WORDS)
+    }
+
     /// Storage bindings of a kernel; one is kept for the fault buffer.
     fn limit(&self) -> usize {
         (self.facts.max_bindings as usize).saturating_sub(1)
@@ -449,7 +500,17 @@ impl Scheduler<'_> {
         let new = |i: &&usize| !g.leaves.contains(i) && !g.members.contains(i) && self.is_bound(**i);
         let more = inputs.iter().filter(new).count();
         let less = usize::from(g.leaves.contains(&node) && self.is_bound(node));
-        g.members.len() < MEMBERS && (more <= less || self.bindings(&[group]) + more - less <= self.limit())
+        let body = self.graph.nodes[node].rule.body();
+        let places = self.places(group, node);
+        let few = match body {
+            Some(b) if b.is_free() && b.is_source() => true,
+            Some(b) if b.is_free() => places <= FREE_PLACES,
+            _ => places <= PLACES,
+        };
+        let words = g.words + places * self.graph.words(node) <= self.most_words();
+        few && words
+            && g.members.len() < MEMBERS
+            && (more <= less || self.bindings(&[group]) + more - less <= self.limit())
     }
 
     /// Groups with outputs, each after those whose outputs it reads.

@@ -21,7 +21,29 @@ pub use pool::Flatten;
 
 pub(crate) use parameter::copy_into;
 
-/// Writes `visit` and `set_training` for a struct of parameters, buffers and modules, by its field names.
+/// For a struct, named or tuple:
+///
+/// ```
+/// use calor::nn::{Linear, Module};
+/// #[derive(Module)]
+/// struct Head {
+///     out: Linear,
+///     #[module(rename = "type")]
+///     kind: Linear,
+///     #[module(skip)]
+///     names: std::collections::BTreeMap<u32, String>,
+/// }
+/// ```
+///
+/// An enum is refused:
+///
+/// ```compile_fail
+/// use calor::nn::{Linear, Module};
+/// #[derive(Module)]
+/// enum Head {
+///     Out(Linear),
+/// }
+/// ```
 pub use calor_derive::Module;
 
 use crate::error::Result;

@@ -128,6 +128,11 @@ pub trait Module {
 }
 
 /// A field of a module: tells a visitor what it holds. Plain values hold nothing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no parameter, buffer, module or plain value",
+    label = "cannot be a field of a module",
+    note = "implement `calor::nn::Field`, or leave the field out with `#[module(skip)]`"
+)]
 pub trait Field {
     /// Shows what the field `name` holds.
     fn visit_field(&self, name: &str, visitor: &mut dyn Visitor);
@@ -267,6 +272,10 @@ macro_rules! plain_field {
 }
 plain_field!(bool, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64, char, String, &'static str, (), DType);
 plain_field!(Device, Tensor);
+
+impl<T: ?Sized> Field for std::marker::PhantomData<T> {
+    fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+}
 
 /// What a module holds under one name.
 enum Entry {

@@ -3,6 +3,7 @@
 pub mod arg;
 pub mod create;
 pub mod elementwise;
+pub mod index;
 pub mod matmul;
 pub mod operators;
 pub mod reduce;

@@ -45,6 +45,8 @@ pub enum Verdict {
     PassByType,
     Fail(String),
     Unsupported(String),
+    /// The adapter has no such dtype.
+    Lacking(String),
 }
 
 /// A stage's error: `Err(Verdict)` stops the case.
@@ -158,9 +160,7 @@ impl<T: Backend> Runner<'_, T> {
     fn run_error(&self) -> Step<Verdict> {
         match self.call(self.inputs()?.args) {
             // an adapter without the dtype refuses for another reason
-            Err(Failure::Op(why)) if fail("", &why) != Verdict::Fail(format!(": {why}")) => {
-                Err(Verdict::Unsupported(why))
-            }
+            Err(Failure::Op(why)) if fail("", &why) != Verdict::Fail(format!(": {why}")) => Err(Verdict::Lacking(why)),
             Err(Failure::Op(_)) => Ok(Verdict::Pass),
             Err(Failure::Argument(_)) => Ok(Verdict::PassByType),
             Err(Failure::Unsupported(why)) => Err(Verdict::Unsupported(why)),
@@ -362,7 +362,7 @@ impl<T: Backend> Runner<'_, T> {
 /// A failed step; an adapter without a dtype cannot run the case at all.
 fn fail(what: &str, why: &str) -> Verdict {
     if why.contains("is not available on adapter") {
-        return Verdict::Unsupported(why.to_owned());
+        return Verdict::Lacking(why.to_owned());
     }
     Verdict::Fail(format!("{what}: {why}"))
 }

@@ -1,0 +1,255 @@
+//! The backward pass by PyTorch's rules: accumulation, hooks, refusals, higher derivatives, checkpoints.
+
+use calor::autograd::{self, Backward, GradCheck, checkpoint, gradcheck, gradgradcheck};
+use calor::{DType, Device, Error, ErrorKind, Result, Tensor, detect_anomaly, enable_grad, no_grad};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn leaf(values: &[f32]) -> Result<Tensor> {
+    Tensor::from_slice(values, [values.len()], ())?.requires_grad_(true)
+}
+
+fn grad_of(t: &Tensor) -> Result<Vec<f32>> {
+    match t.grad() {
+        Some(g) => g.to_vec(),
+        None => Err(Error::new(ErrorKind::Autograd, "test", "no gradient")),
+    }
+}
+
+fn refused(result: Result<impl Sized>, kind: ErrorKind, text: &str) {
+    match result {
+        Ok(_) => panic!("expected a refusal with {text:?}"),
+        Err(e) => {
+            assert_eq!(e.kind(), kind, "{e}");
+            assert!(e.to_string().contains(text), "{e}");
+        }
+    }
+}
+
+#[test]
+fn leaves_accumulate() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    for _ in 0..3 {
+        x.square()?.sum()?.backward()?;
+    }
+    assert_eq!(grad_of(&x)?, [6.0, 12.0]);
+    x.set_grad(None);
+    (&x * 5.0)?.backward_with(&Tensor::new([1.0f32, 10.0], ())?)?;
+    assert_eq!(grad_of(&x)?, [5.0, 50.0]);
+    Ok(())
+}
+
+#[test]
+fn one_tensor_used_often() -> Result<()> {
+    let x = leaf(&[3.0])?;
+    let y = ((&x * &x)? * &x)?;
+    (&y + &x)?.backward()?;
+    assert_eq!(grad_of(&x)?, [28.0]);
+    Ok(())
+}
+
+#[test]
+fn higher_derivatives() -> Result<()> {
+    let x = leaf(&[2.0])?;
+    let mut y = x.pow(5)?;
+    for want in [80.0, 160.0, 240.0, 240.0, 120.0] {
+        let g = Backward::new().create_graph(true).grad(&[&y], &[&x], &[None])?;
+        y = g.into_iter().next().flatten().expect("a gradient");
+        assert!((y.item()? - want).abs() < 1e-2, "{} {want}", y.item()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn grad_leaves_the_leaves_alone() -> Result<()> {
+    let (x, w) = (leaf(&[1.0, 2.0])?, leaf(&[3.0, 4.0])?);
+    let h = (&x * &w)?;
+    let y = h.square()?.sum()?;
+    let found = Backward::new().retain_graph(true).grad(&[&y], &[&h, &w], &[None])?;
+    let found: Vec<Tensor> = found.into_iter().flatten().collect();
+    assert_eq!(found[0].to_vec::<f32>()?, [6.0, 16.0]);
+    assert_eq!(found[1].to_vec::<f32>()?, [6.0, 32.0]);
+    assert!(x.grad().is_none() && w.grad().is_none());
+    let unused = leaf(&[1.0])?;
+    let y = h.sum()?;
+    refused(autograd::grad(&[&y], &[&unused]), ErrorKind::Autograd, "not have been used in the graph");
+    let found = Backward::new().allow_unused(true).grad(&[&h.sum()?], &[&unused, &x], &[None])?;
+    assert!(found[0].is_none() && found[1].is_some());
+    Ok(())
+}
+
+#[test]
+fn refusals() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    refused(
+        Tensor::ones([1], ())?.backward(),
+        ErrorKind::Autograd,
+        "does not require grad and does not have a grad_fn",
+    );
+    refused((&x * 2.0)?.backward(), ErrorKind::Autograd, "grad can be implicitly created only for scalar outputs");
+    let wrong = Tensor::ones([3], ())?;
+    refused((&x * 2.0)?.backward_with(&wrong), ErrorKind::Shape, "mismatch in shape");
+    let y = x.exp()?.sum()?;
+    y.backward()?;
+    refused(y.backward(), ErrorKind::Autograd, "a second time");
+    let y = x.exp()?.sum()?;
+    Backward::new().retain_graph(true).run(&[&y], &[None])?;
+    y.backward()?;
+    refused(Tensor::zeros([2], DType::I32)?.requires_grad_(true), ErrorKind::Autograd, "floating point");
+    refused((&x * 2.0)?.requires_grad_(false), ErrorKind::Autograd, "leaf variables");
+    refused(x.add_(1.0), ErrorKind::Autograd, "a leaf Variable that requires grad");
+    refused(x.narrow(0, 0, 1)?.add_(1.0), ErrorKind::Autograd, "a view of a leaf");
+    no_grad(|| x.add_(1.0))?;
+    assert_eq!(x.to_vec::<f32>()?, [2.0, 3.0]);
+    refused(x.detach().retain_grad(), ErrorKind::Autograd, "does not require one");
+    Ok(())
+}
+
+#[test]
+fn a_saved_value_must_not_change() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    let h = (&x * 1.0)?;
+    let y = h.square()?.sum()?;
+    h.add_(1.0)?;
+    refused(y.backward(), ErrorKind::Autograd, "modified by an inplace operation");
+    // what was not saved may change
+    let h = (&x * 1.0)?;
+    let y = (&h + 3.0)?;
+    h.mul_(7.0)?;
+    y.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [1.0, 1.0]);
+    // through a view of what was saved
+    let h = (&x * 1.0)?;
+    let y = h.exp()?.mul(&h)?.sum()?;
+    h.narrow(0, 1, 1)?.mul_(0.0)?;
+    refused(y.backward(), ErrorKind::Autograd, "version 1");
+    Ok(())
+}
+
+#[test]
+fn writes_through_views_have_gradients() -> Result<()> {
+    let (x, w) = (leaf(&[1.0, 2.0, 3.0])?, leaf(&[10.0])?);
+    let h = (&x * 2.0)?;
+    h.narrow(0, 1, 1)?.mul_(&w)?;
+    let late = h.narrow(0, 0, 2)?;
+    (h.sum()? + late.sum()?)?.backward()?;
+    assert_eq!(grad_of(&x)?, [4.0, 40.0, 2.0]);
+    assert_eq!(grad_of(&w)?, [8.0]);
+    Ok(())
+}
+
+#[test]
+fn modes() -> Result<()> {
+    let x = leaf(&[1.0])?;
+    let y = no_grad(|| -> Result<Tensor> {
+        assert!(!calor::is_grad_enabled());
+        assert!(!(&x * 2.0)?.requires_grad());
+        enable_grad(|| &x * 3.0)
+    })?;
+    assert!(y.requires_grad() && calor::is_grad_enabled());
+    let d = y.detach();
+    assert!(!d.requires_grad() && d.shares_storage(&y));
+    let own = y.try_clone()?;
+    assert!(own.requires_grad() && !own.shares_storage(&y));
+    y.detach_()?;
+    assert!(!y.requires_grad() && y.is_leaf());
+    own.backward()?;
+    assert_eq!(grad_of(&x)?, [3.0]);
+    Ok(())
+}
+
+#[test]
+fn hooks_and_retained_gradients() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = calls.clone();
+    let double = x.register_hook(move |g| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        Ok(Some((g * 2.0)?))
+    })?;
+    let h = (&x * 3.0)?;
+    h.retain_grad()?;
+    let add = h.register_hook(|g| Ok(Some((g + 1.0)?)))?;
+    h.sum()?.backward()?;
+    assert_eq!(grad_of(&h)?, [2.0, 2.0]);
+    assert_eq!(grad_of(&x)?, [12.0, 12.0]);
+    h.remove_hook(add);
+    x.remove_hook(double);
+    x.set_grad(None);
+    (&x * 3.0)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [3.0, 3.0]);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    let failing = (&x * 3.0)?;
+    failing.register_hook(|_| Err(Error::new(ErrorKind::Value, "hook", "no")))?;
+    refused(failing.sum()?.backward(), ErrorKind::Value, "no");
+    Ok(())
+}
+
+#[test]
+fn checkpoints_recompute() -> Result<()> {
+    let (x, w) = (leaf(&[0.3, 0.7])?, leaf(&[2.0, -1.0])?);
+    let f = |t: &[Tensor]| t[0].mul(&t[1])?.exp()?.sin();
+    f(&[x.clone(), w.clone()])?.sum()?.backward()?;
+    let want = (grad_of(&x)?, grad_of(&w)?);
+    x.set_grad(None);
+    w.set_grad(None);
+    checkpoint(f, &[&x, &w])?.sum()?.backward()?;
+    assert_eq!((grad_of(&x)?, grad_of(&w)?), want);
+    Ok(())
+}
+
+#[test]
+fn anomalies_name_the_operation() -> Result<()> {
+    let _mode = detect_anomaly();
+    let x = leaf(&[-1.0])?;
+    let y = x.sqrt()?.sum()?;
+    match y.backward() {
+        Err(e) => assert!(e.to_string().contains("sqrt") && e.to_string().contains("nan"), "{e}"),
+        Ok(()) => panic!("NaN passed"),
+    }
+    Ok(())
+}
+
+#[test]
+fn gradcheck_finds_wrong_gradients() -> Result<()> {
+    let x = Tensor::new([0.4f32, 1.3, 2.1], ())?.requires_grad_(true)?;
+    gradcheck(|t| t[0].sin()?.mul(&t[0].exp()?), &[&x], None)?;
+    gradgradcheck(|t| t[0].sin()?.mul(&t[0]), &[&x], None)?;
+    let wrong = |t: &[Tensor]| t[0].mul(&t[0].detach());
+    refused(gradcheck(wrong, &[&x], None), ErrorKind::Autograd, "jacobian mismatch");
+    if Device::best()?.supports(DType::F64) {
+        let x = Tensor::new([0.4f64, 1.3], ())?.requires_grad_(true)?;
+        gradcheck(|t| t[0].tanh()?.div(&t[0]), &[&x], Some(GradCheck::for_dtype(DType::F64)))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn long_histories_are_walked_and_dropped() -> Result<()> {
+    let x = leaf(&[1.0])?;
+    let mut y = x.clone();
+    for _ in 0..20_000 {
+        y = (&y + 1.0)?;
+    }
+    y.backward()?;
+    assert_eq!(grad_of(&x)?, [1.0]);
+    let mut y = x.clone();
+    for _ in 0..20_000 {
+        y = (&y + 1.0)?;
+    }
+    assert!(y.requires_grad());
+    drop(y);
+    Ok(())
+}
+
+#[test]
+fn gradients_are_summed_over_broadcasts_and_keep_dtypes() -> Result<()> {
+    let x = Tensor::ones([2, 1], DType::F16)?.requires_grad_(true)?;
+    let y = Tensor::ones([3], DType::F32)?.requires_grad_(true)?;
+    (&x * &y)?.sum()?.backward()?;
+    let (gx, gy) = (x.grad().expect("x"), y.grad().expect("y"));
+    assert_eq!((gx.dtype(), &gx.shape()[..]), (DType::F16, &[2, 1][..]));
+    assert_eq!((gy.dtype(), &gy.shape()[..]), (DType::F32, &[3][..]));
+    assert_eq!(gy.to_vec::<f32>()?, [2.0; 3]);
+    Ok(())
+}
