@@ -1,6 +1,7 @@
 //! Rows longer than an invocation's loops may be: some drivers leave a loop silently after 65,535 iterations.
 
-use calor::{DType, Result, Tensor};
+use calor::gpu::AdapterChoice;
+use calor::{DType, Device, Result, Tensor};
 
 /// A few million elements: more than 64 invocations walk with 65,535 steps each.
 const LONG: usize = 65_536 * 64 + 37;
@@ -173,5 +174,26 @@ fn distinct_rows() -> Result<()> {
     let mut counts = vec![0; want.len()];
     inverse.iter().for_each(|&i| counts[i as usize] += 1);
     assert_eq!(unique.counts.to_vec::<i32>()?, counts);
+    Ok(())
+}
+
+/// The kernels in which invocations share rows, on whatever adapter there is.
+#[test]
+fn shared_rows() -> Result<()> {
+    let device = Device::open(&AdapterChoice { disable: vec!["cpu-kernels".into()], ..AdapterChoice::from_env()? })?;
+    for (rows, length) in [(1, 700_001), (3, 70_003), (40, 1_000), (9, 33)] {
+        let data = numbers(rows * length);
+        let x = Tensor::new(data.clone(), &device)?.reshape([rows, length])?;
+        let each = |f: &dyn Fn(&[i32]) -> i32| data.chunks(length).map(f).collect::<Vec<i32>>();
+        assert_eq!(x.sum_dims(&[1], false)?.to_vec::<i32>()?, each(&|r| r.iter().sum()));
+        assert_eq!(x.amin(&[1], false)?.to_vec::<i32>()?, each(&|r| r.iter().copied().min().unwrap_or(0)));
+        let first = each(&|r| r.iter().enumerate().rev().max_by_key(|p| *p.1).map_or(0, |p| p.0 as i32));
+        assert_eq!(x.argmax(Some(1), false)?.to_vec::<i32>()?, first);
+        let last = x.cumsum(1)?.narrow(1, length as isize - 1, 1)?.to_vec::<i32>()?;
+        assert_eq!(last, each(&|r| r.iter().sum()));
+        let mut sorted = data[..length].to_vec();
+        sorted.sort_unstable();
+        assert_eq!(x.sort(1, false)?.0.narrow(0, 0, 1)?.to_vec::<i32>()?, sorted);
+    }
     Ok(())
 }

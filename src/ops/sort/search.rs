@@ -202,8 +202,7 @@ impl Tensor {
             };
         };
         let dtype = if weights.dtype() == DType::F32 { DType::F32 } else { DType::F64 };
-        let hit = x.unsqueeze(0)?.eq(&iota(bins, self)?.unsqueeze(1)?)?;
-        hit.where_(weights.to_dtype(dtype)?.unsqueeze(0)?, 0.0)?.sum_dims(&[1], false)
+        Tensor::zeros([bins], (dtype, self.device()))?.scatter_add(0, &x, &weights.to_dtype(dtype)?)
     }
 
     /// How many elements fall into each of `bins` equal intervals from `min` to `max`, or from the smallest to the
