@@ -30,6 +30,7 @@ pub use ops::elementwise::{
     sub, xlog1py, xlogy,
 };
 pub use ops::sort::{Interpolation, Unique};
+pub use ops::index::{Ellipsis, IndexExpr, IndexItem, NewAxis, Reduce, Slice};
 pub use tensor::grad::{
     Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled,
 };

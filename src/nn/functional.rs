@@ -3,6 +3,8 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 
+pub use crate::ops::index::{BagMode, EmbeddingBagOptions, EmbeddingOptions, embedding, embedding_bag};
+
 /// `x A^T + b` over the last dimension: `x` is `[*, in]`, `weight` `[out, in]`, `bias` `[out]`.
 ///
 /// ```

@@ -360,3 +360,14 @@ fn part_counts(starts: &Tensor, part: usize) -> Result<Tensor> {
 fn cap(facts: &Facts) -> usize {
     facts.max_loop_iterations.unwrap_or(1 << 20) as usize / 2
 }
+
+/// The places of the true elements of a vector, of which there are `count`, by the number of true ones before each.
+pub(super) fn places_of(mask: &Tensor, ranks: &Tensor, count: usize) -> Result<Tensor> {
+    if count == 0 {
+        return Tensor::zeros([0], (DType::U32, mask.device()));
+    }
+    let n = mask.numel();
+    let loads: [(_, _, &[usize], _); 2] = [("mask", 0, &[1], DType::U32), ("rank", 1, &[1], DType::U32)];
+    let t = kernel(("compact", shader!("compact.wgsl")), n, &loads, &[1], &[("count", n)]);
+    run(t, &[count], DType::U32, &[mask, ranks])
+}
