@@ -23,3 +23,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     x.relu()
 }
+
+/// The mean of `-log softmax(x)[target]` over a batch: `x` is `[n, classes]`, `target` `[n]` of class numbers.
+pub fn cross_entropy(x: &Tensor, target: &Tensor) -> Result<Tensor> {
+    x.log_softmax(1)?.gather(1, &target.unsqueeze(1)?)?.mean()?.neg()
+}
