@@ -1,8 +1,6 @@
 //! `#[derive(Module)]`: names, order, nesting, modes.
 
-use calor::nn::{
-    Buffer, Field, Layer, Linear, LinearOptions, Module, Parameter, ReLU, Sequential, Training, Visitor,
-};
+use calor::nn::{Buffer, Field, Layer, Linear, LinearOptions, Module, Parameter, ReLU, Sequential, Training, Visitor};
 use calor::{DType, Result, Tensor};
 use std::marker::PhantomData;
 

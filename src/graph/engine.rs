@@ -9,8 +9,8 @@ use crate::dtype::DType;
 use crate::error::{Error, Result, bail};
 use crate::gpu::{Buffer, Command, Gpu, Kernel};
 use crate::shape::checked_numel;
+use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -185,7 +185,7 @@ impl Engine {
     pub fn flush(&self) -> Result<()> {
         let waiting = std::mem::take(&mut *lock(&self.pending));
         let live: Vec<Value> = waiting.iter().filter_map(Weak::upgrade).collect();
-        let mut inside: HashMap<u64, usize> = HashMap::new();
+        let mut inside: HashMap<u64, usize> = HashMap::default();
         for value in &live {
             for input in value.inputs().iter() {
                 *inside.entry(input.value.id).or_default() += 1;

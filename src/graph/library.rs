@@ -5,8 +5,8 @@
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
+use rustc_hash::FxHashMap as HashMap;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// A top-level declaration of a WGSL file.
@@ -138,7 +138,7 @@ pub enum Gives {
 impl Library {
     /// A library of some files' functions and constants.
     pub fn new(sources: &[&str]) -> Self {
-        let mut all = HashMap::new();
+        let mut all = HashMap::default();
         for source in sources {
             for item in items(source) {
                 if matches!(item.keyword.as_str(), "fn" | "const") {
@@ -231,7 +231,7 @@ pub fn wgsl(dtype: DType, four: bool) -> Cow<'static, str> {
 /// Rough cost of a library function in instructions, by the length of its text.
 pub fn cost(name: &str) -> u32 {
     static COST: LazyLock<HashMap<String, u32>> = LazyLock::new(|| {
-        let mut all = HashMap::new();
+        let mut all = HashMap::default();
         for library in [&*FLOAT, &*INT, &*UINT, &*BOOL] {
             for name in library.functions() {
                 let cost = whole_length(library, name, 0) / 24;
@@ -273,7 +273,7 @@ impl Instances {
         if self.done.insert(name.clone(), ()).is_some() {
             return Ok(name);
         }
-        let mut renamed: HashMap<&str, String> = HashMap::new();
+        let mut renamed: HashMap<&str, String> = HashMap::default();
         for (_, word) in identifiers(&item.text) {
             let known = own.is_some_and(|o| o.get(word).is_some()) || base.get(word).is_some();
             if word == function {

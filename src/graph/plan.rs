@@ -5,7 +5,7 @@ use super::node::{Spec, Value};
 use super::schedule::{Graph, Group, padded_bytes, schedule};
 use crate::error::{Error, Result};
 use crate::gpu::{Command, Dispatch, Facts, Kernel, Recording};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -77,9 +77,9 @@ impl Plan {
             faults: Vec::new(),
             steps: Vec::new(),
         };
-        let mut slots: HashMap<usize, u32> = HashMap::new();
+        let mut slots: HashMap<usize, u32> = HashMap::default();
         let mut kernels_of = Vec::new();
-        let mut last_use: HashMap<u32, usize> = HashMap::new();
+        let mut last_use: HashMap<u32, usize> = HashMap::default();
         for (position, group) in groups.iter().enumerate() {
             let generated = generate(&graph, group, facts)?;
             for (node, _) in &generated.bindings {
@@ -173,7 +173,7 @@ fn label(graph: &Graph, group: &Group) -> String {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // nodes are numbered as they appear, so that equal plans print equally
-        let mut seen: HashMap<u64, usize> = HashMap::new();
+        let mut seen: HashMap<u64, usize> = HashMap::default();
         writeln!(f, "{} kernels", self.steps.len())?;
         for (i, step) in self.steps.iter().enumerate() {
             let mut list = |all: &[(u64, Spec)]| {

@@ -10,8 +10,8 @@ use super::template::{Prologue, Template};
 use crate::error::Result;
 use crate::gpu::Facts;
 use crate::layout::Layout;
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use smallvec::SmallVec;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A map that costs no more than this is computed again rather than stored, if few kernels read it.
@@ -108,7 +108,7 @@ pub struct Group {
 impl Graph {
     /// The pending nodes that `roots` need, and the stored ones they read. Iterative: chains can be long.
     pub fn collect(roots: &[Value], facts: &Facts) -> Result<Self> {
-        let mut number: HashMap<u64, usize> = HashMap::new();
+        let mut number: HashMap<u64, usize> = HashMap::default();
         let mut nodes: Vec<PlanNode> = Vec::new();
         let mut references: Vec<usize> = Vec::new();
         let mut stack: Vec<(Value, bool)> = roots.iter().rev().map(|r| (r.clone(), false)).collect();
@@ -381,7 +381,7 @@ impl Scheduler<'_> {
                 }
             }
         }
-        let mut seen: HashSet<usize> = HashSet::new();
+        let mut seen: HashSet<usize> = HashSet::default();
         while let Some(at) = stack.pop() {
             if at == group {
                 return false;
@@ -468,8 +468,8 @@ impl Scheduler<'_> {
             let count = |g: &Group| g.outputs.len() + g.leaves.iter().filter(|l| self.is_bound(**l)).count();
             return self.group(*one).map_or(0, count);
         }
-        let mut leaves: HashSet<usize> = HashSet::new();
-        let mut members: HashSet<usize> = HashSet::new();
+        let mut leaves: HashSet<usize> = HashSet::default();
+        let mut members: HashSet<usize> = HashSet::default();
         let mut outputs = 0;
         for g in groups.iter().filter_map(|&g| self.group(g)) {
             leaves.extend(&g.leaves);
@@ -515,7 +515,7 @@ impl Scheduler<'_> {
 
     /// Groups with outputs, each after those whose outputs it reads.
     fn ordered(mut self) -> Vec<Group> {
-        let mut writer: HashMap<usize, usize> = HashMap::new();
+        let mut writer: HashMap<usize, usize> = HashMap::default();
         for (id, group) in self.groups.iter().enumerate() {
             for &o in group.iter().flat_map(|g| &g.outputs) {
                 writer.insert(o, id);

@@ -8,8 +8,8 @@ use crate::error::{Result, bail};
 use crate::graph::body::{IndexOp, Op, Ref};
 use crate::graph::library::{self, Gives, Library};
 use crate::layout::Layout;
+use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 
 /// What was written in this function: computed nodes by place, loads by place.
 #[derive(Default)]

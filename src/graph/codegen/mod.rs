@@ -20,8 +20,8 @@ use crate::shape::numel;
 use index::{Ix, Scope};
 use memory::Form;
 use place::{Kind, Places};
+use rustc_hash::FxHashMap as HashMap;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub fn generate(graph: &Graph, group: &Group, facts: &Facts) -> Result<Generated
         graph,
         group,
         instances: Instances::default(),
-        own: HashMap::new(),
+        own: HashMap::default(),
         declared: Vec::new(),
         params: Vec::new(),
         faults: Vec::new(),
@@ -301,7 +301,7 @@ impl Kernel<'_> {
 
     /// The template's items without its stubs, with types, constants, calls and host numbers put in.
     fn instantiate(&mut self, template: &Template) -> Result<String> {
-        let mut names: HashMap<&str, String> = HashMap::new();
+        let mut names: HashMap<&str, String> = HashMap::default();
         for (name, ty) in &template.types {
             names.insert(name, ty.clone());
         }
@@ -312,7 +312,7 @@ impl Kernel<'_> {
         let mut stubs: Vec<&str> = template.loads.iter().map(|l| l.name).collect();
         stubs.extend(template.stores.iter().map(|s| s.name));
         stubs.extend(template.calls.iter().map(|c| c.0));
-        let mut numbers = HashMap::new();
+        let mut numbers = HashMap::default();
         for (name, value) in &template.params {
             numbers.insert(format!("p_{name}"), self.number(*value));
         }

@@ -29,8 +29,8 @@ use crate::error::{Result, bail};
 use crate::graph::{Body, Map, Param, Primitive};
 use crate::shape::{Dims, broadcast};
 use crate::tensor::Tensor;
+use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// How an operation chooses the dtypes it computes and gives.
