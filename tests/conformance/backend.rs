@@ -1,11 +1,11 @@
 //! calor's tensors behind the harness.
 
-use crate::call::Failure;
+use crate::call::{Call, Failure, Key, Number, Output};
 use crate::corpus::View;
 use crate::host::{Dt, HostTensor};
 use crate::run::{Backend, Mode};
 use calor::autograd::Backward;
-use calor::{DType, Device, HostData, Tensor};
+use calor::{Arg, DType, Device, HostData, Scalar, Tensor};
 
 /// The calor dtype of a corpus dtype.
 pub fn dtype(dt: Dt) -> DType {
@@ -29,6 +29,50 @@ pub fn dt(dtype: DType) -> Result<Dt, String> {
 /// calor's refusal as a driver's failure.
 pub fn op(error: calor::Error) -> Failure {
     Failure::Op(error.to_string())
+}
+
+/// One tensor as a driver's result.
+pub fn one(result: calor::Result<Tensor>) -> Result<Vec<Output<Tensor>>, Failure> {
+    Ok(vec![Output::Tensor(result.map_err(op)?)])
+}
+
+/// Several tensors as a driver's result.
+pub fn many(tensors: impl IntoIterator<Item = Tensor>) -> Vec<Output<Tensor>> {
+    tensors.into_iter().map(Output::Tensor).collect()
+}
+
+/// A number of a case as calor takes it.
+pub fn scalar(number: Number) -> Scalar {
+    match number {
+        Number::Int(i) => Scalar::Int(i),
+        Number::Float(f) => Scalar::Float(f),
+        Number::Bool(b) => Scalar::Bool(b),
+    }
+}
+
+/// An argument that may be a tensor or a number; `None` where it is absent.
+pub fn arg_opt<'k>(c: &mut Call<Tensor>, key: impl Into<Key<'k>>) -> Result<Option<Arg>, Failure> {
+    let key = key.into();
+    Ok(if c.is_tensor(key) {
+        c.tensor_opt(key)?.map(Arg::from)
+    } else {
+        c.number_opt(key)?.map(|n| Arg::from(scalar(n)))
+    })
+}
+
+/// An argument that may be a tensor or a number.
+pub fn arg<'k>(c: &mut Call<Tensor>, key: impl Into<Key<'k>>) -> Result<Arg, Failure> {
+    let key = key.into();
+    arg_opt(c, key)?.ok_or_else(|| Failure::Argument(format!("{key:?} is missing")))
+}
+
+/// An argument that may be a tensor or a number, as a tensor.
+pub fn operand<'k>(c: &mut Call<Tensor>, key: impl Into<Key<'k>>) -> Result<Tensor, Failure> {
+    match arg(c, key)? {
+        Arg::Tensor(t) => Ok(t),
+        Arg::Scalar(s) => Tensor::scalar(s, ()).map_err(op),
+        Arg::Err(e) => Err(op(e)),
+    }
 }
 
 /// The device of this process.

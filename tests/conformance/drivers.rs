@@ -12,9 +12,14 @@ pub type Table = &'static [(&'static str, Driver<Tensor>)];
 
 const TABLES: &[Table] = &[
     crate::ops_unary::OPS,
+    crate::ops_unary::MORE,
     crate::ops_binary::OPS,
+    crate::ops_binary::MORE,
     crate::ops_activation::OPS,
+    crate::ops_activation::MORE,
     crate::ops_inplace::OPS,
+    crate::ops_inplace::BINARY,
+    crate::ops_inplace::MORE,
     crate::ops_reduce::OPS,
     crate::ops_sort::OPS,
     crate::ops_shape::OPS,
@@ -22,6 +27,7 @@ const TABLES: &[Table] = &[
     crate::ops_index::OPS,
     crate::ops_creation::OPS,
     crate::ops_convert::OPS,
+    crate::ops_convert::MORE,
     crate::ops_matmul::OPS,
     crate::ops_nn::OPS,
     crate::ops_loss::OPS,

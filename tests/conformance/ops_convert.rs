@@ -1,6 +1,55 @@
-//! Drivers of the family `convert`.
+//! Drivers of dtype conversion and promotion.
 
+use crate::backend::{arg, dt, dtype, one, op};
+use crate::call::{Failure, Output};
 use crate::drivers::Table;
+use calor::{DType, Scalar};
 
-/// Drivers by name.
-pub const OPS: Table = &[];
+/// Rows of conversions.
+macro_rules! convert {
+    ($($op:literal => $dtype:ident,)*) => {
+        &[$(($op, |c| one(c.tensor(0)?.to_dtype(DType::$dtype))),)*]
+    };
+}
+
+/// Conversions to a fixed dtype.
+pub const OPS: Table = convert! {
+    "Tensor.bfloat16" => BF16,
+    "Tensor.bool" => Bool,
+    "Tensor.double" => F64,
+    "Tensor.float" => F32,
+    "Tensor.half" => F16,
+    "Tensor.int" => I32,
+    "Tensor.long" => I64,
+};
+
+/// Conversions by argument, and promotion.
+pub const MORE: Table = &[
+    ("Tensor.item", |c| {
+        Ok(vec![match c.tensor("self")?.item_scalar().map_err(op)? {
+            Scalar::Int(i) => Output::Int(i),
+            Scalar::Float(f) => Output::Float(f),
+            Scalar::Bool(b) => Output::Bool(b),
+        }])
+    }),
+    ("Tensor.to", |c| {
+        let x = c.tensor(0)?;
+        let to = match c.is_tensor(1) {
+            true => c.tensor(1)?.dtype(),
+            false => dtype(c.dtype(1)?),
+        };
+        one(x.to_dtype(to))
+    }),
+    ("Tensor.type_as", |c| {
+        let other = c.tensor("other")?;
+        one(c.tensor("self")?.to_dtype(other.dtype()))
+    }),
+    ("promote_types", |c| {
+        let (a, b) = (c.dtype(0)?, c.dtype(1)?);
+        Ok(vec![Output::DType(dt(DType::promote(dtype(a), dtype(b))).map_err(Failure::Op)?)])
+    }),
+    ("result_type", |c| {
+        let operands = [arg(c, 0)?.operand().map_err(op)?, arg(c, 1)?.operand().map_err(op)?];
+        Ok(vec![Output::DType(dt(calor::dtype::result_type(&operands)).map_err(Failure::Op)?)])
+    }),
+];

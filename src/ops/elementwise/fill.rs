@@ -18,6 +18,41 @@ fn largest(dtype: DType) -> f64 {
 }
 
 impl Tensor {
+    /// Writes the elements of `src`, which broadcast to this shape and are converted to this dtype.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([2, 2], ())?;
+    /// x.copy_(&calor::Tensor::new([1i32, 2], ())?)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 2.0, 1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn copy_(&self, src: &Tensor) -> Result<Tensor> {
+        self.check_writable("copy_")?;
+        if !src.device().same(self.device()) {
+            bail!(Value, "copy_", "tensors lie on different devices");
+        }
+        // a storage of its own, at no cost: the written value must not be shared with the source's history
+        let new = src.try_clone()?.to_dtype(self.dtype())?;
+        new.layout().expand("copy_", &self.shape())?;
+        self.write(&new.expand(self.shape())?)?;
+        Ok(self.clone())
+    }
+
+    /// Writes one value, a number or a tensor without dimensions, to every element.
+    pub fn fill_(&self, value: impl Into<Arg>) -> Result<Tensor> {
+        match value.into() {
+            Arg::Tensor(t) if t.dim() != 0 => {
+                bail!(Dim, "fill_", "only supports 0-dimension value tensor but got tensor with {} dimensions", t.dim())
+            }
+            value => self.copy_(&value.tensor(self.dtype(), self.device())?),
+        }
+    }
+
+    /// Writes zeros.
+    pub fn zero_(&self) -> Result<Tensor> {
+        self.fill_(0)
+    }
+
     /// `value`, a number or a tensor without dimensions, where `mask` is true.
     ///
     /// ```
@@ -72,6 +107,9 @@ impl Tensor {
 
     /// [`Tensor::nan_to_num`] in place.
     pub fn nan_to_num_(&self, nan: Option<f64>, posinf: Option<f64>, neginf: Option<f64>) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return Ok(self.clone());
+        }
         self.modify("nan_to_num_", |x| x.nan_to_num(nan, posinf, neginf))
     }
 
