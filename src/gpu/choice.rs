@@ -4,9 +4,18 @@ use std::fmt::Display;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Features that [`AdapterChoice::disable`] can name.
-pub(super) const FEATURES: [&str; 7] =
-    ["shader-f16", "shader-f64", "shader-int64", "subgroups", "timestamps", "pipeline-cache", "immediates"];
+/// Features that [`AdapterChoice::disable`] can name. Without `cpu-kernels`, an adapter that computes on the CPU gets
+/// the kernels of a GPU: so that these are tested where there is none.
+pub(super) const FEATURES: [&str; 8] = [
+    "shader-f16",
+    "shader-f64",
+    "shader-int64",
+    "subgroups",
+    "timestamps",
+    "pipeline-cache",
+    "immediates",
+    "cpu-kernels",
+];
 
 /// Limits that [`AdapterChoice::limits`] can name, each with the least value the library can work with.
 pub(super) const LIMITS: [(&str, u64); 8] = [

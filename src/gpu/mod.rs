@@ -94,6 +94,7 @@ impl Gpu {
             if let Some(shared) = Arc::get_mut(&mut gpu.0) {
                 let told = shared.facts.max_loop_iterations;
                 shared.facts.max_loop_iterations = cap.into_iter().chain(told).min();
+                shared.facts.is_cpu = choice.allows("cpu-kernels");
                 shared.pool.close();
                 shared.pool = Arc::default();
                 // The new pool numbers its buffers from the start.

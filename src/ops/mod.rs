@@ -8,4 +8,5 @@ pub mod matmul;
 pub mod operators;
 pub mod reduce;
 pub mod scan;
+pub mod sort;
 pub mod view;

@@ -139,7 +139,7 @@ pub(crate) fn recurrence(a: &Tensor, b: &Tensor, d: usize, reverse: bool) -> Res
 }
 
 /// Each element's coordinate in dimension `d` where `mask` holds, else 0.
-fn places(mask: &Tensor, d: usize) -> Result<Tensor> {
+pub(crate) fn places(mask: &Tensor, d: usize) -> Result<Tensor> {
     let mut body = Body::new();
     let (hit, here) = (body.input(0), body.coord(d));
     let here = body.bits(DType::I32, here);
@@ -302,5 +302,77 @@ impl Tensor {
             }
         });
         Ok((values.to_dtype(dtype)?, index))
+    }
+}
+
+/// `a` followed by `b` along dimension `d`; they have one dtype, and one shape but for `d`.
+fn joined(a: &Tensor, b: &Tensor, d: usize) -> Result<Tensor> {
+    let (na, nb) = (a.shape()[d], b.shape()[d]);
+    if na == 0 || nb == 0 {
+        return Ok(if na == 0 { b.clone() } else { a.clone() });
+    }
+    let mut body = Body::new();
+    let here = body.coord(d);
+    let (first, last, border) = (body.param(0), body.param(1), body.param(2));
+    let near = body.index(IndexOp::Min, here, first);
+    let beyond = body.index(IndexOp::Sub, here, border);
+    let far = body.index(IndexOp::Min, beyond, last);
+    let at = |body: &mut Body, place| -> SmallVec<[u16; 6]> {
+        (0..a.dim()).map(|i| if i == d { place } else { body.coord(i) }).collect()
+    };
+    let (near, far) = (at(&mut body, near), at(&mut body, far));
+    let (x, y) = (body.load(0, &near), body.load(1, &far));
+    let inside = body.index(IndexOp::Lt, here, border);
+    body.select(inside, x, y);
+    let params = [na - 1, nb - 1, na].map(|n| Param::index(n as isize));
+    let mut shape = a.shape();
+    shape[d] = na + nb;
+    let map = Arc::new(Map { name: "join".into(), body });
+    let out = Tensor::apply(map, a.device(), (&shape, a.dtype()), &[a, b], &params)?;
+    Ok(out.with_grad("join", &[a, b], |_| {
+        move |g: &Tensor| {
+            let d = d as isize;
+            Ok(Grads::from_iter([Some(g.narrow(d, 0, na)?), Some(g.narrow(d, na as isize, nb)?)]))
+        }
+    }))
+}
+
+impl Tensor {
+    /// The `n`-th differences of neighbours along a dimension, after `prepend` and `append` were put before and behind
+    /// it; bools differ by exclusive or.
+    ///
+    /// ```
+    /// let t = calor::Tensor::new([1.0f32, 4.0, 9.0], ())?;
+    /// assert_eq!(t.diff(1, 0, None, None)?.to_vec::<f32>()?, [3.0, 5.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn diff(&self, n: usize, dim: isize, prepend: Option<&Tensor>, append: Option<&Tensor>) -> Result<Tensor> {
+        let op = "diff";
+        if self.dim() == 0 {
+            bail!(Dim, op, "expects input to be at least one-dimensional");
+        }
+        let d = check_dim(op, dim, self.dim())?;
+        let mut x = self.clone();
+        if n == 0 {
+            return self.try_clone();
+        }
+        for (more, name, before) in [(prepend, "prepend", true), (append, "append", false)] {
+            let Some(more) = more else { continue };
+            let (own, other) = (x.shape(), more.shape());
+            let fits = own.len() == other.len() && (0..own.len()).all(|i| i == d || own[i] == other[i]);
+            if !fits {
+                bail!(Shape, op, "{name} of shape {:?} does not fit {:?} but for dimension {d}", &other[..], &own[..]);
+            }
+            let dtype = DType::promote(x.dtype(), more.dtype());
+            let (own, other) = (x.to_dtype(dtype)?, more.to_dtype(dtype)?);
+            x = if before { joined(&other, &own, d)? } else { joined(&own, &other, d)? };
+        }
+        let dim = d as isize;
+        for _ in 0..n.min(x.shape()[d]) {
+            let length = x.shape()[d] - 1;
+            let (next, previous) = (x.narrow(dim, 1, length)?, x.narrow(dim, 0, length)?);
+            x = if x.dtype() == DType::Bool { next.ne(&previous)? } else { next.sub(&previous)? };
+        }
+        Ok(x)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::backend::{dtype, op};
 use crate::call::{Call, Failure, Output};
+use crate::corpus::Value;
 use crate::drivers::{Table, Tensor};
 use calor::Arg;
 
@@ -121,6 +122,23 @@ fn vector_norm(c: Args<'_>) -> Outputs {
     one(x.vector_norm(p, &dims, keep))
 }
 
+fn norm(c: Args<'_>) -> Outputs {
+    let x = c.tensor("input")?;
+    let x = match c.dtype_opt("dtype")? {
+        Some(dt) => x.to_dtype(dtype(dt)).map_err(op)?,
+        None => x,
+    };
+    let (dims, keep) = (dims(c)?, keep(c)?);
+    let p = match c.get("p") {
+        Some(Value::Str(name)) if name == "nuc" => {
+            return Err(Failure::Unsupported("the nuclear norm".to_owned()));
+        }
+        Some(Value::Str(name)) if name == "fro" => 2.0,
+        _ => c.float_or("p", 2.0)?,
+    };
+    one(x.vector_norm(p, &dims, keep))
+}
+
 fn trapezoid(c: Args<'_>, cumulative: bool) -> Outputs {
     let y = c.tensor("y")?;
     let dim = c.int_or("dim", -1)? as isize;
@@ -201,6 +219,13 @@ pub const OPS: Table = &[
         let (x, dim) = (c.tensor("self")?, dim(c)?);
         two(x.cummin(dim))
     }),
+    ("diff", |c| {
+        let (x, n, dim) = (c.tensor("self")?, c.int_or("n", 1)?, c.int_or("dim", -1)? as isize);
+        let n = usize::try_from(n).map_err(|_| Failure::Argument(format!("n is {n}")))?;
+        let (prepend, append) = (c.tensor_opt("prepend")?, c.tensor_opt("append")?);
+        one(x.diff(n, dim, prepend.as_ref(), append.as_ref()))
+    }),
+    ("norm", norm),
     ("trapezoid", |c| trapezoid(c, false)),
     ("cumulative_trapezoid", |c| trapezoid(c, true)),
 ];

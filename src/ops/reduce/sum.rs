@@ -207,7 +207,7 @@ impl Tensor {
             Ok((t.narrow(d, t.shape()[d as usize].min(1) as isize, n)?, t.narrow(d, 0, n)?))
         };
         let (right, left) = pairs(&y, d)?;
-        let sum = right.add(&left)?;
+        let sum = rounded(&right.add(&left)?)?;
         let Some(x) = x else { return Ok(sum) };
         let n = y.shape()[d];
         let x = if x.dim() == 1 {
@@ -225,6 +225,11 @@ impl Tensor {
             bail!(Shape, op, "x of shape {:?} has no dimension {d} of y's shape {:?}", &x.shape()[..], &y.shape()[..]);
         };
         let (far, near) = pairs(&x, d - lead)?;
-        sum.mul(&far.sub(&near)?)
+        rounded(&sum.mul(&rounded(&far.sub(&near)?)?)?)
     }
+}
+
+/// A half type's value rounded now: what is fused is else rounded only at the end.
+fn rounded(t: &Tensor) -> Result<Tensor> {
+    t.to_dtype(t.dtype().compute())?.to_dtype(t.dtype())
 }
