@@ -75,9 +75,9 @@ fn triangle_indices(
     one(make(c.int("row")? as usize, c.int("col")? as usize, int(c, "offset", 0)?, dtype.into()))
 }
 
-fn embedding_options(c: &mut Call<Tensor>) -> Result<f::EmbeddingOptions, Failure> {
+fn embedding_options(c: &mut Call<Tensor>) -> Result<f::EmbeddingLookup, Failure> {
     c.ignore("sparse");
-    Ok(f::EmbeddingOptions {
+    Ok(f::EmbeddingLookup {
         padding_idx: c.int_opt("padding_idx")?.map(|i| i as isize),
         max_norm: c.float_opt("max_norm")?,
         norm_type: c.float_or("norm_type", 2.0)?,

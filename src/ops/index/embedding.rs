@@ -8,9 +8,9 @@ use crate::error::{Result, bail};
 use crate::tensor::Tensor;
 use crate::tensor::grad::{Grads, no_grad};
 
-/// Options of [`embedding`].
+/// How rows are looked up: options of [`embedding`].
 #[derive(Clone, Debug)]
-pub struct EmbeddingOptions {
+pub struct EmbeddingLookup {
     /// The row that gets no gradient; negative ones count from the end.
     pub padding_idx: Option<isize>,
     /// Rows that are looked up are first scaled, in place, to at most this norm.
@@ -21,7 +21,19 @@ pub struct EmbeddingOptions {
     pub scale_grad_by_freq: bool,
 }
 
-impl Default for EmbeddingOptions {
+impl From<()> for EmbeddingLookup {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+impl From<Option<isize>> for EmbeddingLookup {
+    fn from(padding_idx: Option<isize>) -> Self {
+        Self { padding_idx, ..Self::default() }
+    }
+}
+
+impl Default for EmbeddingLookup {
     fn default() -> Self {
         Self { padding_idx: None, max_norm: None, norm_type: 2.0, scale_grad_by_freq: false }
     }
@@ -51,7 +63,7 @@ pub struct EmbeddingBagOptions {
     /// Whether the last offset is only the end of the last bag.
     pub include_last_offset: bool,
     /// Those of [`embedding`]; rows at `padding_idx` are left out of their bags.
-    pub table: EmbeddingOptions,
+    pub table: EmbeddingLookup,
 }
 
 fn padding(op: &str, weight: &Tensor, padding_idx: Option<isize>) -> Result<Option<usize>> {
@@ -86,8 +98,16 @@ impl Tensor {
     }
 }
 
-/// The rows of `weight` that `input` names; see [`Tensor::embedding`].
-pub fn embedding(input: &Tensor, weight: &Tensor, options: EmbeddingOptions) -> Result<Tensor> {
+/// The rows of `weight` that `input`, of any shape, names; `options` may be just the `padding_idx`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let weight = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+/// assert_eq!(f::embedding(&Tensor::new([1], ())?, &weight, None)?.to_vec::<f32>()?, [3.0, 4.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub fn embedding(input: &Tensor, weight: &Tensor, options: impl Into<EmbeddingLookup>) -> Result<Tensor> {
+    let options = options.into();
     padding("embedding", weight, options.padding_idx)?;
     let indices = Indices::new("embedding", &weight.shape(), &[Some(input.clone())], false)?;
     if let Some(limit) = options.max_norm {
@@ -180,7 +200,7 @@ pub fn embedding_bag(input: &Tensor, weight: &Tensor, options: EmbeddingBagOptio
         Some(skip) => no_grad(|| index.eq(skip as i64)?.where_(count as i64, bag))?,
         None => bag,
     };
-    let table = EmbeddingOptions { padding_idx: None, ..options.table.clone() };
+    let table = EmbeddingLookup { padding_idx: None, ..options.table.clone() };
     // half types are summed in f32
     let dtype = weight.dtype().compute();
     let mut rows = embedding(&index, weight, table)?.to_dtype(dtype)?;

@@ -12,7 +12,7 @@ mod reduce;
 mod region;
 mod scatter;
 
-pub use embedding::{BagMode, EmbeddingBagOptions, EmbeddingOptions, embedding, embedding_bag};
+pub use embedding::{BagMode, EmbeddingBagOptions, EmbeddingLookup, embedding, embedding_bag};
 pub use expression::{Ellipsis, IndexExpr, IndexItem, NewAxis, Slice};
 pub use reduce::Reduce;
 
