@@ -55,11 +55,6 @@ pub fn log_softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
     x.log_softmax(dim)
 }
 
-/// Rows of `weight`, one for each number in `x`; the row `padding_idx` gets no gradient.
-pub fn embedding(x: &Tensor, weight: &Tensor, padding_idx: Option<isize>) -> Result<Tensor> {
-    weight.embedding(x, padding_idx)
-}
-
 /// How much a batch moves running statistics.
 #[derive(Clone)]
 pub enum Momentum {
@@ -125,13 +120,7 @@ pub fn batch_norm(
 }
 
 /// `y * weight + bias`, both seen as `shape`, in a dtype.
-fn affine(
-    y: &Tensor,
-    weight: Option<&Tensor>,
-    bias: Option<&Tensor>,
-    shape: &[usize],
-    dtype: DType,
-) -> Result<Tensor> {
+fn affine(y: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, shape: &[usize], dtype: DType) -> Result<Tensor> {
     let mut y = y.clone();
     if let Some(weight) = weight {
         y = (y * weight.reshape(shape)?)?;
