@@ -120,13 +120,7 @@ pub fn batch_norm(
 }
 
 /// `y * weight + bias`, both seen as `shape`, in a dtype.
-fn affine(
-    y: &Tensor,
-    weight: Option<&Tensor>,
-    bias: Option<&Tensor>,
-    shape: &[usize],
-    dtype: DType,
-) -> Result<Tensor> {
+fn affine(y: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, shape: &[usize], dtype: DType) -> Result<Tensor> {
     let mut y = y.clone();
     if let Some(weight) = weight {
         y = (y * weight.reshape(shape)?)?;
