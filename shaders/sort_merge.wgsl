@@ -5,7 +5,7 @@
 alias T = f32;
 const GROUP: u32 = 64u;
 const DESCENDING: u32 = 0u;
-var<private> p_rows: u32;
+var<private> p_count: u32;
 var<private> p_inner: u32;
 var<private> p_length: u32;
 var<private> p_run: u32;
@@ -29,13 +29,12 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let task = (group.x + group.y * groups.x) * GROUP + lane;
-    let row = task % p_rows;
-    let k = task / p_rows;
-    if k >= p_length {
+    if task >= p_count {
         return;
     }
-    let outer = row / p_inner;
-    let inner = row % p_inner;
+    let inner = task % p_inner;
+    let k = task / p_inner % p_length;
+    let outer = task / p_inner / p_length;
     let own = u32(load(outer, k, inner));
     let run = k / p_run;
     let other = (run ^ 1u) * p_run;

@@ -2,6 +2,7 @@
 
 use calor::gpu::AdapterChoice;
 use calor::{DType, Device, Result, Tensor};
+use std::sync::OnceLock;
 
 /// A few million elements: more than 64 invocations walk with 65,535 steps each.
 const LONG: usize = 65_536 * 64 + 37;
@@ -14,9 +15,17 @@ fn numbers(n: usize) -> Vec<i32> {
 /// Shapes of rows to reduce along the last dimension: one long row, a few, many short ones.
 const ROWS: [(usize, usize); 4] = [(1, LONG), (3, LONG / 4), (70_000, 17), (5, 1)];
 
-/// The same rows as a view, with neighbours of a row side by side or a stride apart.
-fn layouts(data: &[i32], rows: usize, length: usize) -> Result<[Tensor; 2]> {
-    let along = Tensor::new(data.to_vec(), ())?.reshape([rows, length])?;
+/// Rows of these numbers, with neighbours of a row side by side or a stride apart.
+fn layouts(rows: usize, length: usize) -> Result<[Tensor; 2]> {
+    static ALL: OnceLock<Tensor> = OnceLock::new();
+    let all = match ALL.get() {
+        Some(all) => all,
+        None => {
+            let all = Tensor::new(numbers(LONG), ())?;
+            ALL.get_or_init(|| all)
+        }
+    };
+    let along = all.narrow(0, 0, rows * length)?.reshape([rows, length])?;
     let across = along.t()?.contiguous()?.t()?;
     Ok([along, across])
 }
@@ -25,7 +34,7 @@ fn check(name: &str, want: impl Fn(&[i32]) -> i32, got: impl Fn(&Tensor) -> Resu
     for (rows, length) in ROWS {
         let data = numbers(rows * length);
         let want: Vec<i32> = data.chunks(length).map(&want).collect();
-        for (x, layout) in layouts(&data, rows, length)?.iter().zip(["rows", "columns"]) {
+        for (x, layout) in layouts(rows, length)?.iter().zip(["rows", "columns"]) {
             let got = got(x)?.to_vec::<i32>()?;
             let wrong = got.iter().zip(&want).position(|(g, w)| g != w);
             assert_eq!(wrong, None, "{name} of {rows} rows of {length}, {layout}");
@@ -70,7 +79,7 @@ fn running_sums() -> Result<()> {
                 row[k] += row[k - 1];
             }
         }
-        for x in layouts(&data, rows, length)? {
+        for x in layouts(rows, length)? {
             let got = x.cumsum(1)?.to_vec::<i32>()?;
             assert!(got == want, "{rows} rows of {length}");
         }
@@ -123,7 +132,7 @@ fn long_gradients() -> Result<()> {
 fn sorts() -> Result<()> {
     for (rows, length) in [(1, 300_007), (3, 5_000), (70, 257), (1_000, 17), (4, 1)] {
         let data = numbers(rows * length);
-        for x in layouts(&data, rows, length)? {
+        for x in layouts(rows, length)? {
             for descending in [false, true] {
                 let (values, places) = x.sort(1, descending)?;
                 let (values, places) = (values.to_vec::<i32>()?, places.to_vec::<i32>()?);

@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 /// Slots of a workgroup that sorts blocks.
 const SLOTS: usize = 256;
+/// Elements of a block that is sorted without workgroup memory.
+const RANKED: usize = 32;
 
 /// The sizes in front of, along and behind a dimension.
 fn around(shape: &[usize], d: usize) -> (usize, usize, usize) {
@@ -70,6 +72,46 @@ impl Primitive for Tiles {
     }
 }
 
+/// [`Tiles`] for a CPU: smaller blocks, without workgroup memory.
+#[derive(Debug)]
+struct Ranks {
+    d: usize,
+    descending: bool,
+}
+
+impl Primitive for Ranks {
+    fn name(&self) -> &str {
+        "sort_ranks"
+    }
+
+    fn lower(&self, cx: &LowerCx<'_>) -> Result<Lowering> {
+        let shape = cx.inputs[0].layout.shape();
+        let (outer, length, inner) = around(shape, self.d);
+        let count = outer * length * inner;
+        let dtype = cx.inputs[0].dtype;
+        let ty = compute(dtype);
+        let coords = vec![self.d, 1, shape.len() - self.d - 1];
+        Ok(Lowering::Template(Template {
+            name: "sort_ranks",
+            source: shader!("sort_ranks.wgsl"),
+            types: vec![("T", scalar(ty).to_string())],
+            consts: vec![("GROUP", GROUP), ("DESCENDING", u32::from(self.descending))],
+            calls: vec![("smaller", "op_lt", ty), ("missing", "op_isnan", ty)],
+            loads: vec![Load { name: "load", input: 0, coords: coords.clone(), lanes: None, dtype }],
+            stores: vec![Store { name: "store", coords, lanes: false }],
+            params: vec![
+                ("count", count as u32),
+                ("inner", inner as u32),
+                ("length", length as u32),
+                ("block", RANKED as u32),
+            ],
+            groups: count.div_ceil(GROUP as usize) as u32,
+            prologue: Prologue::Free,
+            work: (RANKED * count) as u64,
+        }))
+    }
+}
+
 /// Merges runs of a permutation along dimension `d`: inputs are the keys, with a last dimension of components, and the
 /// permutation.
 #[derive(Debug)]
@@ -103,7 +145,7 @@ impl Primitive for Merge {
             loads: vec![Load { name: "key", input: 0, coords: key, lanes: None, dtype }, load],
             stores: vec![Store { name: "store", coords, lanes: false }],
             params: vec![
-                ("rows", (outer * inner) as u32),
+                ("count", (outer * inner * length) as u32),
                 ("inner", inner as u32),
                 ("length", length as u32),
                 ("run", self.run as u32),
@@ -138,7 +180,7 @@ impl Primitive for Invert {
             calls: Vec::new(),
             loads: vec![Load { name: "load", input: 0, coords: coords.clone(), lanes: None, dtype: DType::I32 }],
             stores: vec![Store { name: "store", coords, lanes: false }],
-            params: vec![("rows", (outer * inner) as u32), ("inner", inner as u32), ("length", length as u32)],
+            params: vec![("count", count as u32), ("inner", inner as u32), ("length", length as u32)],
             groups: count.div_ceil(GROUP as usize) as u32,
             prologue: Prologue::Any,
             work: count as u64,
@@ -161,9 +203,11 @@ fn order(x: &Tensor, d: usize, descending: bool) -> Result<Tensor> {
         return Tensor::constant(&shape, Scalar::Int(0), DType::I32, device);
     }
     let x = x.detach().to_dtype(wide(x.dtype()))?;
-    let tiles = Arc::new(Tiles { d, descending });
-    let order = Tensor::apply(tiles, device, (&shape, DType::I32), &[&x], &[])?;
-    merged(&x.alias(x.layout().unsqueezed(shape.len())), order, d, SLOTS, descending)
+    let block = if device.facts().is_cpu { RANKED } else { SLOTS };
+    let blocks: Arc<dyn Primitive> =
+        if device.facts().is_cpu { Arc::new(Ranks { d, descending }) } else { Arc::new(Tiles { d, descending }) };
+    let order = Tensor::apply(blocks, device, (&shape, DType::I32), &[&x], &[])?;
+    merged(&x.alias(x.layout().unsqueezed(shape.len())), order, d, block, descending)
 }
 
 /// A permutation whose runs of `run` are sorted by `keys`, which have a last dimension of components, wholly sorted.
