@@ -256,7 +256,11 @@ fn op_i1(x: T) -> T {
 
 fn op_sigmoid(x: T) -> T { return T(1.0) / (op_exp(-x) + 1.0); }
 fn op_logit(x: T) -> T { return op_log(x / (T(1.0) - x)); }
-fn op_logit_eps(x: T, eps: T) -> T { return op_logit(op_clamp(x, eps, T(1.0) - eps)); }
+// Limits in PyTorch's order, which matters where eps > 0.5.
+fn op_logit_eps(x: T, eps: T) -> T {
+    let high = T(1.0) - eps;
+    return op_logit(select(select(x, high, x > high), eps, x < eps));
+}
 fn op_logsigmoid(x: T) -> T {
     let y = min(x, T(0.0)) - op_log1p(op_exp(-op_abs(x)));
     return select(y, x, is_nan(x));

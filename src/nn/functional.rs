@@ -1,7 +1,11 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
 
-use crate::error::Result;
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::no_grad;
 use crate::tensor::Tensor;
+
+pub use crate::ops::index::{BagMode, EmbeddingBagOptions, EmbeddingLookup, embedding, embedding_bag};
 
 /// `x A^T + b` over the last dimension: `x` is `[*, in]`, `weight` `[out, in]`, `bias` `[out]`.
 ///
@@ -19,7 +23,142 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
 }
 
-/// `max(x, 0)`.
-pub fn relu(x: &Tensor) -> Result<Tensor> {
-    x.relu()
+macro_rules! of_one {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(x: &Tensor) -> Result<Tensor> {
+                x.$name()
+            }
+        )*
+    };
+}
+
+of_one! {
+    /// `max(x, 0)`.
+    relu;
+    /// `x sigmoid(x)`.
+    silu;
+    /// `1 / (1 + e^-x)`.
+    sigmoid;
+    /// Hyperbolic tangent.
+    tanh;
+}
+
+/// `e^x / sum e^x` along a dimension.
+pub fn softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
+    x.softmax(dim)
+}
+
+/// `log(e^x / sum e^x)` along a dimension.
+pub fn log_softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
+    x.log_softmax(dim)
+}
+
+/// How much a batch moves running statistics.
+#[derive(Clone)]
+pub enum Momentum {
+    /// The batch's share.
+    Share(f64),
+    /// The batch's share, a number on the device.
+    Tensor(Tensor),
+}
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias` for each channel, which is dimension 1.
+///
+/// With `batch`, mean and (biased) variance are those of `x`, and the running ones (mean, variance) move towards the
+/// batch's, with the unbiased variance, in place; else they are the running ones.
+///
+/// # Errors
+/// `Shape` where `x` has fewer than two dimensions, or a batch has one value per channel; `Value` without any
+/// statistics.
+pub fn batch_norm(
+    x: &Tensor,
+    running: Option<(&Tensor, &Tensor)>,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    batch: bool,
+    momentum: &Momentum,
+    eps: f64,
+) -> Result<Tensor> {
+    let shape = x.shape();
+    if shape.len() < 2 {
+        bail!(Shape, "batch_norm", "expected at least 2 dimensions, got {:?}", &shape[..]);
+    }
+    let mut channel = vec![1; shape.len()];
+    channel[1] = shape[1];
+    let (mean, var) = if batch {
+        let dims: Vec<isize> = (0..shape.len() as isize).filter(|&d| d != 1).collect();
+        let count = x.numel() / shape[1].max(1);
+        if count == 1 {
+            bail!(Shape, "batch_norm", "expected more than 1 value per channel when training, got {:?}", &shape[..]);
+        }
+        let (var, mean) = x.to_dtype(x.dtype().compute())?.var_mean(&dims, 0.0, true)?;
+        if let Some((running_mean, running_var)) = running {
+            let unbiased = (var.detach() * (count as f64 / (count as f64 - 1.0)))?;
+            for (running, new) in [(running_mean, mean.detach()), (running_var, unbiased)] {
+                no_grad(|| {
+                    running.modify("batch_norm", |old| {
+                        let new = new.reshape(old.shape())?.to_dtype(old.dtype())?;
+                        match momentum {
+                            Momentum::Share(share) => (old * (1.0 - share))? + (new * *share)?,
+                            Momentum::Tensor(share) => old + ((new - old)? * share)?,
+                        }
+                    })
+                })?;
+            }
+        }
+        (mean, var)
+    } else {
+        match running {
+            Some((mean, var)) => (mean.reshape(&channel)?, var.reshape(&channel)?),
+            None => bail!(Value, "batch_norm", "needs running statistics in evaluation"),
+        }
+    };
+    let y = ((x - mean)? * (var + eps)?.rsqrt()?)?;
+    affine(&y, weight, bias, &channel, x.dtype())
+}
+
+/// `y * weight + bias`, both seen as `shape`, in a dtype.
+fn affine(y: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    let mut y = y.clone();
+    if let Some(weight) = weight {
+        y = (y * weight.reshape(shape)?)?;
+    }
+    if let Some(bias) = bias {
+        y = (y + bias.reshape(shape)?)?;
+    }
+    y.to_dtype(dtype)
+}
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimensions, whose sizes are `normalized_shape`.
+///
+/// # Errors
+/// `Shape` where `x` does not end with those sizes.
+pub fn layer_norm(
+    x: &Tensor,
+    normalized_shape: &[usize],
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor> {
+    let shape = x.shape();
+    if normalized_shape.is_empty() || !shape.ends_with(normalized_shape) {
+        bail!(
+            Shape,
+            "layer_norm",
+            "given normalized_shape {normalized_shape:?}, expected input to end with it, got {:?}",
+            &shape[..]
+        );
+    }
+    let dims: Vec<isize> = (1..=normalized_shape.len() as isize).map(|d| -d).collect();
+    let wide = x.to_dtype(x.dtype().compute())?;
+    let (var, mean) = wide.var_mean(&dims, 0.0, true)?;
+    let y = ((wide - mean)? * (var + eps)?.rsqrt()?)?;
+    affine(&y, weight, bias, normalized_shape, x.dtype())
+}
+
+/// The mean of `-log softmax(x)[target]` over a batch: `x` is `[n, classes]`, `target` `[n]` of class numbers.
+pub fn cross_entropy(x: &Tensor, target: &Tensor) -> Result<Tensor> {
+    x.log_softmax(1)?.gather(1, &target.unsqueeze(1)?)?.mean()?.neg()
 }

@@ -4,18 +4,22 @@
 
 mod activation;
 mod container;
+mod embedding;
 pub mod functional;
 pub mod init;
 mod linear;
 mod module;
+mod norm;
 mod options;
 mod parameter;
 mod pool;
 
 pub use activation::*;
 pub use container::{Lambda, Sequential};
+pub use embedding::{Embedding, EmbeddingOptions};
 pub use linear::{Linear, LinearOptions};
 pub use module::{Field, Mismatch, Module, StateDict, Visitor};
+pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use parameter::{Buffer, Parameter, Training};
 pub use pool::Flatten;
 

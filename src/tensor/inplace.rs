@@ -57,7 +57,14 @@ impl Tensor {
         if new.dtype().category() > self.dtype().category() {
             bail!(DType, op, "result type {} can't be cast to the desired output type {}", new.dtype(), self.dtype());
         }
-        self.write(&new.to_dtype(self.dtype())?)?;
+        let mut new = new.to_dtype(self.dtype())?;
+        if old.requires_grad() && !new.requires_grad() {
+            // a step function: the old elements still have a gradient, zero
+            new = new.with_grad(op, &[&old], |_| {
+                |g: &Tensor| Ok(Grads::from_iter([Some(Tensor::zeros(g.shape(), (g.dtype(), g.device()))?)]))
+            });
+        }
+        self.write(&new)?;
         Ok(self.clone())
     }
 

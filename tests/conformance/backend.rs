@@ -66,6 +66,15 @@ pub fn arg<'k>(c: &mut Call<Tensor>, key: impl Into<Key<'k>>) -> Result<Arg, Fai
     arg_opt(c, key)?.ok_or_else(|| Failure::Argument(format!("{key:?} is missing")))
 }
 
+/// An argument that may be a tensor or a number, as a tensor.
+pub fn operand<'k>(c: &mut Call<Tensor>, key: impl Into<Key<'k>>) -> Result<Tensor, Failure> {
+    match arg(c, key)? {
+        Arg::Tensor(t) => Ok(t),
+        Arg::Scalar(s) => Tensor::scalar(s, ()).map_err(op),
+        Arg::Err(e) => Err(op(e)),
+    }
+}
+
 /// The device of this process.
 ///
 /// # Panics

@@ -1,6 +1,6 @@
 //! Drivers of the family `binary`.
 
-use crate::backend::{arg, one, op, scalar};
+use crate::backend::{arg, one, op, operand, scalar};
 use crate::call::{Call, Failure, Output};
 use crate::drivers::{Table, Tensor};
 use calor::{Rounding, Scalar, Tolerance};
@@ -80,14 +80,14 @@ fn tolerance(c: &mut Call<Tensor>) -> Result<Tolerance, Failure> {
 /// Functions with more than two operands, and those that give a truth value.
 pub const MORE: Table = &[
     ("add", |c| {
-        let (x, other) = (c.tensor("self")?, arg(c, "other")?);
+        let (x, other) = (operand(c, "self")?, arg(c, "other")?);
         one(match factor(c, "alpha")? {
             Some(alpha) => x.add_alpha(other, alpha),
             None => x.add(other),
         })
     }),
     ("sub", |c| {
-        let (x, other) = (c.tensor("self")?, arg(c, "other")?);
+        let (x, other) = (operand(c, "self")?, arg(c, "other")?);
         one(match factor(c, "alpha")? {
             Some(alpha) => x.sub_alpha(other, alpha),
             None => x.sub(other),
@@ -101,14 +101,14 @@ pub const MORE: Table = &[
         })
     }),
     ("div", |c| {
-        let (x, other) = (c.tensor("self")?, arg(c, "other")?);
+        let (x, other) = (operand(c, "self")?, arg(c, "other")?);
         one(match rounding(c)? {
             Some(mode) => x.div_mode(other, mode),
             None => x.div(other),
         })
     }),
     ("true_divide", |c| {
-        let (x, other) = (c.tensor("self")?, arg(c, "other")?);
+        let (x, other) = (operand(c, "self")?, arg(c, "other")?);
         one(x.true_divide(other))
     }),
     ("ldexp", |c| {

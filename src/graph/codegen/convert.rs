@@ -15,6 +15,11 @@ impl Kernel<'_> {
         let text = match (from, target) {
             (a, b) if a == b => x.clone(),
             (DType::Bool, _) => format!("select({ty}(0), {ty}(1), {x})"),
+            // NaN is true, which drivers' comparisons may get wrong
+            (DType::F32 | DType::F64, DType::Bool) => {
+                let truth = self.instances.call(None, "truth", from, four)?;
+                format!("{truth}({x})")
+            }
             (_, DType::Bool) => format!("({x} != {}(0))", wgsl(from, four)),
             // a negative float wraps in unsigned types, as through a wide signed one
             (DType::F32 | DType::F64, DType::U32) if to == DType::U8 => {

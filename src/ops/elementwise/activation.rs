@@ -27,8 +27,8 @@ unary! { ACTIVATIONS:
     relu6 relu6_: Number, x x, g => only(&x.gt(0.0)?.logical_and(&x.lt(6.0)?)?, g)?;
     /// Scaled exponential linear unit.
     selu selu_: Real, x x, g => {
-        let low = x.exp()?.mul(SELU_ALPHA * SELU_SCALE)?;
-        g.mul(&x.gt(0.0)?.where_(SELU_SCALE, low)?)?
+        let (below, low) = negative_part(&x)?;
+        g.mul(&below.where_(low.exp()?.mul(SELU_ALPHA * SELU_SCALE)?, SELU_SCALE)?)?
     };
     /// `x sigmoid(x)`.
     silu silu_: Real, x x, g => {
@@ -78,11 +78,19 @@ where
     }))
 }
 
+/// Where `x <= 0`, and `x` there, 0 elsewhere: what is infinite or NaN must not meet the zeros of the other branch.
+fn negative_part(x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let below = x.le(0.0)?;
+    let low = below.where_(x, 0.0)?;
+    Ok((below, low))
+}
+
 impl Tensor {
     /// `x` where `x > 0`, else `alpha (e^x - 1)`.
     pub fn elu(&self, alpha: f64) -> Result<Tensor> {
         activation(("elu", "elu"), Kind::Real, self, &[alpha], move |x, g| {
-            x.gt(0.0)?.where_(g, g.mul(&x.exp()?.mul(alpha)?)?)
+            let (below, low) = negative_part(x)?;
+            g.mul(&below.where_(low.exp()?.mul(alpha)?, 1.0)?)
         })
     }
 
@@ -97,7 +105,8 @@ impl Tensor {
             bail!(Value, "celu", "alpha must not be 0");
         }
         activation(("celu", "celu"), Kind::Real, self, &[alpha], move |x, g| {
-            x.gt(0.0)?.where_(g, g.mul(&x.div(alpha)?.exp()?)?)
+            let (below, low) = negative_part(x)?;
+            g.mul(&below.where_(low.div(alpha)?.exp()?, 1.0)?)
         })
     }
 

@@ -52,7 +52,10 @@ impl Tensor {
 
     /// Elements below `min` raised to it.
     pub fn clamp_min(&self, min: impl Into<Arg>) -> Result<Tensor> {
-        self.limited("clamp_min", "maximum", min.into(), |x, m| x.ge(m))
+        match min.into() {
+            Arg::Tensor(min) => self.maximum(min),
+            min => self.limited("clamp_min", "maximum", min, |x, m| x.ge(m)),
+        }
     }
 
     /// [`Tensor::clamp_min`] in place.
@@ -62,7 +65,10 @@ impl Tensor {
 
     /// Elements above `max` lowered to it.
     pub fn clamp_max(&self, max: impl Into<Arg>) -> Result<Tensor> {
-        self.limited("clamp_max", "minimum", max.into(), |x, m| x.le(m))
+        match max.into() {
+            Arg::Tensor(max) => self.minimum(max),
+            max => self.limited("clamp_max", "minimum", max, |x, m| x.le(m)),
+        }
     }
 
     /// [`Tensor::clamp_max`] in place.

@@ -107,6 +107,9 @@ impl Tensor {
 
     /// [`Tensor::nan_to_num`] in place.
     pub fn nan_to_num_(&self, nan: Option<f64>, posinf: Option<f64>, neginf: Option<f64>) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return Ok(self.clone());
+        }
         self.modify("nan_to_num_", |x| x.nan_to_num(nan, posinf, neginf))
     }
 

@@ -172,7 +172,7 @@ unary! { UNARY:
     /// Every bit flipped; not for floats.
     bitwise_not bitwise_not_: Int;
     /// Whether an element is zero.
-    logical_not logical_not_: Truth;
+    logical_not: Truth;
     /// Whether an element is NaN.
     isnan: Truth;
     /// Whether an element is infinite.
@@ -216,6 +216,12 @@ impl Tensor {
             let x = r.save(&x);
             move |g: &Tensor| Ok(Grads::from_iter([Some(g.mul(&x.get()?)?.mul(2.0)?)]))
         }))
+    }
+
+    /// [`Tensor::logical_not`] in place; a float tensor's history stays as it was, as in PyTorch.
+    pub fn logical_not_(&self) -> Result<Tensor> {
+        self.check_writable("logical_not_")?;
+        crate::no_grad(|| self.modify("logical_not_", Tensor::logical_not))
     }
 
     /// [`Tensor::square`] in place.
