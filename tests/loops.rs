@@ -154,6 +154,37 @@ fn sorts() -> Result<()> {
 }
 
 #[test]
+fn best_few() -> Result<()> {
+    for (rows, length) in [(1, LONG), (3, 70_001), (70, 257), (1_000, 17)] {
+        for x in layouts(rows, length)? {
+            for (k, largest) in [(1, true), (5, true), (16, false), (17, true)] {
+                if length > 70_001 && k > 16 {
+                    continue;
+                }
+                let (values, places) = x.topk(k, 1, largest)?;
+                if length <= 70_001 {
+                    let (all, order) = x.sort(1, largest)?;
+                    assert_eq!(values.to_vec::<i32>()?, all.narrow(1, 0, k)?.to_vec::<i32>()?, "{rows} {length} {k}");
+                    assert_eq!(places.to_vec::<i32>()?, order.narrow(1, 0, k)?.to_vec::<i32>()?, "{rows} {length} {k}");
+                } else {
+                    // the same value stands early and often: the first places of it are asked for
+                    let value = values.select(1, 0)?.item()?;
+                    let first: Vec<i32> = numbers(2_000)
+                        .iter()
+                        .enumerate()
+                        .filter(|p| f64::from(*p.1) == value)
+                        .map(|p| p.0 as i32)
+                        .take(k)
+                        .collect();
+                    assert_eq!(places.to_vec::<i32>()?, first);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn sorts_nan_last() -> Result<()> {
     let mut data: Vec<f32> = numbers(1_000).iter().map(|&v| v as f32).collect();
     for k in [0, 3, 400, 999] {
@@ -163,6 +194,8 @@ fn sorts_nan_last() -> Result<()> {
     let (up, down) = (x.sort(0, false)?, x.sort(0, true)?);
     assert_eq!(up.1.narrow(0, 996, 4)?.to_vec::<i32>()?, [0, 3, 400, 999]);
     assert_eq!(down.1.narrow(0, 0, 4)?.to_vec::<i32>()?, [0, 3, 400, 999]);
+    assert_eq!(x.topk(5, 0, true)?.1.to_vec::<i32>()?, down.1.narrow(0, 0, 5)?.to_vec::<i32>()?);
+    assert_eq!(x.topk(5, 0, false)?.1.to_vec::<i32>()?, up.1.narrow(0, 0, 5)?.to_vec::<i32>()?);
     assert!(up.0.to_vec::<f32>()?.windows(2).all(|w| w[1].is_nan() || w[0] <= w[1]));
     assert!(down.0.to_vec::<f32>()?.windows(2).all(|w| w[0].is_nan() || w[0] >= w[1]));
     Ok(())

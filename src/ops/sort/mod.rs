@@ -5,6 +5,7 @@
 
 mod quantile;
 mod search;
+mod topk;
 mod unique;
 
 pub use quantile::Interpolation;
@@ -24,6 +25,9 @@ use std::sync::Arc;
 const SLOTS: usize = 256;
 /// Elements of a block that is sorted without workgroup memory.
 const RANKED: usize = 32;
+
+/// Elements that an invocation merges; a power of two.
+const CHUNK: usize = 16;
 
 /// The sizes in front of, along and behind a dimension.
 fn around(shape: &[usize], d: usize) -> (usize, usize, usize) {
@@ -136,6 +140,9 @@ impl Primitive for Merge {
         let mut key = coords.clone();
         key.push(1);
         let load = Load { name: "load", input: 1, coords: coords.clone(), lanes: None, dtype: DType::I32 };
+        let chunk = CHUNK.min(2 * self.run);
+        let chunks = length.div_ceil(chunk);
+        let tasks = outer * inner * chunks;
         Ok(Lowering::Template(Template {
             name: "sort_merge",
             source: shader!("sort_merge.wgsl"),
@@ -145,15 +152,17 @@ impl Primitive for Merge {
             loads: vec![Load { name: "key", input: 0, coords: key, lanes: None, dtype }, load],
             stores: vec![Store { name: "store", coords, lanes: false }],
             params: vec![
-                ("count", (outer * inner * length) as u32),
+                ("tasks", tasks as u32),
                 ("inner", inner as u32),
                 ("length", length as u32),
+                ("chunks", chunks as u32),
+                ("chunk", chunk as u32),
                 ("run", self.run as u32),
                 ("width", width as u32),
             ],
-            groups: (outer * inner * length).div_ceil(GROUP as usize) as u32,
+            groups: tasks.div_ceil(GROUP as usize) as u32,
             prologue: Prologue::Free,
-            work: 32 * (outer * inner * length * width) as u64,
+            work: 8 * (outer * inner * length * width) as u64,
         }))
     }
 }
@@ -265,29 +274,6 @@ impl Tensor {
         }
         let order = order(self, d, descending)?;
         Ok((permuted(self, &order, d)?, order))
-    }
-
-    /// The `k` largest (or smallest) elements of a dimension, best first, and where they stand, as `i32`: values and
-    /// indices.
-    ///
-    /// ```
-    /// let t = calor::Tensor::new([3.0f32, 1.0, 2.0], ())?;
-    /// let (values, indices) = t.topk(2, -1, true)?;
-    /// assert_eq!(values.to_vec::<f32>()?, [3.0, 2.0]);
-    /// assert_eq!(indices.to_vec::<i32>()?, [0, 2]);
-    /// # Ok::<(), calor::Error>(())
-    /// ```
-    pub fn topk(&self, k: usize, dim: isize, largest: bool) -> Result<(Tensor, Tensor)> {
-        let d = check_dim("topk", dim, self.dim())?;
-        let size = self.shape().get(d).copied().unwrap_or(1);
-        if k > size {
-            bail!(Index, "topk", "selected index k out of range: {k} of {size}");
-        }
-        let (values, order) = self.sorted("topk", dim, largest)?;
-        if self.dim() == 0 {
-            return Ok((values, order));
-        }
-        Ok((values.narrow(dim, 0, k)?.contiguous()?, order.narrow(dim, 0, k)?.contiguous()?))
     }
 
     /// The `k`-th smallest element of a dimension, counted from 1, and where it stands, as `i32`: values and indices.
