@@ -12,7 +12,8 @@ fn main() -> Result<()> {
 
     // y = 2 a - 3 b + 0.5, and a little noise
     let mut random = StdRng::seed_from_u64(1);
-    let points: Vec<[f32; 2]> = (0..256).map(|_| [random.random_range(-1.0..1.0), random.random_range(-1.0..1.0)]).collect();
+    let points: Vec<[f32; 2]> =
+        (0..256).map(|_| [random.random_range(-1.0..1.0), random.random_range(-1.0..1.0)]).collect();
     let values: Vec<[f32; 1]> =
         points.iter().map(|[a, b]| [2.0 * a - 3.0 * b + 0.5 + random.random_range(-0.01..0.01)]).collect();
     let (x, y) = (Tensor::new(points, &device)?, Tensor::new(values, &device)?);

@@ -175,7 +175,8 @@ pub fn picture(path: &Path, size: usize, frame: Frame) -> Anyhow<Vec<f32>> {
     let image = image::open(path).map_err(|e| format!("{}: {e}", path.display()))?.to_luma_alpha8();
     let (width, height) = image.dimensions();
     // what is transparent is white paper
-    let grey: Vec<f32> = image.pixels().map(|p| (f32::from(p[0]) * f32::from(p[1]) / 255.0) + 255.0 - f32::from(p[1])).collect();
+    let grey: Vec<f32> =
+        image.pixels().map(|p| (f32::from(p[0]) * f32::from(p[1]) / 255.0) + 255.0 - f32::from(p[1])).collect();
     let mut border: Vec<f32> = Vec::new();
     for (i, &g) in grey.iter().enumerate() {
         let (x, y) = (i as u32 % width, i as u32 / width);
@@ -212,9 +213,8 @@ pub fn picture(path: &Path, size: usize, frame: Frame) -> Anyhow<Vec<f32>> {
         at.clamp(0.0, (size - length as usize) as f32) as usize
     };
     let sum: f32 = small.pixels().map(|p| p[0]).sum();
-    let mean = |of: &dyn Fn(u32, u32) -> f32| {
-        small.enumerate_pixels().map(|(x, y, p)| p[0] * of(x, y)).sum::<f32>() / sum
-    };
+    let mean =
+        |of: &dyn Fn(u32, u32) -> f32| small.enumerate_pixels().map(|(x, y, p)| p[0] * of(x, y)).sum::<f32>() / sum;
     let left = place(frame.x, mean(&|x, _| (x as f32 + 0.5) / sw as f32), sw);
     let top = place(frame.y, mean(&|_, y| (y as f32 + 0.5) / sh as f32), sh);
     for (x, y, p) in small.enumerate_pixels() {

@@ -107,7 +107,8 @@ fn predict(path: &Path, options: &Options, device: &Device) -> Anyhow<()> {
 }
 
 fn train(options: &Options, device: &Device) -> Anyhow<()> {
-    let folder = options.data.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits"));
+    let folder =
+        options.data.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits"));
     let train = Arc::new(Scans::read(&folder, "train")?);
     let test = Scans::read(&folder, "t10k")?;
     if train.size != test.size {
@@ -132,7 +133,9 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         },
     };
     if run.size != train.size {
-        return Err(format!("the checkpoint is about {0}x{0} pixels, the data about {1}x{1}", run.size, train.size).into());
+        return Err(
+            format!("the checkpoint is about {0}x{0} pixels, the data about {1}x{1}", run.size, train.size).into()
+        );
     }
     run.planned = options.epochs.unwrap_or(run.planned);
 
@@ -171,9 +174,8 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
 
     let mut accuracy = run.course.epochs.last().map_or(0.0, |e| e.accuracy);
     for epoch in run.course.epochs.len()..run.planned {
-        let bar = ProgressBar::new(steps as u64).with_style(ProgressStyle::with_template(
-            "epoch {prefix} {bar:30.cyan/dim} {pos}/{len}  {msg}",
-        )?);
+        let bar = ProgressBar::new(steps as u64)
+            .with_style(ProgressStyle::with_template("epoch {prefix} {bar:30.cyan/dim} {pos}/{len}  {msg}")?);
         bar.set_prefix(format!("{:>3}/{}", epoch + 1, run.planned));
         model.train();
         loader.dataset().set_epoch(epoch as u64);
@@ -202,7 +204,10 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
                 run.course.losses.push((epoch as f64 + (step + 1) as f64 / steps as f64, mean));
                 (sum, weight) = (sum + mean * count as f64, weight + count as f64);
                 count = 0;
-                bar.set_message(format!("loss {mean:.4}  {:.0} samples/s", seen as f64 / start.elapsed().as_secs_f64()));
+                bar.set_message(format!(
+                    "loss {mean:.4}  {:.0} samples/s",
+                    seen as f64 / start.elapsed().as_secs_f64()
+                ));
             }
             bar.inc(1);
         }

@@ -77,9 +77,8 @@ impl<const N: usize> BatchNorm<N> {
         let buffer = |value| -> Result<Option<Buffer>> {
             options.track_running_stats.then(|| full(value).map(|t| Buffer::new(&t))).transpose()
         };
-        let count = || -> Result<Buffer> {
-            Ok(Buffer::new(&Tensor::zeros([], (DType::I32, &options.tensor.device()?))?))
-        };
+        let count =
+            || -> Result<Buffer> { Ok(Buffer::new(&Tensor::zeros([], (DType::I32, &options.tensor.device()?))?)) };
         Ok(Self {
             weight: parameter(1.0)?,
             bias: parameter(0.0)?,
@@ -94,9 +93,7 @@ impl<const N: usize> BatchNorm<N> {
 
     /// Forgets what was seen: the running statistics are as in a new layer.
     pub fn reset_running_stats(&self) -> Result<()> {
-        for (buffer, value) in
-            [(&self.running_mean, 0.0), (&self.running_var, 1.0), (&self.num_batches_tracked, 0.0)]
-        {
+        for (buffer, value) in [(&self.running_mean, 0.0), (&self.running_var, 1.0), (&self.num_batches_tracked, 0.0)] {
             if let Some(buffer) = buffer {
                 init::constant_(&buffer.tensor(), value)?;
             }
