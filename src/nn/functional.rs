@@ -227,22 +227,7 @@ pub fn conv(
     }
     let windows =
         Windows { kernel: w[2..].into(), stride: stride.into(), padding: padding.into(), dilation: dilation.into() };
-    let counts = windows.count(op, &own[2..])?;
-    let (n, length) = (own[0], counts.iter().product::<usize>());
-    let depth = w[1..].iter().product::<usize>();
-    let columns = windows.unfold(op, x, 0.into())?.reshape([n, groups, depth, length])?;
-    let y = weight.reshape([groups, w[0] / groups, depth])?.matmul(&columns)?;
-    let mut shape = vec![n, w[0]];
-    shape.extend_from_slice(&counts);
-    let y = y.reshape(&shape)?;
-    match bias {
-        Some(bias) => {
-            let mut channel = vec![1; shape.len()];
-            channel[1] = w[0];
-            y + bias.reshape(channel)?
-        }
-        None => Ok(y),
-    }
+    windows.convolve(op, (x, weight, bias), groups)
 }
 
 /// Every window of the last two dimensions, as `[.., kernel area, h, w]`.

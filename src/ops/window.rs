@@ -196,3 +196,33 @@ impl Windows {
         }))
     }
 }
+
+/// Product of some sizes.
+fn area(sizes: &[usize]) -> usize {
+    sizes.iter().product()
+}
+
+impl Windows {
+    /// The convolution of `[n, in, sizes..]` with `[out, in / groups, kernel..]`, plus a bias `[out]`; shapes were
+    /// checked. It is a matrix product whose right side reads the windows, and so are its gradients.
+    pub fn convolve(
+        &self,
+        op: &'static str,
+        (x, weight, bias): (&Tensor, &Tensor, Option<&Tensor>),
+        groups: usize,
+    ) -> Result<Tensor> {
+        let (own, w) = (x.shape(), weight.shape());
+        let counts = self.count(op, &own[2..])?;
+        let (n, depth) = (own[0], area(&w[1..]));
+        let columns = self.unfold(op, x, Scalar::Int(0))?.reshape([n, groups, depth, area(&counts)])?;
+        let y = weight.reshape([groups, w[0] / groups, depth])?.matmul(&columns)?;
+        let y = match bias {
+            // before the reshape, where the product can take it along
+            Some(bias) => y.add(&bias.reshape([groups, w[0] / groups, 1])?)?,
+            None => y,
+        };
+        let mut shape = Dims::from_slice(&[n, w[0]]);
+        shape.extend_from_slice(&counts);
+        y.reshape(&shape)
+    }
+}
