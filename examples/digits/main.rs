@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release --example digits
 //! cargo run --release --example digits -- --resume
-//! cargo run --release --example digits -- --predict examples/data/seven.png
+//! cargo run --release --example digits -- --predict examples/data/three.png
 //! cargo run --release --example digits -- --data ~/mnist --epochs 3
 //! ```
 

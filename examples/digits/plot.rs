@@ -91,13 +91,15 @@ pub fn plot(path: &Path, course: &Course, title: &str) -> Anyhow<()> {
         .y_desc("test error")
         .axis_desc_style(font(14))
         .draw()?;
-    let seen = |p: &(f64, f64)| (p.0, p.1.min(top));
-    chart.draw_series(LineSeries::new(wrong.iter().map(seen), TEST.stroke_width(2)))?;
-    chart.draw_series(wrong.iter().filter(|p| p.1 <= top).map(|p| Circle::new(*p, 3, TEST.filled())))?;
+    let seen = || wrong.iter().copied().filter(|p| p.1 <= top);
+    chart.draw_series(LineSeries::new(seen(), TEST.stroke_width(2)))?;
+    chart.draw_series(seen().map(|p| Circle::new(p, 3, TEST.filled())))?;
     if let Some(&(x, y)) = wrong.last() {
         let label = format!("{} %", trimmed((y * 100.0).round() / 100.0));
-        let place = chart.backend_coord(&(x, y.min(top)));
-        root.draw_text(&label, &font(14).color(&TEST), (place.0 - 44, place.1 - 20))?;
+        // above what the curve did of late
+        let late = wrong.iter().rev().take(wrong.len() / 10 + 1).map(|p| p.1).fold(y, f64::max);
+        let place = chart.backend_coord(&(x, late.min(top)));
+        root.draw_text(&label, &font(14).color(&TEST), (place.0 - 46, (place.1 - 24).max(46 + 330)))?;
     }
     root.present()?;
     Ok(())
