@@ -1,8 +1,10 @@
-// Scattering by looking: each destination walks all sources of its batch and joins those that go to it.
-// `place`, `load`, `store` and `join` are written by the code generator.
+// Scattering by looking: each invocation walks all sources of its batch and joins those that go to its destination,
+// LANES columns at once, one or four.
+// `place`, `load`, `store` and `join`, and their forms of four lanes, are written by the code generator.
 
 alias T = f32;
 const GROUP: u32 = 64u;
+const LANES: u32 = 1u;
 var<private> INIT: T;
 var<private> p_batches: u32;
 var<private> p_destinations: u32;
@@ -13,6 +15,9 @@ fn place(batch: u32, source: u32) -> u32 { return 0u; }
 fn load(batch: u32, source: u32, column: u32) -> T { return T(0); }
 fn join(a: T, b: T) -> T { return a + b; }
 fn store(batch: u32, destination: u32, column: u32, value: T) {}
+fn load4(batch: u32, source: u32, column: u32) -> vec4<T> { return vec4<T>(T(0)); }
+fn join4(a: vec4<T>, b: vec4<T>) -> vec4<T> { return a + b; }
+fn store4(batch: u32, destination: u32, column: u32, value: vec4<T>) {}
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -21,10 +26,21 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let task = (group.x + group.y * groups.x) * GROUP + lane;
-    let column = task % p_width;
-    let destination = task / p_width % p_destinations;
-    let batch = task / p_width / p_destinations;
+    let columns = p_width / LANES;
+    let column = task % columns * LANES;
+    let destination = task / columns % p_destinations;
+    let batch = task / columns / p_destinations;
     if batch >= p_batches {
+        return;
+    }
+    if LANES == 4u {
+        var sums = vec4<T>(INIT);
+        for (var k = 0u; k < p_sources; k++) {
+            if place(batch, k) == destination {
+                sums = join4(sums, load4(batch, k, column));
+            }
+        }
+        store4(batch, destination, column, sums);
         return;
     }
     var sum = INIT;

@@ -1,8 +1,9 @@
-// Joins runs of sources that are sorted by destination: each invocation walks one column of one run.
-// `start`, `order`, `load`, `store` and `join` are written by the code generator.
+// Joins runs of sources that are sorted by destination: each invocation walks LANES columns, one or four, of one run.
+// `start`, `order`, `load`, `store` and `join`, and their forms of four lanes, are written by the code generator.
 
 alias T = f32;
 const GROUP: u32 = 64u;
+const LANES: u32 = 1u;
 var<private> INIT: T;
 var<private> p_runs: u32;
 var<private> p_width: u32;
@@ -12,6 +13,9 @@ fn order(k: u32) -> u32 { return 0u; }
 fn load(source: u32, column: u32) -> T { return T(0); }
 fn join(a: T, b: T) -> T { return a + b; }
 fn store(run: u32, column: u32, value: T) {}
+fn load4(source: u32, column: u32) -> vec4<T> { return vec4<T>(T(0)); }
+fn join4(a: vec4<T>, b: vec4<T>) -> vec4<T> { return a + b; }
+fn store4(run: u32, column: u32, value: vec4<T>) {}
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -20,12 +24,21 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let task = (group.x + group.y * groups.x) * GROUP + lane;
-    let column = task % p_width;
-    let run = task / p_width;
+    let columns = p_width / LANES;
+    let column = task % columns * LANES;
+    let run = task / columns;
     if run >= p_runs {
         return;
     }
     let end = start(run + 1u);
+    if LANES == 4u {
+        var sums = vec4<T>(INIT);
+        for (var k = start(run); k < end; k++) {
+            sums = join4(sums, load4(order(k), column));
+        }
+        store4(run, column, sums);
+        return;
+    }
     var sum = INIT;
     for (var k = start(run); k < end; k++) {
         sum = join(sum, load(order(k), column));

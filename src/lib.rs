@@ -29,6 +29,7 @@ pub use ops::elementwise::{
     le, logaddexp, logaddexp2, logical_and, logical_or, logical_xor, lt, maximum, minimum, mul, ne, pow, remainder,
     sub, xlog1py, xlogy,
 };
+pub use ops::index::{Ellipsis, IndexExpr, IndexItem, NewAxis, Reduce, Slice};
 pub use ops::sort::{Interpolation, Unique};
 pub use tensor::grad::{
     Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled,

@@ -215,7 +215,7 @@ fn gradcheck_finds_wrong_gradients() -> Result<()> {
     let x = Tensor::new([0.4f32, 1.3, 2.1], ())?.requires_grad_(true)?;
     gradcheck(|t| t[0].sin()?.mul(&t[0].exp()?), &[&x], None)?;
     gradgradcheck(|t| t[0].sin()?.mul(&t[0]), &[&x], None)?;
-    let wrong = |t: &[Tensor]| t[0].mul(&t[0].detach());
+    let wrong = |t: &[Tensor]| t[0].mul(t[0].detach());
     refused(gradcheck(wrong, &[&x], None), ErrorKind::Autograd, "jacobian mismatch");
     if Device::best()?.supports(DType::F64) {
         let x = Tensor::new([0.4f64, 1.3], ())?.requires_grad_(true)?;

@@ -17,8 +17,7 @@ const ROWS: [(usize, usize); 4] = [(1, LONG), (3, LONG / 4), (70_000, 17), (5, 1
 /// The same rows as a view, with neighbours of a row side by side or a stride apart.
 fn layouts(data: &[i32], rows: usize, length: usize) -> Result<[Tensor; 2]> {
     let along = Tensor::new(data.to_vec(), ())?.reshape([rows, length])?;
-    let across: Vec<i32> = (0..length).flat_map(|k| (0..rows).map(move |r| data[r * length + k])).collect();
-    let across = Tensor::new(across, ())?.reshape([length, rows])?.t()?;
+    let across = along.t()?.contiguous()?.t()?;
     Ok([along, across])
 }
 

@@ -1,7 +1,7 @@
 //! `Embedding`: a learned vector for each number.
 
 use super::options::options;
-use super::{Layer, Module, Parameter, functional, init};
+use super::{Layer, Module, Parameter, init};
 use crate::error::{Result, bail};
 use crate::no_grad;
 use crate::tensor::Tensor;
@@ -52,6 +52,6 @@ impl Embedding {
 
 impl Layer for Embedding {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        functional::embedding(x, &self.weight.tensor(), self.padding_idx)
+        self.weight.tensor().embedding(x, self.padding_idx)
     }
 }

@@ -7,6 +7,8 @@ use crate::no_grad;
 use crate::ops::window::Windows;
 use crate::tensor::Tensor;
 
+pub use crate::ops::index::{BagMode, EmbeddingBagOptions, EmbeddingLookup, embedding, embedding_bag};
+
 /// `x A^T + b` over the last dimension: `x` is `[*, in]`, `weight` `[out, in]`, `bias` `[out]`.
 ///
 /// ```
@@ -53,11 +55,6 @@ pub fn softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
 /// `log(e^x / sum e^x)` along a dimension.
 pub fn log_softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
     x.log_softmax(dim)
-}
-
-/// Rows of `weight`, one for each number in `x`; the row `padding_idx` gets no gradient.
-pub fn embedding(x: &Tensor, weight: &Tensor, padding_idx: Option<isize>) -> Result<Tensor> {
-    weight.embedding(x, padding_idx)
 }
 
 /// How much a batch moves running statistics.

@@ -21,7 +21,7 @@ macro_rules! operator {
                 }
             }
             operator!(@left $trait $method $op, Result<Tensor>: Tensor, &Tensor);
-            operator!(@left $trait $method $op, f32: Tensor, &Tensor);
+            // one float type only: else the type of a literal would be open
             operator!(@left $trait $method $op, f64: Tensor, &Tensor);
             operator!(@left $trait $method $op, i32: Tensor, &Tensor);
         )*

@@ -25,6 +25,7 @@ const TABLES: &[Table] = &[
     crate::ops_shape::OPS,
     crate::ops_join::OPS,
     crate::ops_index::OPS,
+    crate::ops_scatter::OPS,
     crate::ops_creation::OPS,
     crate::ops_convert::OPS,
     crate::ops_convert::MORE,

@@ -21,6 +21,7 @@ mod ops_loss;
 mod ops_matmul;
 mod ops_nn;
 mod ops_reduce;
+mod ops_scatter;
 mod ops_shape;
 mod ops_sort;
 mod ops_unary;

@@ -119,8 +119,20 @@ fn run(template: Template, shape: &[usize], dtype: DType, inputs: &[&Tensor]) ->
     Tensor::apply(Arc::new(Fixed(template)), inputs[0].device(), (shape, dtype), inputs, &[])
 }
 
-/// Puts a type, a start value and a join into a template.
-fn joined(template: &mut Template, join: Join, dtype: DType) {
+/// Puts a type, a start value and a join into a template, and lets each invocation take four of `width` columns where
+/// they come in fours.
+fn joined(template: &mut Template, join: Join, dtype: DType, width: usize) {
+    let four = width.is_multiple_of(4);
+    template.consts.push(("LANES", if four { 4 } else { 1 }));
+    if four {
+        template.groups = template.groups.div_ceil(4);
+        for load in template.loads.iter_mut().filter(|l| l.name == "load") {
+            (load.name, load.lanes) = ("load4", Some(load.coords.len() - 1));
+        }
+        for store in &mut template.stores {
+            (store.name, store.lanes) = ("store4", true);
+        }
+    }
     let (low, high, text) = match Param::scalar(join.start(dtype), dtype) {
         Param::F32(v) => (v.to_bits(), 0, "bitcast<f32>(p_init)"),
         Param::I32(v) => (v as u32, 0, "bitcast<i32>(p_init)"),
@@ -136,7 +148,7 @@ fn joined(template: &mut Template, join: Join, dtype: DType) {
     }
     template.types.push(("T", scalar(dtype).to_string()));
     template.types.push(("INIT", text.to_string()));
-    template.calls.push(("join", join.function(), dtype));
+    template.calls.push((if four { "join4" } else { "join" }, join.function(), dtype));
 }
 
 /// The sum of all earlier elements, for each element of a `u32` vector.
@@ -271,7 +283,7 @@ impl Buckets {
             let store = [self.batch, 1, wide];
             let mut t = kernel(("scatter", shader!("scatter.wgsl")), numel(&out), &loads, &store, &params);
             t.work = (numel(&out) * sources) as u64;
-            joined(&mut t, join, dtype);
+            joined(&mut t, join, dtype, width);
             return run(t, &out, dtype, &[&self.place, source]);
         };
         let runs = |starts: &Tensor, order: &Tensor, source: &Tensor, shape: &[usize]| {
@@ -282,7 +294,7 @@ impl Buckets {
             let store = [shape.len() - wide, wide];
             let mut t = kernel(("segments", shader!("segments.wgsl")), numel(shape), &loads, &store, &params);
             t.work = (numel(shape) + source.numel()) as u64;
-            joined(&mut t, join, dtype);
+            joined(&mut t, join, dtype, width);
             run(t, shape, dtype, &[starts, order, source])
         };
         let n = batches * sources;
@@ -359,4 +371,15 @@ fn part_counts(starts: &Tensor, part: usize) -> Result<Tensor> {
 /// How many sources one invocation may walk.
 fn cap(facts: &Facts) -> usize {
     facts.max_loop_iterations.unwrap_or(1 << 20) as usize / 2
+}
+
+/// The places of the true elements of a vector, of which there are `count`, by the number of true ones before each.
+pub(super) fn places_of(mask: &Tensor, ranks: &Tensor, count: usize) -> Result<Tensor> {
+    if count == 0 {
+        return Tensor::zeros([0], (DType::U32, mask.device()));
+    }
+    let n = mask.numel();
+    let loads: [(_, _, &[usize], _); 2] = [("mask", 0, &[1], DType::U32), ("rank", 1, &[1], DType::U32)];
+    let t = kernel(("compact", shader!("compact.wgsl")), n, &loads, &[1], &[("count", n)]);
+    run(t, &[count], DType::U32, &[mask, ranks])
 }

@@ -12,6 +12,9 @@ use crate::tensor::grad::{Grads, no_grad};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// A kernel that reads by more index tensors than this might lack bindings.
+const MANY: usize = 4;
+
 /// Index tensors for some dimensions of a tensor, which all have one shape.
 #[derive(Clone)]
 pub(super) struct Indices(Arc<Inner>);
@@ -70,7 +73,7 @@ impl Indices {
     }
 
     /// The same with the gradient of one index dropped.
-    fn skipping(self, skip: Option<usize>) -> Self {
+    pub(super) fn skipping(self, skip: Option<usize>) -> Self {
         match Arc::try_unwrap(self.0) {
             Ok(inner) => Self(Arc::new(Inner { skip, ..inner })),
             Err(shared) => Self(shared),
@@ -95,6 +98,9 @@ impl Indices {
     /// The elements that the indices name; its gradient sums what comes from equal ones.
     pub(super) fn pick(&self, x: &Tensor) -> Result<Tensor> {
         let i = &*self.0;
+        if self.indexed().count() > MANY {
+            return self.pick_flat(x);
+        }
         let mut b = Build::default();
         let own: SmallVec<[u16; 6]> = (0..i.shape.len()).map(|d| b.body.coord(i.at + d)).collect();
         let (mut coords, mut inputs): (SmallVec<[u16; 6]>, SmallVec<[&Tensor; 4]>) =
@@ -119,34 +125,51 @@ impl Indices {
         Ok(out.with_grad(i.op, &[x], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(indices.deposit(g)?)]))))
     }
 
+    /// [`Indices::pick`] with one index in place of many.
+    fn pick_flat(&self, x: &Tensor) -> Result<Tensor> {
+        let i = &*self.0;
+        let (place, total) = no_grad(|| self.places())?;
+        let order: SmallVec<[isize; 6]> = self.indexed().chain(self.kept()).map(|d| d as isize).collect();
+        let mut sizes: Dims = SmallVec::from_iter([total]);
+        sizes.extend(self.kept().map(|d| i.sizes[d]));
+        let mut index: SmallVec<[Option<Tensor>; 4]> = SmallVec::from_iter([Some(whole(i.op, &place)?)]);
+        index.resize_with(sizes.len(), || None);
+        let x = x.permute(&order)?.reshape(&sizes)?;
+        let (shape, at) = (i.shape.clone(), i.at);
+        Self(Arc::new(Inner { op: i.op, index, shape, at, sizes, wrap: false, skip: None })).pick(&x)
+    }
+
     /// Where each index points among the elements of the indexed dimensions, row by row, and how many there are.
     pub(super) fn places(&self) -> Result<(Tensor, usize)> {
         let i = &*self.0;
-        let mut b = Build::default();
-        let (mut inputs, mut place): (SmallVec<[&Tensor; 4]>, _) = (SmallVec::new(), None);
-        let mut total = 1;
+        let (mut place, mut total): (Option<Tensor>, _) = (None, 1);
+        // a map for each index: they fuse as far as there are bindings
         for (d, t) in i.index.iter().enumerate() {
             let Some(t) = t else { continue };
-            inputs.push(t);
-            let index = b.body.input(inputs.len() - 1);
+            let mut b = Build::default();
+            let index = b.body.input(0);
             let at = b.place(i.op, index, d, i.sizes[d], i.wrap);
-            let size = b.number(i.sizes[d] as isize);
             total *= i.sizes[d];
-            place = Some(match place {
-                Some(p) => {
-                    let row = b.op(IndexOp::Mul, p, size);
-                    b.op(IndexOp::Add, row, at)
-                }
-                None => at,
-            });
+            let size = b.number(i.sizes[d] as isize);
+            let mut inputs: SmallVec<[&Tensor; 2]> = SmallVec::from_iter([t]);
+            if let Some(before) = &place {
+                inputs.push(before);
+                let row = b.body.input(1);
+                let row = b.op(IndexOp::Mul, row, size);
+                b.op(IndexOp::Add, row, at);
+            } else if let Some(skip) = i.skip {
+                let skip = b.number(skip as isize);
+                let same = b.op(IndexOp::Eq, at, skip);
+                b.body.select(same, size, at);
+            }
+            let next = b.apply(i.op, &i.shape, DType::U32, &inputs)?;
+            drop(inputs);
+            place = Some(next);
         }
-        if let (Some(skip), Some(place)) = (i.skip, place) {
-            let skip = b.number(skip as isize);
-            let same = b.op(IndexOp::Eq, place, skip);
-            let nowhere = b.number(total as isize);
-            b.body.select(same, nowhere, place);
+        match place {
+            Some(place) => Ok((place, total)),
+            None => bail!(Value, i.op, "needs an index"),
         }
-        Ok((b.apply(i.op, &i.shape, DType::U32, &inputs)?, total))
     }
 
     /// What is read, with the index's dimensions first.
@@ -195,8 +218,29 @@ impl Indices {
     }
 
     /// `x` with `source`, of the shape of what is read, where the indices say; of several sources for one element the
-    /// last one. Without history.
-    pub(super) fn replace(&self, x: &Tensor, source: &Tensor) -> Result<Tensor> {
+    /// last one.
+    pub(super) fn assign(&self, x: &Tensor, source: &Tensor) -> Result<Tensor> {
+        let out = no_grad(|| self.replace(x, source))?;
+        let (indices, wanted) = (self.clone(), [x.requires_grad(), source.requires_grad()]);
+        Ok(out.with_grad(self.0.op, &[x, source], |_| {
+            move |g: &Tensor| {
+                let zero = || Tensor::zeros(indices.result(), (g.dtype(), g.device()));
+                let gx = if wanted[0] { Some(indices.assign(g, &zero()?)?) } else { None };
+                let gs = if wanted[1] { Some(indices.pick(g)?) } else { None };
+                Ok(Grads::from_iter([gx, gs]))
+            }
+        }))
+    }
+
+    /// Which elements of the indexed dimensions, row by row, any index names.
+    pub(super) fn named(&self) -> Result<Tensor> {
+        no_grad(|| {
+            let (place, total) = self.places()?;
+            Buckets::new(&place, 0, total, 1)?.last()?.ge(0)
+        })
+    }
+
+    fn replace(&self, x: &Tensor, source: &Tensor) -> Result<Tensor> {
         let i = &*self.0;
         let (place, total) = self.places()?;
         let n = numel(&i.shape);
@@ -296,8 +340,7 @@ impl Along {
         b.body.load(0, &coords);
         let out = b.apply(self.op, &shape, x.dtype(), &[x, &self.index])?;
         let along = self.clone();
-        Ok(out
-            .with_grad(self.op, &[x], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(along.collect(Join::Sum, g)?)]))))
+        Ok(out.with_grad(self.op, &[x], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(along.collect(g)?)]))))
     }
 
     /// Which sources go to which of the destinations along the dimension.
@@ -311,7 +354,7 @@ impl Along {
     }
 
     /// A tensor whose dimensions are in [`Along::order`], in their own order.
-    pub(super) fn home(&self, t: &Tensor) -> Tensor {
+    fn home(&self, t: &Tensor) -> Tensor {
         let mut back: SmallVec<[usize; 6]> = SmallVec::from_elem(0, t.dim());
         for (k, &d) in self.order().iter().enumerate() {
             back[d] = k;
@@ -319,8 +362,53 @@ impl Along {
         t.alias(t.layout().permuted(&back))
     }
 
+    /// `x` with `source`, of the index's shape, where the indices say; of several sources for one element the last
+    /// one.
+    pub(super) fn assign(&self, x: &Tensor, source: &Tensor) -> Result<Tensor> {
+        let out = no_grad(|| self.replace(x, source))?;
+        let (along, wanted) = (self.clone(), [x.requires_grad(), source.requires_grad()]);
+        Ok(out.with_grad(self.op, &[x, source], |_| {
+            move |g: &Tensor| {
+                let gx = if wanted[0] { Some(along.clear(g)?) } else { None };
+                let gs = if wanted[1] { Some(along.pick(g)?) } else { None };
+                Ok(Grads::from_iter([gx, gs]))
+            }
+        }))
+    }
+
+    /// `x` with 0 where the indices say.
+    pub(super) fn clear(&self, x: &Tensor) -> Result<Tensor> {
+        self.assign(x, &Tensor::zeros(self.index.shape(), (x.dtype(), x.device()))?)
+    }
+
+    fn replace(&self, x: &Tensor, source: &Tensor) -> Result<Tensor> {
+        let shape = self.index.shape();
+        let n = shape[self.dim];
+        if x.numel() == 0 || numel(&shape) == 0 {
+            return x.copy(self.op);
+        }
+        let last = self.home(&self.buckets()?.last()?);
+        let mut b = Build::default();
+        let old = b.body.input(0);
+        let (mut inside, mut coords): (_, SmallVec<[u16; 6]>) = (None, SmallVec::new());
+        for (d, &size) in last.shape().iter().enumerate() {
+            let c = b.body.coord(d);
+            let fits = b.less(c, size as isize);
+            inside = Some(b.both(inside, fits));
+            coords.push(b.at_most(c, size as isize - 1));
+        }
+        let k = b.body.load(1, &coords);
+        let k = b.body.bits(DType::U32, k);
+        let any = b.less(k, n as isize);
+        let any = b.both(inside, any);
+        coords[self.dim] = b.at_most(k, n as isize - 1);
+        let new = b.body.load(2, &coords);
+        b.body.select(any, new, old);
+        b.apply(self.op, &x.shape(), x.dtype(), &[x, &last, source])
+    }
+
     /// Grows `t`, of the index's size in other dimensions, to the indexed tensor's shape, with `rest` elsewhere.
-    pub(super) fn grow(&self, t: &Tensor, rest: f64) -> Result<Tensor> {
+    fn grow(&self, t: &Tensor, rest: f64) -> Result<Tensor> {
         if t.shape() == self.sizes {
             return Ok(t.clone());
         }
@@ -343,19 +431,26 @@ impl Along {
         b.apply(self.op, &self.sizes, t.dtype(), &[t])
     }
 
-    /// Joins the elements of `source`, of the index's shape, at their destinations, from the join's start on; of a
-    /// tensor of the indexed shape. Sums have history.
-    pub(super) fn collect(&self, join: Join, source: &Tensor) -> Result<Tensor> {
+    /// The elements of `source`, of the index's shape, joined at their destinations, in the indexed tensor's shape.
+    /// Without history.
+    pub(super) fn joined(&self, buckets: &Buckets, join: Join, source: &Tensor) -> Result<Tensor> {
+        let source = source.alias(source.layout().permuted(&self.order()));
+        let out = self.home(&buckets.join(join, &source)?);
+        self.grow(&out, join.start(out.dtype()).as_f64())
+    }
+
+    /// How many sources each element has, `i32`, in the indexed tensor's shape.
+    pub(super) fn counts(&self, buckets: &Buckets) -> Result<Tensor> {
+        self.grow(&self.home(&buckets.counts()?), 0.0)
+    }
+
+    /// Zeros of the indexed tensor's shape to which the elements of `source`, of the index's shape, are added.
+    pub(super) fn collect(&self, source: &Tensor) -> Result<Tensor> {
         let dtype = source.dtype();
         let out = no_grad(|| -> Result<Tensor> {
-            let source = source.to_dtype(meeting(dtype))?;
-            let source = source.alias(source.layout().permuted(&self.order()));
-            let out = self.home(&self.buckets()?.join(join, &source)?);
-            self.grow(&out, join.start(out.dtype()).as_f64())?.to_dtype(dtype)
+            let wide = source.to_dtype(meeting(dtype))?;
+            self.joined(&self.buckets()?, Join::Sum, &wide)?.to_dtype(dtype)
         })?;
-        if join != Join::Sum {
-            return Ok(out);
-        }
         let along = self.clone();
         Ok(out.with_grad(self.op, &[source], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(along.pick(g)?)]))))
     }
@@ -436,31 +531,5 @@ impl Tensor {
         let x = self.expand(&shape)?;
         shape[d] = length;
         x.along(OP, dim, &indices.expand(&shape)?, true)
-    }
-
-    /// The rows of this matrix that `index`, of any shape, names: `torch.embedding`. The row `padding_idx` gets no
-    /// gradient.
-    ///
-    /// ```
-    /// use calor::Tensor;
-    /// let weight = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
-    /// let rows = weight.embedding(&Tensor::new([[1], [0]], ())?, None)?;
-    /// assert_eq!((&rows.shape()[..], rows.to_vec::<f32>()?), (&[2, 1, 2][..], vec![3.0, 4.0, 1.0, 2.0]));
-    /// # Ok::<(), calor::Error>(())
-    /// ```
-    pub fn embedding(&self, index: &Tensor, padding_idx: Option<isize>) -> Result<Tensor> {
-        let shape = self.shape();
-        if shape.len() != 2 {
-            bail!(Shape, "embedding", "'weight' must be 2-D, got shape {:?}", &shape[..]);
-        }
-        let rows = shape[0] as isize;
-        let skip = match padding_idx {
-            Some(p) if p < -rows || p >= rows => {
-                bail!(Value, "embedding", "padding_idx {p} must be within the {rows} embeddings")
-            }
-            Some(p) => Some(if p < 0 { p + rows } else { p } as usize),
-            None => None,
-        };
-        Indices::new("embedding", &shape, &[Some(index.clone())], false)?.skipping(skip).pick(self)
     }
 }

@@ -4,8 +4,17 @@
 //! destination collects its sources in ascending order (`buckets`), so that results do not depend on the device.
 
 mod buckets;
+mod embedding;
+mod expression;
 mod gather;
+mod mask;
+mod reduce;
+mod region;
 mod scatter;
+
+pub use embedding::{BagMode, EmbeddingBagOptions, EmbeddingLookup, embedding, embedding_bag};
+pub use expression::{Ellipsis, IndexExpr, IndexItem, NewAxis, Slice};
+pub use reduce::Reduce;
 
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
