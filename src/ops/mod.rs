@@ -15,3 +15,4 @@ pub mod scan;
 pub mod sort;
 pub mod split;
 pub mod view;
+pub mod window;
