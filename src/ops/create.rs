@@ -186,10 +186,11 @@ impl Tensor {
         if n < 2 {
             bail!(Value, "linalg.vander", "N must be greater than 1, got {n}");
         }
-        let mut shape = self.shape();
+        let x = self.atleast_1d()?;
+        let mut shape = x.shape();
         shape.push(n - 1);
         let dtype = if self.dtype() == DType::Bool { DType::I32 } else { self.dtype() };
-        let powers = self.to_dtype(dtype)?.unsqueeze(-1)?.expand(&shape)?.cumprod(-1)?;
+        let powers = x.to_dtype(dtype)?.unsqueeze(-1)?.expand(&shape)?.cumprod(-1)?;
         let last = shape.len() - 1;
         shape[last] = 1;
         super::join::cat(&[&powers.new_ones(&shape)?, &powers], -1)
