@@ -167,7 +167,7 @@ impl Windows {
         let mut build = Build::default();
         let mut coords: SmallVec<[Ref; 8]> = (0..lead.len() + rank).map(|d| build.body.coord(d)).collect();
         let mut ok = None;
-        for d in 0..rank {
+        for (d, &count) in counts.iter().enumerate() {
             let (inner, at) = (build.body.coord(lead.len() + d), build.body.coord(lead.len() + rank + d));
             let inner = build.mul(inner, self.dilation[d]);
             let padding = build.number(self.padding[d] as isize);
@@ -175,7 +175,7 @@ impl Windows {
             // wraps to a large number where it is negative, which no window has
             let mut place = build.body.index(IndexOp::Sub, at, inner);
             if self.stride[d] > 1 {
-                let whole = build.number((counts[d] * self.stride[d]) as isize);
+                let whole = build.number((count * self.stride[d]) as isize);
                 let fits = build.body.index(IndexOp::Lt, place, whole);
                 build.both(&mut ok, fits);
                 let (step, zero) = (build.number(self.stride[d] as isize), build.number(0));
