@@ -4,6 +4,7 @@ use super::Parameter;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::no_grad;
+use crate::ops::noise::uniform;
 use crate::tensor::{Options, Tensor};
 
 /// Which side of a weight keeps its variance.
@@ -77,7 +78,7 @@ fn fill(t: &Tensor, values: &Tensor) -> Result<()> {
 /// ```
 pub fn uniform_(t: &Tensor, low: f64, high: f64) -> Result<()> {
     no_grad(|| {
-        let x = sample(t)?;
+        let x = uniform(&t.shape(), t.device())?;
         fill(t, &((x * (high - low))? + low)?)
     })
 }
@@ -85,25 +86,11 @@ pub fn uniform_(t: &Tensor, low: f64, high: f64) -> Result<()> {
 /// Normal with this mean and standard deviation.
 pub fn normal_(t: &Tensor, mean: f64, std: f64) -> Result<()> {
     no_grad(|| {
-        let _ = (mean, std);
-        let x = sample(t)?;
-        fill(t, &((x * std)? + mean)?)
+        // Box and Muller: a length from one draw, a direction from another
+        let length = ((1.0 - uniform(&t.shape(), t.device())?)?.log()? * -2.0)?.sqrt()?;
+        let direction = (uniform(&t.shape(), t.device())? * std::f64::consts::TAU)?.cos()?;
+        fill(t, &(((length * direction)? * std)? + mean)?)
     })
-}
-
-fn sample(t: &Tensor) -> Result<Tensor> {
-    let draw = t.device().generator().draw();
-    let values: Vec<f32> = (0..t.numel() as u64)
-        .map(|i| {
-            let mut z = (draw.seed ^ draw.number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-                .wrapping_add(i.wrapping_mul(0xbf58_476d_1ce4_e5b9));
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^= z >> 31;
-            (z >> 40) as f32 / 16_777_216.0
-        })
-        .collect();
-    Tensor::from_slice(&values, &t.shape()[..], t.device())
 }
 
 /// The same number everywhere.

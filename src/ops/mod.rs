@@ -5,6 +5,7 @@ pub mod create;
 pub mod elementwise;
 pub mod index;
 pub mod matmul;
+pub mod noise;
 pub mod operators;
 pub mod reduce;
 pub mod scan;
