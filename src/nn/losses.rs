@@ -93,7 +93,12 @@ fn classes(op: &'static str, x: &Tensor, target: &Tensor, weight: Option<&Tensor
     if let Some(weight) = weight
         && weight.shape()[..] != [count]
     {
-        bail!(Shape, op, "weight tensor should be defined either for all {count} classes or no classes, got {:?}", weight.shape());
+        bail!(
+            Shape,
+            op,
+            "weight tensor should be defined either for all {count} classes or no classes, got {:?}",
+            weight.shape()
+        );
     }
     let target = target.to_dtype(DType::I32)?;
     // PyTorch's target types hold any number, so this is compared as one
@@ -168,8 +173,7 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: impl Into<CrossEntrop
         if target.shape() != shape {
             bail!(Shape, OP, "expected class probabilities of shape {:?}, got {:?}", shape, target.shape());
         }
-        let target =
-            if smooth > 0.0 { ((target * (1.0 - smooth))? + smooth / count as f64)? } else { target.clone() };
+        let target = if smooth > 0.0 { ((target * (1.0 - smooth))? + smooth / count as f64)? } else { target.clone() };
         let mut terms = (log * target)?;
         if let Some(weight) = &o.weight {
             terms = (terms * beside(weight)?)?;
@@ -212,11 +216,7 @@ pub fn l1_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tens
 ///
 /// # Errors
 /// `Shape` where the shapes differ.
-pub fn binary_cross_entropy_with_logits(
-    x: &Tensor,
-    target: &Tensor,
-    options: impl Into<BceOptions>,
-) -> Result<Tensor> {
+pub fn binary_cross_entropy_with_logits(x: &Tensor, target: &Tensor, options: impl Into<BceOptions>) -> Result<Tensor> {
     let o = options.into();
     if x.shape() != target.shape() {
         bail!(
