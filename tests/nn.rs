@@ -2,7 +2,7 @@
 
 use calor::autograd::{gradcheck, gradgradcheck};
 use calor::nn::{
-    AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv1d, Conv2d, Conv2dOptions, Conv3d, Embedding,
+    AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv1d, Conv2d, Conv2dOptions, Conv3d, Dropout, Embedding,
     EmbeddingOptions, GELU, Layer, LayerNorm, LayerNormOptions, LeakyReLU, Linear, LinearOptions, LogSoftmax,
     MaxPool2d, Module, ReLU, Sequential, Softmax, Tanh, functional,
 };
@@ -264,5 +264,25 @@ fn pools_take_the_largest_and_the_mean() -> Result<()> {
     MaxPool2d::new(2).forward(&ties)?.sum()?.backward()?;
     close(&ties.grad().expect("gradient"), &[1.0, 0.0, 0.0, 0.0], 0.0)?;
     assert!(MaxPool2d::new(2).padding(2).forward(&x).is_err());
+    Ok(())
+}
+
+#[test]
+fn dropout_drops_a_share_while_training() -> Result<()> {
+    let drop = Dropout::new(0.3)?;
+    let x = Tensor::ones([100, 100], ())?.requires_grad_(true)?;
+    let y = drop.forward(&x)?;
+    y.sum()?.backward()?;
+    let values = y.to_vec::<f32>()?;
+    let zeros = values.iter().filter(|&&v| v == 0.0).count();
+    assert!((2700..3300).contains(&zeros), "{zeros}");
+    assert!(values.iter().all(|&v| v == 0.0 || (v - 1.0 / 0.7).abs() < 1e-6));
+    // the gradient is dropped at the same places
+    assert_eq!(x.grad().expect("gradient").to_vec::<f32>()?, values);
+    assert_ne!(drop.forward(&x)?.to_vec::<f32>()?, values);
+    drop.eval();
+    assert_eq!(drop.forward(&x)?.to_vec::<f32>()?, [1.0; 10_000]);
+    assert_eq!(functional::dropout(&x, 1.0, true)?.sum()?.item()?, 0.0);
+    assert!(Dropout::new(1.5).is_err());
     Ok(())
 }

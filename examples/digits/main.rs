@@ -186,7 +186,7 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         for (step, batch) in loader.iter()?.enumerate() {
             let (x, y) = batch?;
             adam.zero_grad();
-            let loss = functional::cross_entropy(&model.forward(&x)?, &y)?;
+            let loss = functional::cross_entropy(&model.forward(&x)?, &y, ())?;
             loss.backward()?;
             unread = Some(match unread {
                 Some(sum) => (sum + loss.detach())?,
