@@ -2,7 +2,6 @@
 
 use crate::checkpoint::Course;
 use crate::data::Anyhow;
-use plotters::coord::combinators::WithKeyPoints;
 use plotters::prelude::*;
 use std::path::Path;
 

@@ -9,7 +9,6 @@ pub use super::losses::{
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
-use crate::ops::noise::uniform;
 use crate::tensor::Tensor;
 
 pub use crate::ops::index::{BagMode, EmbeddingBagOptions, EmbeddingLookup, embedding, embedding_bag};
@@ -170,15 +169,5 @@ pub fn layer_norm(
 /// # Errors
 /// `Value` where `p` is not between 0 and 1.
 pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
-    if !(0.0..=1.0).contains(&p) {
-        bail!(Value, "dropout", "dropout probability has to be between 0 and 1, but got {p}");
-    }
-    if !training || p == 0.0 {
-        return Ok(x.clone());
-    }
-    if p == 1.0 {
-        return x * 0.0;
-    }
-    // the mask is noise of its own: backward computes it again instead of keeping it
-    uniform(&x.shape(), x.device())?.ge(p)?.where_(&(x * (1.0 / (1.0 - p)))?, 0.0)
+    x.dropout(p, training)
 }

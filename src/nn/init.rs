@@ -4,7 +4,6 @@ use super::Parameter;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::no_grad;
-use crate::ops::noise::uniform;
 use crate::tensor::{Options, Tensor};
 
 /// Which side of a weight keeps its variance.
@@ -62,11 +61,6 @@ pub fn fans(shape: &[usize]) -> Result<(usize, usize)> {
     Ok((shape[1] * field, shape[0] * field))
 }
 
-/// Puts `values`, of the same shape, into `t`.
-fn fill(t: &Tensor, values: &Tensor) -> Result<()> {
-    super::copy_into(t, values)
-}
-
 /// Uniform in `[low, high)`.
 ///
 /// ```
@@ -77,25 +71,17 @@ fn fill(t: &Tensor, values: &Tensor) -> Result<()> {
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn uniform_(t: &Tensor, low: f64, high: f64) -> Result<()> {
-    no_grad(|| {
-        let x = uniform(&t.shape(), t.device())?;
-        fill(t, &((x * (high - low))? + low)?)
-    })
+    no_grad(|| t.uniform_(low, high)).map(drop)
 }
 
 /// Normal with this mean and standard deviation.
 pub fn normal_(t: &Tensor, mean: f64, std: f64) -> Result<()> {
-    no_grad(|| {
-        // Box and Muller: a length from one draw, a direction from another
-        let length = ((1.0 - uniform(&t.shape(), t.device())?)?.log()? * -2.0)?.sqrt()?;
-        let direction = (uniform(&t.shape(), t.device())? * std::f64::consts::TAU)?.cos()?;
-        fill(t, &(((length * direction)? * std)? + mean)?)
-    })
+    no_grad(|| t.normal_(mean, std)).map(drop)
 }
 
 /// The same number everywhere.
 pub fn constant_(t: &Tensor, value: impl Into<Scalar>) -> Result<()> {
-    fill(t, &Tensor::full(&t.shape()[..], value, (t.dtype(), t.device()))?)
+    no_grad(|| t.fill_(value.into())).map(drop)
 }
 
 /// Zeros.
