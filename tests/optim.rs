@@ -8,6 +8,7 @@ use calor::optim::{
 use calor::{DType, Device, Result, Tensor, io};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/optimizers")
@@ -25,6 +26,13 @@ fn with<R: Rule>(mut rule: R, kwargs: &Value) -> R {
         assert!(rule.set(name, number.unwrap_or_else(|| panic!("{name} is {value}"))), "no setting {name}");
     }
     rule
+}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Tests of this program take turns: counters are those of the device.
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn make<R: Rule + 'static>(default: R, case: &Value, parameters: &[Parameter]) -> Box<dyn Optimizer> {
@@ -108,18 +116,21 @@ fn replay(name: &str) -> Result<usize> {
 
 #[test]
 fn sgd_follows_pytorch() -> Result<()> {
+    let _turn = turn();
     assert!(replay("SGD")? >= 10);
     Ok(())
 }
 
 #[test]
 fn adam_follows_pytorch() -> Result<()> {
+    let _turn = turn();
     assert!(replay("Adam")? >= 6);
     Ok(())
 }
 
 #[test]
 fn adamw_follows_pytorch() -> Result<()> {
+    let _turn = turn();
     assert!(replay("AdamW")? >= 6);
     Ok(())
 }
@@ -142,6 +153,7 @@ fn steps(optimizer: &mut dyn Optimizer, p: &Parameter, n: usize) -> Result<()> {
 
 #[test]
 fn a_loaded_state_goes_on_as_the_saved_one() -> Result<()> {
+    let _turn = turn();
     let (p, _) = problem()?;
     let mut adam = Adam::new([p.clone()], AdamOptions::new(0.1).amsgrad(true))?;
     steps(&mut adam, &p, 3)?;
@@ -164,6 +176,7 @@ fn a_loaded_state_goes_on_as_the_saved_one() -> Result<()> {
 
 #[test]
 fn a_state_of_other_groups_or_shapes_is_refused() -> Result<()> {
+    let _turn = turn();
     let (p, _) = problem()?;
     let mut sgd = Sgd::new([p.clone()], SgdOptions::new(0.1).momentum(0.9))?;
     steps(&mut sgd, &p, 1)?;
@@ -181,6 +194,7 @@ fn a_state_of_other_groups_or_shapes_is_refused() -> Result<()> {
 
 #[test]
 fn a_step_is_one_kernel_and_compiles_nothing_new() -> Result<()> {
+    let _turn = turn();
     let (p, _) = problem()?;
     let device = p.tensor().device().clone();
     let mut adam = AdamW::new([p.clone()], AdamWOptions::new(0.1))?;
@@ -212,6 +226,7 @@ fn give(p: &Parameter, gradient: f32) -> Result<()> {
 
 #[test]
 fn groups_have_settings_of_their_own() -> Result<()> {
+    let _turn = turn();
     let (a, b, frozen) = (one(1.0)?, one(1.0)?, one(1.0)?);
     let mut sgd = Sgd::new([a.clone(), frozen.clone()], SgdOptions::new(0.5))?;
     sgd.add_param_group([b.clone()], SgdOptions::new(0.25).momentum(0.5))?;
@@ -240,6 +255,7 @@ fn groups_have_settings_of_their_own() -> Result<()> {
 
 #[test]
 fn a_step_is_seen_by_all_holders_and_by_autograd() -> Result<()> {
+    let _turn = turn();
     let p = one(2.0)?;
     let (before, alias) = (p.tensor(), p.tensor().detach());
     let mut sgd = Sgd::new([p.clone()], SgdOptions::new(1.0))?;
@@ -254,6 +270,7 @@ fn a_step_is_seen_by_all_holders_and_by_autograd() -> Result<()> {
 
 #[test]
 fn half_parameters_keep_half_state() -> Result<()> {
+    let _turn = turn();
     let p = Parameter::new(&Tensor::ones([4], DType::F16)?)?;
     let mut adam = Adam::new([p.clone()], AdamOptions::new(0.5))?;
     give(&p, 2.0)?;
@@ -267,6 +284,7 @@ fn half_parameters_keep_half_state() -> Result<()> {
 
 #[test]
 fn schedules_go_on_where_they_stopped() -> Result<()> {
+    let _turn = turn();
     let fresh = || Sgd::new([], SgdOptions::new(0.8));
     let rates = |schedule: &mut dyn Schedule, sgd: &mut Sgd, n: usize| -> Vec<f64> {
         (0..n)

@@ -188,3 +188,75 @@ impl Tensor {
         Ok(out.with_grad("dropout", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.dropped(draw, p)?)]))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Device;
+
+    /// Philox 4x32-10 on the host: word `i % 4` of block `i / 4`.
+    fn philox(i: u32, key: u64, number: u64) -> u32 {
+        let mut c = [i / 4, 0, number as u32, (number >> 32) as u32];
+        let mut k = [key as u32, (key >> 32) as u32];
+        for _ in 0..10 {
+            let (a, b) = (u64::from(c[0]) * 0xd251_1f53, u64::from(c[2]) * 0xcd9e_8d57);
+            c = [(b >> 32) as u32 ^ c[1] ^ k[0], b as u32, (a >> 32) as u32 ^ c[3] ^ k[1], a as u32];
+            k = [k[0].wrapping_add(0x9e37_79b9), k[1].wrapping_add(0xbb67_ae85)];
+        }
+        c[i as usize % 4]
+    }
+
+    #[test]
+    fn numbers_are_philox() -> Result<()> {
+        let device = Device::best()?;
+        let (key, number) = (0x1234_5678_9abc_def0, 0x1_0000_0007);
+        let state = device.generator().state();
+        device.generator().set_state((key, number));
+        let values = Tensor::rand([10_001], &device)?;
+        device.generator().set_state(state);
+        let values = values.to_vec::<f32>()?;
+        for i in [0usize, 1, 2, 3, 4, 5_003, 10_000] {
+            assert_eq!(values[i], (philox(i as u32, key, number) >> 8) as f32 / 16_777_216.0, "{i}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn moments_are_right() -> Result<()> {
+        let device = Device::best()?;
+        let moments = |t: Tensor| -> Result<(f64, f64)> {
+            let v = t.to_dtype(DType::F32)?.to_vec::<f32>()?;
+            let mean = v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64;
+            let var = v.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / v.len() as f64;
+            Ok((mean, var))
+        };
+        let near =
+            |(a, b): (f64, f64), c: f64, d: f64| assert!((a - c).abs() < 0.02 && (b - d).abs() < 0.02, "{a} {b}");
+        near(moments(Tensor::rand([40_000], &device)?)?, 0.5, 1.0 / 12.0);
+        near(moments(Tensor::rand([40_000], (DType::BF16, &device))?)?, 0.5, 1.0 / 12.0);
+        near(moments(Tensor::randn([40_000], &device)?)?, 0.0, 1.0);
+        near(moments(Tensor::full([40_000], 0.3, &device)?.bernoulli()?)?, 0.3, 0.21);
+        let mut order = Tensor::randperm(1000, &device)?.to_vec::<i32>()?;
+        assert!(order.windows(2).any(|w| w[0] > w[1]));
+        order.sort_unstable();
+        assert_eq!(order, (0..1000).collect::<Vec<i32>>());
+        Ok(())
+    }
+
+    #[test]
+    fn dropout_draws_the_same_mask_backwards() -> Result<()> {
+        let x = Tensor::ones([1000], ())?.requires_grad_(true)?;
+        let y = x.dropout(0.25, true)?;
+        let values = y.to_vec::<f32>()?;
+        let dropped = values.iter().filter(|v| **v == 0.0).count();
+        assert!((180..320).contains(&dropped), "{dropped}");
+        y.sum()?.backward()?;
+        let gradient = match x.grad() {
+            Some(g) => g.to_vec::<f32>()?,
+            None => Vec::new(),
+        };
+        assert_eq!(values, gradient);
+        assert!(x.dropout(1.5, true).is_err() && x.dropout(1.0, true)?.to_vec::<f32>()?.iter().all(|v| *v == 0.0));
+        Ok(())
+    }
+}
