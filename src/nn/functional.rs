@@ -1,6 +1,6 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
 
-pub use super::convolution::{avg_pool2d, conv, max_pool2d};
+pub use super::convolution::{Padding, avg_pool, conv, max_pool, max_pool_with_indices};
 pub use super::losses::{
     BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy_with_logits, cross_entropy, l1_loss,
     mse_loss, nll_loss,
@@ -88,6 +88,9 @@ pub fn batch_norm(
     eps: f64,
 ) -> Result<Tensor> {
     let shape = x.shape();
+    if shape[..] == [0] {
+        return Ok(x.clone());
+    }
     if shape.len() < 2 {
         bail!(Shape, "batch_norm", "expected at least 2 dimensions, got {:?}", &shape[..]);
     }
