@@ -13,6 +13,7 @@ pub mod init;
 mod linear;
 mod loss;
 mod losses;
+mod margins;
 mod module;
 mod norm;
 mod options;

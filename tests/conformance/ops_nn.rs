@@ -122,4 +122,27 @@ pub const OPS: Table = &[
     }),
     ("nn.functional.batch_norm", batch_norm),
     ("nn.functional.layer_norm", layer_norm),
+    ("nn.functional.group_norm", |c| {
+        let (x, groups) = (c.tensor(0)?, size(c.int("num_groups")?)?);
+        let (weight, bias) = (c.tensor_opt("weight")?, c.tensor_opt("bias")?);
+        one(f::group_norm(&x, groups, weight.as_ref(), bias.as_ref(), c.float_or("eps", 1e-5)?))
+    }),
+    ("nn.functional.rms_norm", |c| {
+        let x = c.tensor(0)?;
+        let shape: Vec<usize> = c.ints("normalized_shape")?.into_iter().map(size).collect::<Result<_, _>>()?;
+        let (weight, eps) = (c.tensor_opt("weight")?, c.float_opt("eps")?);
+        one(f::rms_norm(&x, &shape, weight.as_ref(), eps))
+    }),
+    ("nn.functional.normalize", |c| {
+        let (x, p, dim, eps) = (c.tensor(0)?, c.float_or("p", 2.0)?, c.int_or("dim", 1)?, c.float_or("eps", 1e-12)?);
+        one(f::normalize(&x, p, dim as isize, eps))
+    }),
+    ("nn.functional.cosine_similarity", |c| {
+        let (a, b, dim, eps) = (c.tensor(0)?, c.tensor(1)?, c.int_or("dim", 1)?, c.float_or("eps", 1e-8)?);
+        one(f::cosine_similarity(&a, &b, dim as isize, eps))
+    }),
+    ("nn.functional.pairwise_distance", |c| {
+        let (a, b, p, eps) = (c.tensor(0)?, c.tensor(1)?, c.float_or("p", 2.0)?, c.float_or("eps", 1e-6)?);
+        one(f::pairwise_distance(&a, &b, p, eps, c.bool_or("keepdim", false)?))
+    }),
 ];
