@@ -128,7 +128,7 @@ pub fn triplet_margin_loss(
         );
     }
     // half types are rounded once, at the end
-    let dtype = anchor.dtype();
+    let dtype = anchor.dtype().to_float();
     let wide = |t: &Tensor| t.to_dtype(t.dtype().compute());
     let (anchor, positive, negative) = (&wide(anchor)?, &wide(positive)?, &wide(negative)?);
     let near = pairwise_distance(anchor, positive, p, eps, false)?;
@@ -141,7 +141,7 @@ pub fn triplet_margin_loss(
 
 /// `log(1 + e^(-target x))` for targets 1 and -1.
 pub fn soft_margin_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
-    reduction.of(&(target.neg()? * x)?.exp()?.log1p()?)
+    reduction.of(&(target * x)?.logsigmoid()?.neg()?)
 }
 
 /// The mean over classes, which are the last dimension, of `-(y log sigmoid(x) + (1 - y) log sigmoid(-x))`.
