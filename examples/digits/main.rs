@@ -23,6 +23,7 @@ use data::{Anyhow, Scans, Varied};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::Net;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -61,16 +62,25 @@ struct Options {
 /// So many steps go by before a loss is read back.
 const STEPS_PER_READ: usize = 10;
 
-fn main() -> Anyhow<()> {
+fn main() -> ExitCode {
     env_logger::init();
-    let options = Options::parse();
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("digits: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Anyhow<()> {
     let device = match &options.device {
         Some(name) => Device::open(&AdapterChoice { adapter: Some(name.clone()), ..AdapterChoice::from_env()? })?,
         None => Device::best()?,
     };
     match &options.predict {
-        Some(path) => predict(path, &options, &device),
-        None => train(&options, &device),
+        Some(path) => predict(path, options, &device),
+        None => train(options, &device),
     }
 }
 
