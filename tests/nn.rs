@@ -216,13 +216,17 @@ fn convolutions_follow_their_definition() -> Result<()> {
         let want = convolved((&x, xs), (&w, ws), (stride, padding, dilation), groups);
         let x = Tensor::from_slice(&x, xs, ())?.requires_grad_(true)?;
         let w = Tensor::from_slice(&w, ws, ())?.requires_grad_(true)?;
-        let f = |t: &[Tensor]| functional::conv(&t[0], &t[1], None, (&stride, &padding, &dilation), groups);
+        let f = |t: &[Tensor]| {
+            functional::conv(&t[0], &t[1], None, (&stride, functional::Padding::Sides(&padding), &dilation), groups)
+        };
         close(&f(&[x.clone(), w.clone()])?, &want, 1e-4)?;
         gradcheck(f, &[&x, &w], None)?;
     }
     let x = Tensor::from_slice(&numbers(9), [1, 1, 3, 3], ())?.requires_grad_(true)?;
     let w = Tensor::from_slice(&numbers(4), [1, 1, 2, 2], ())?.requires_grad_(true)?;
-    let f = |t: &[Tensor]| functional::conv(&t[0], &t[1], None, (&[2, 1], &[1, 1], &[1, 1]), 1)?.sin();
+    let f = |t: &[Tensor]| {
+        functional::conv(&t[0], &t[1], None, (&[2, 1], functional::Padding::Sides(&[1, 1]), &[1, 1]), 1)?.sin()
+    };
     gradgradcheck(f, &[&x, &w], None)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The network: two convolutions with pooling between, two linear layers.
 
-use calor::nn::{Conv2d, Conv2dOptions, Layer, Linear, MaxPool2d, Module};
+use calor::nn::{Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, Module};
 use calor::{Device, Result, Tensor};
 
 /// Reads digits from pictures `[n, 1, size, size]`.
@@ -11,6 +11,7 @@ pub struct Net {
     pool: MaxPool2d,
     /// Large pictures are halved once more.
     last: Option<MaxPool2d>,
+    drop: Dropout,
     hidden: Linear,
     out: Linear,
 }
@@ -26,6 +27,7 @@ impl Net {
             conv2: Conv2d::new(16, 32, 3, near())?,
             pool: MaxPool2d::new(2),
             last,
+            drop: Dropout::new(0.3)?,
             hidden: Linear::new(32 * left * left, 64, device)?,
             out: Linear::new(64, 10, device)?,
         })
@@ -39,6 +41,7 @@ impl Layer for Net {
         if let Some(pool) = &self.last {
             x = pool.forward(&x)?;
         }
-        self.out.forward(&self.hidden.forward(&x.flatten(1, -1)?)?.relu()?)
+        let x = self.drop.forward(&x.flatten(1, -1)?)?;
+        self.out.forward(&self.hidden.forward(&x)?.relu()?)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::protocol::{Work, check, data, indices, measure, report, report_since_start};
 use calor::nn::MaxPool2d;
-use calor::nn::functional::{self, Momentum};
+use calor::nn::functional::{self, Momentum, Padding};
 use calor::{Approximate, DType, Device, Result, Tensor};
 
 /// A tensor of hashed values.
@@ -42,7 +42,9 @@ fn conv(name: &str, [n, c, h, w]: [usize; 4], filters: usize, device: &Device) -
     let x = input(1, &[n, c, h, w], 1.0, device)?;
     let k = input(2, &[filters, c, 3, 3], 1.0, device)?;
     let flop = 2.0 * (n * filters * h * w * c * 9) as f64;
-    row(name, device, Work::Flop(flop), || functional::conv(&x, &k, None, (&[1, 1], &[1, 1], &[1, 1]), 1))
+    row(name, device, Work::Flop(flop), || {
+        functional::conv(&x, &k, None, (&[1, 1], Padding::Sides(&[1, 1]), &[1, 1]), 1)
+    })
 }
 
 /// Bytes of 4 M numbers.
@@ -90,7 +92,7 @@ pub fn run(name: &str, device: &Device) -> Result<()> {
         "maxpool_8x64x56" => {
             let x = large(1, &[8, 64, 56, 56], 1.0)?;
             let bytes = 4.0 * 8.0 * 64.0 * (56.0 * 56.0 + 28.0 * 28.0);
-            row(name, device, Work::Bytes(bytes), || functional::max_pool2d(&x, &MaxPool2d::new(2)))
+            row(name, device, Work::Bytes(bytes), || functional::max_pool(&x, &MaxPool2d::new(2)))
         }
         "batchnorm_train_8x64x56" => batch_norm(name, device),
         "gather_65536x128" => {

@@ -180,6 +180,12 @@ impl<const N: usize> Layer for Conv<N> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Parameter::tensor);
         let o = &self.options;
-        functional::conv(x, &self.weight.tensor(), bias.as_ref(), (&o.stride, &o.padding, &o.dilation), o.groups)
+        functional::conv(
+            x,
+            &self.weight.tensor(),
+            bias.as_ref(),
+            (&o.stride, functional::Padding::Sides(&o.padding), &o.dilation),
+            o.groups,
+        )
     }
 }

@@ -1,9 +1,22 @@
 //! Convolution and pooling as functions.
 
-use super::{AvgPool2d, MaxPool2d};
+use super::{AvgPool, MaxPool};
+use crate::dtype::DType;
 use crate::error::{Result, bail};
-use crate::ops::window::Windows;
+use crate::ops::window::{Sizes, Windows};
 use crate::tensor::Tensor;
+use smallvec::SmallVec;
+
+/// Zeros around the input of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding<'a> {
+    /// None.
+    Valid,
+    /// As many as keep the sizes, for a stride of 1.
+    Same,
+    /// As many at both ends of each dimension.
+    Sides(&'a [usize]),
+}
 
 /// A convolution over the last one, two or three dimensions: `x` is `[n, in, ...]` or `[in, ...]`, `weight`
 /// `[out, in / groups, kernel...]`, `bias` `[out]`; stride, padding with zeros and dilation have a number for each
@@ -12,7 +25,7 @@ use crate::tensor::Tensor;
 /// ```
 /// use calor::{Tensor, nn::functional as f};
 /// let (x, w) = (Tensor::new([[[1.0f32, 2.0, 4.0]]], ())?, Tensor::new([[[1.0f32, -1.0]]], ())?);
-/// assert_eq!(f::conv(&x, &w, None, (&[1], &[0], &[1]), 1)?.to_vec::<f32>()?, [-1.0, -2.0]);
+/// assert_eq!(f::conv(&x, &w, None, (&[1], f::Padding::Valid, &[1]), 1)?.to_vec::<f32>()?, [-1.0, -2.0]);
 /// # Ok::<(), calor::Error>(())
 /// ```
 ///
@@ -22,13 +35,14 @@ pub fn conv(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    (stride, padding, dilation): (&[usize], &[usize], &[usize]),
+    (stride, padding, dilation): (&[usize], Padding<'_>, &[usize]),
     groups: usize,
 ) -> Result<Tensor> {
     let spatial = stride.len();
     let op = ["conv1d", "conv2d", "conv3d"].get(spatial.wrapping_sub(1)).copied().unwrap_or("conv");
     let (w, own) = (weight.shape(), x.shape());
-    if w.len() != spatial + 2 || padding.len() != spatial || dilation.len() != spatial {
+    let fits = !matches!(padding, Padding::Sides(sides) if sides.len() != spatial);
+    if w.len() != spatial + 2 || !fits || dilation.len() != spatial {
         bail!(Shape, op, "expected a weight of {} dimensions, got {:?}", spatial + 2, &w[..]);
     }
     if own.len() == spatial + 1 {
@@ -51,6 +65,11 @@ pub fn conv(
         );
     }
     if let Some(bias) = bias
+        && bias.dtype() != x.dtype()
+    {
+        bail!(DType, op, "input is {}, bias {}", x.dtype(), bias.dtype());
+    }
+    if let Some(bias) = bias
         && bias.shape()[..] != [w[0]]
     {
         bail!(
@@ -62,62 +81,153 @@ pub fn conv(
             bias.shape()
         );
     }
-    let windows =
-        Windows { kernel: w[2..].into(), stride: stride.into(), padding: padding.into(), dilation: dilation.into() };
+    let kernel = Sizes::from_slice(&w[2..]);
+    let reach = |d: usize| dilation[d] * kernel[d].saturating_sub(1);
+    let (before, after): (Sizes, Sizes) = match padding {
+        Padding::Valid => (SmallVec::from_elem(0, spatial), SmallVec::from_elem(0, spatial)),
+        Padding::Sides(sides) => (sides.into(), sides.into()),
+        Padding::Same if stride.iter().any(|&s| s != 1) => {
+            bail!(Value, op, "padding='same' is not supported for strided convolutions, got stride {stride:?}")
+        }
+        // the odd place goes behind
+        Padding::Same => {
+            ((0..spatial).map(|d| reach(d) / 2).collect(), (0..spatial).map(|d| reach(d) - reach(d) / 2).collect())
+        }
+    };
+    let windows = Windows { kernel, stride: stride.into(), padding: before, after, dilation: dilation.into() };
     windows.convolve(op, (x, weight, bias), groups)
 }
 
-/// Every window of the last two dimensions, as `[.., kernel area, h, w]`.
-fn windows_2d(op: &'static str, x: &Tensor, fill: f64, windows: &Windows) -> Result<Tensor> {
+/// How many windows a pooling makes of each dimension, and the windows.
+fn pool_windows<const N: usize>(
+    op: &'static str,
+    x: &Tensor,
+    (kernel, stride, padding, dilation): ([usize; N], [usize; N], [usize; N], [usize; N]),
+    ceil_mode: bool,
+) -> Result<Windows> {
     let shape = x.shape();
-    if !(3..=4).contains(&shape.len()) {
-        bail!(Shape, op, "expected an input of 3 or 4 dimensions, got {:?}", &shape[..]);
+    if shape.len() != N + 1 && shape.len() != N + 2 {
+        bail!(Shape, op, "expected an input of {} or {} dimensions, got {:?}", N + 1, N + 2, &shape[..]);
     }
-    for d in 0..2 {
-        if windows.padding[d] * 2 > windows.kernel[d] {
+    let sizes = &shape[shape.len() - N..];
+    let mut after = Sizes::from_slice(&padding);
+    for d in 0..N {
+        let (kernel, stride, padding) = (kernel[d], stride[d], padding[d]);
+        if stride == 0 || kernel == 0 || dilation[d] == 0 {
             bail!(
                 Value,
                 op,
-                "pad should be at most half of effective kernel size, got padding {} and kernel size {}",
-                windows.padding[d],
-                windows.kernel[d]
+                "kernel size, stride and dilation must not be zero, got {kernel}, {stride}, {}",
+                dilation[d]
             );
         }
+        if padding * 2 > dilation[d] * (kernel - 1) + 1 {
+            bail!(
+                Value,
+                op,
+                "pad should be at most half of effective kernel size, but got pad={padding}, kernel_size={kernel} and \
+                 dilation={}",
+                dilation[d]
+            );
+        }
+        let need = dilation[d] * (kernel - 1) + 1;
+        if let (true, Some(rest)) = (ceil_mode, (sizes[d] + 2 * padding).checked_sub(need)) {
+            let mut count = rest.div_ceil(stride) + 1;
+            // a window must start inside the input or its border before
+            if (count - 1) * stride >= sizes[d] + padding {
+                count -= 1;
+            }
+            after[d] = ((count - 1) * stride + need).saturating_sub(sizes[d] + padding);
+        }
     }
-    let lead = shape.len() as isize - 2;
-    windows.unfold(op, x, fill)?.flatten(lead, lead + 1)
+    let windows = Windows {
+        kernel: kernel[..].into(),
+        stride: stride[..].into(),
+        padding: padding[..].into(),
+        after,
+        dilation: dilation[..].into(),
+    };
+    if shape[shape.len() - N - 1..].contains(&0) {
+        bail!(Shape, op, "expected non-zero sizes for all dimensions but the batch, got {:?}", &shape[..]);
+    }
+    Ok(windows)
 }
 
-/// The largest value in each window of `[n, c, h, w]` or `[c, h, w]`; the gradient goes to the first of equals.
+/// Every window, its elements along one dimension, and which dimension that is.
+fn flat_windows(op: &'static str, x: &Tensor, fill: f64, windows: &Windows) -> Result<(Tensor, isize)> {
+    let rank = windows.kernel.len() as isize;
+    let lead = x.dim() as isize - rank;
+    Ok((windows.unfold(op, x, fill)?.flatten(lead, lead + rank - 1)?, lead))
+}
+
+/// What is smaller than any other value of a dtype: the border of a maximum.
+fn lowest(dtype: DType) -> f64 {
+    match dtype {
+        DType::I32 => f64::from(i32::MIN),
+        DType::I64 => i64::MIN as f64,
+        DType::U8 | DType::U32 | DType::Bool => 0.0,
+        _ => f64::NEG_INFINITY,
+    }
+}
+
+/// The largest value in each window of the last `N` dimensions of `[n, c, ..]` or `[c, ..]`; the gradient goes to the
+/// first of equals.
 ///
 /// # Errors
 /// `Shape` for other dimensions; `Value` where the padding is more than half a window.
-pub fn max_pool2d(x: &Tensor, o: &MaxPool2d) -> Result<Tensor> {
-    let windows = Windows {
-        kernel: o.kernel_size[..].into(),
-        stride: o.stride[..].into(),
-        padding: o.padding[..].into(),
-        dilation: o.dilation[..].into(),
-    };
-    let columns = windows_2d("max_pool2d", x, f64::NEG_INFINITY, &windows)?;
-    Ok(columns.max_dim(-3, false)?.0)
+pub fn max_pool<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Result<Tensor> {
+    let windows = pool_windows("max_pool", x, (o.kernel_size, o.stride, o.padding, o.dilation), o.ceil_mode)?;
+    let (columns, dim) = flat_windows("max_pool", x, lowest(x.dtype()), &windows)?;
+    Ok(columns.max_dim(dim, false)?.0)
 }
 
-/// The mean of each window of `[n, c, h, w]` or `[c, h, w]`.
+/// [`max_pool`] and where each value stands in the last `N` dimensions of the input, counted row by row, `i32`.
+pub fn max_pool_with_indices<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Result<(Tensor, Tensor)> {
+    let windows = pool_windows("max_pool", x, (o.kernel_size, o.stride, o.padding, o.dilation), o.ceil_mode)?;
+    let (columns, dim) = flat_windows("max_pool", x, lowest(x.dtype()), &windows)?;
+    let (values, at) = columns.max_dim(dim, false)?;
+    let shape = x.shape();
+    Ok((values, windows.places(&at, &shape[shape.len() - N..])?))
+}
+
+/// The mean of each window of the last `N` dimensions of `[n, c, ..]` or `[c, ..]`.
 ///
 /// # Errors
-/// `Shape` for other dimensions; `Value` where the padding is more than half a window.
-pub fn avg_pool2d(x: &Tensor, o: &AvgPool2d) -> Result<Tensor> {
-    let windows = Windows {
-        kernel: o.kernel_size[..].into(),
-        stride: o.stride[..].into(),
-        padding: o.padding[..].into(),
-        dilation: [1, 1][..].into(),
-    };
-    let columns = windows_2d("avg_pool2d", x, 0.0, &windows)?;
-    let sum = columns.sum_dims(&[-3], false)?;
-    match o.divisor_override {
-        Some(divisor) => sum / divisor,
-        None => sum / (o.kernel_size[0] * o.kernel_size[1]),
+/// `Shape` for other dimensions; `Value` where the padding is more than half a window, or the divisor is zero.
+pub fn avg_pool<const N: usize>(x: &Tensor, o: &AvgPool<N>) -> Result<Tensor> {
+    const OP: &str = "avg_pool";
+    if o.divisor_override == Some(0) {
+        bail!(Value, OP, "divisor must be not zero");
     }
+    let windows = pool_windows(OP, x, (o.kernel_size, o.stride, o.padding, [1; N]), o.ceil_mode)?;
+    let (columns, dim) = flat_windows(OP, &x.to_dtype(x.dtype().compute())?, 0.0, &windows)?;
+    let sum = columns.sum_dims(&[dim], false)?;
+    let shape = x.shape();
+    let sizes = &shape[shape.len() - N..];
+    let counts = windows.count(OP, sizes)?;
+    if let Some(divisor) = o.divisor_override {
+        return (sum / divisor as f64)?.to_dtype(x.dtype());
+    }
+    let mut mean = sum;
+    for d in 0..N {
+        let within = |i: usize| {
+            let (start, end) = (i * o.stride[d], i * o.stride[d] + o.kernel_size[d]);
+            let (low, high) = (o.padding[d], o.padding[d] + sizes[d]);
+            // the border counts, what lies beyond it does not
+            match o.count_include_pad {
+                true => end.min(high + o.padding[d]) - start,
+                false => end.min(high) - start.max(low),
+            }
+        };
+        let numbers: Vec<f32> = (0..counts[d]).map(|i| within(i) as f32).collect();
+        mean = match numbers.first() {
+            Some(&first) if numbers.iter().all(|&n| n == first) => mean / f64::from(first),
+            _ => {
+                let mut sides = vec![1; N];
+                sides[d] = counts[d];
+                mean / Tensor::from_slice(&numbers, sides, x.device())?.to_dtype(x.dtype().compute())?
+            }
+        }?;
+    }
+    mean.to_dtype(x.dtype())
 }

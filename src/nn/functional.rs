@@ -1,9 +1,14 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
 
-pub use super::convolution::{avg_pool2d, conv, max_pool2d};
+pub use super::convolution::{Padding, avg_pool, conv, max_pool, max_pool_with_indices};
 pub use super::losses::{
-    BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy_with_logits, cross_entropy, l1_loss,
-    mse_loss, nll_loss,
+    BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,
+    cross_entropy, gaussian_nll_loss, huber_loss, kl_div, l1_loss, mse_loss, nll_loss, poisson_nll_loss,
+    smooth_l1_loss,
+};
+pub use super::margins::{
+    cosine_embedding_loss, cosine_similarity, hinge_embedding_loss, margin_ranking_loss, multi_margin_loss,
+    multilabel_soft_margin_loss, normalize, pairwise_distance, soft_margin_loss, triplet_margin_loss,
 };
 
 use crate::dtype::DType;
@@ -88,6 +93,9 @@ pub fn batch_norm(
     eps: f64,
 ) -> Result<Tensor> {
     let shape = x.shape();
+    if shape[..] == [0] {
+        return Ok(x.clone());
+    }
     if shape.len() < 2 {
         bail!(Shape, "batch_norm", "expected at least 2 dimensions, got {:?}", &shape[..]);
     }
@@ -162,6 +170,68 @@ pub fn layer_norm(
     let (var, mean) = wide.var_mean(&dims, 0.0, true)?;
     let y = ((wide - mean)? * (var + eps)?.rsqrt()?)?;
     affine(&y, weight, bias, normalized_shape, x.dtype())
+}
+
+/// [`layer_norm`] over groups of channels: `x` is `[n, c, ..]`, weight and bias `[c]`.
+///
+/// # Errors
+/// `Shape` where the groups do not divide the channels, or `x` has fewer than two dimensions.
+pub fn group_norm(
+    x: &Tensor,
+    num_groups: usize,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor> {
+    const OP: &str = "group_norm";
+    let shape = x.shape();
+    if shape.len() < 2 {
+        bail!(Shape, OP, "expected at least 2 dimensions for input tensor but received {:?}", &shape[..]);
+    }
+    if num_groups == 0 || shape[1] == 0 || !shape[1].is_multiple_of(num_groups) {
+        bail!(
+            Shape,
+            OP,
+            "expected number of channels in input to be divisible by num_groups, got input of shape {:?} and \
+             num_groups={num_groups}",
+            &shape[..]
+        );
+    }
+    if x.numel() == 0 {
+        return Ok(x.clone());
+    }
+    let wide = x.to_dtype(x.dtype().compute())?.reshape([shape[0], num_groups, x.numel() / shape[0] / num_groups])?;
+    let (var, mean) = wide.var_mean(&[-1], 0.0, true)?;
+    let y = ((wide - mean)? * (var + eps)?.rsqrt()?)?.reshape(&shape)?;
+    let mut channel = vec![1; shape.len()];
+    channel[1] = shape[1];
+    affine(&y, weight, bias, &channel, x.dtype())
+}
+
+/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimensions, whose sizes are `normalized_shape`; without `eps`
+/// the smallest step of the dtype.
+///
+/// # Errors
+/// `Shape` where `x` or `weight` does not fit those sizes.
+pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>, eps: Option<f64>) -> Result<Tensor> {
+    const OP: &str = "rms_norm";
+    let shape = x.shape();
+    if normalized_shape.is_empty() || !shape.ends_with(normalized_shape) {
+        bail!(Shape, OP, "given normalized_shape {normalized_shape:?}, expected input to end with it, got {:?}", shape);
+    }
+    if let Some(weight) = weight
+        && weight.shape()[..] != *normalized_shape
+    {
+        bail!(Shape, OP, "expected weight to be of same shape as {normalized_shape:?}, got {:?}", weight.shape());
+    }
+    let eps = eps.unwrap_or(match x.dtype() {
+        DType::F64 => f64::EPSILON,
+        _ => f64::from(f32::EPSILON),
+    });
+    let dims: Vec<isize> = (1..=normalized_shape.len() as isize).map(|d| -d).collect();
+    let wide = x.to_dtype(x.dtype().compute())?;
+    let scale = (wide.square()?.mean_dims(&dims, true)? + eps)?.rsqrt()?;
+    affine(&(wide * scale)?, weight, None, normalized_shape, x.dtype())
 }
 
 /// While training, zeros with probability `p`, and the others divided by `1 - p`; else `x`.

@@ -2,8 +2,12 @@
 
 use super::options::settings;
 use crate::dtype::DType;
-use crate::error::{Result, bail};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::graph::{IndexOp, Param};
+use crate::ops::build::Build;
 use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
+use std::sync::Arc;
 
 /// What becomes of the elements' losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +22,7 @@ pub enum Reduction {
 }
 
 impl Reduction {
-    fn of(self, loss: &Tensor) -> Result<Tensor> {
+    pub(super) fn of(self, loss: &Tensor) -> Result<Tensor> {
         match self {
             Reduction::None => Ok(loss.clone()),
             Reduction::Mean => loss.mean(),
@@ -237,4 +241,159 @@ pub fn binary_cross_entropy_with_logits(x: &Tensor, target: &Tensor, options: im
         loss = (loss * weight)?;
     }
     o.reduction.of(&loss)
+}
+
+/// Refuses a tensor of another shape.
+pub(super) fn same_shape(op: &str, t: &Tensor, shape: &[usize]) -> Result<()> {
+    if t.shape()[..] != *shape {
+        bail!(Shape, op, "expected a tensor of size {shape:?}, got {:?}", t.shape());
+    }
+    Ok(())
+}
+
+/// `-(target log x + (1 - target) log(1 - x))` for probabilities `x`; logarithms below -100 count as -100.
+///
+/// # Errors
+/// `Shape` where the shapes differ; a probability out of range is a `Value` error at the next host synchronisation.
+pub fn binary_cross_entropy(
+    x: &Tensor,
+    target: &Tensor,
+    weight: Option<&Tensor>,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    const OP: &str = "binary_cross_entropy";
+    if x.shape() != target.shape() {
+        bail!(
+            Shape,
+            OP,
+            "using a target size {:?} that is different to the input size {:?} is deprecated. Please ensure they have \
+             the same size",
+            target.shape(),
+            x.shape()
+        );
+    }
+    let x = probabilities(OP, x)?;
+    let log = |x: &Tensor| -> Result<Tensor> { x.log()?.clamp_min(-100.0) };
+    let mut loss = (((target - 1.0)? * log(&(1.0 - &x)?)?)? - (target * log(&x)?)?)?;
+    if let Some(weight) = weight {
+        loss = (loss * weight)?;
+    }
+    reduction.of(&loss)
+}
+
+/// `x`, with a fault reported by the device where an element is not between 0 and 1.
+fn probabilities(op: &'static str, x: &Tensor) -> Result<Tensor> {
+    let mut b = Build::default();
+    let ty = x.dtype().compute();
+    let value = b.body.input(0);
+    let (zero, one) = (b.value(0.0, ty), b.value(1.0, ty));
+    let (above, below) = (b.body.call("op_ge", &[value, zero]), b.body.call("op_le", &[value, one]));
+    let fits = b.op(IndexOp::And, above, below);
+    let error = Error::new(ErrorKind::Value, op, "all elements of input should be between 0 and 1");
+    b.params.push(Param::Fault(Arc::new(error)));
+    let code = b.params.len() - 1;
+    b.body.guard(fits, value, code);
+    let out = b.apply(op, &x.shape(), x.dtype(), &[x])?;
+    Ok(out.with_grad("probabilities", &[x], |_| |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())]))))
+}
+
+/// `(x - target)^2 / (2 beta)` where the difference is below `beta`, else `|x - target| - beta / 2`.
+///
+/// # Errors
+/// `Value` where `beta` is negative.
+pub fn smooth_l1_loss(x: &Tensor, target: &Tensor, beta: f64, reduction: Reduction) -> Result<Tensor> {
+    if beta < 0.0 {
+        bail!(Value, "smooth_l1_loss", "does not support negative values for beta, got {beta}");
+    }
+    if beta == 0.0 {
+        return l1_loss(x, target, reduction);
+    }
+    let far = (x - target)?.abs()?;
+    let loss = far.lt(beta)?.where_(&(far.square()? * (0.5 / beta))?, &(&far - 0.5 * beta)?)?;
+    reduction.of(&loss)
+}
+
+/// `(x - target)^2 / 2` where the difference is at most `delta`, else `delta (|x - target| - delta / 2)`.
+///
+/// # Errors
+/// `Value` where `delta` is not positive.
+pub fn huber_loss(
+    x: &Tensor,
+    target: &Tensor,
+    delta: f64,
+    weight: Option<&Tensor>,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    if delta.is_nan() || delta <= 0.0 {
+        bail!(Value, "huber_loss", "does not support non-positive values for delta, got {delta}");
+    }
+    let far = (x - target)?.abs()?;
+    let mut loss = far.le(delta)?.where_(&(far.square()? * 0.5)?, &((&far - 0.5 * delta)? * delta)?)?;
+    if let Some(weight) = weight {
+        loss = (loss * weight)?;
+    }
+    reduction.of(&loss)
+}
+
+/// `target (log target - x)` for logarithms of probabilities `x`; with `log_target` the target is a logarithm too.
+pub fn kl_div(x: &Tensor, target: &Tensor, log_target: bool, reduction: Reduction) -> Result<Tensor> {
+    let loss = match log_target {
+        true => target.exp()? * (target - x)?,
+        false => target.xlogy(target)? - (target * x)?,
+    }?;
+    reduction.of(&loss)
+}
+
+/// `e^x - target x`, or `x - target log(x + eps)` without `log_input`; `full` adds Stirling's formula where the target
+/// is above 1.
+pub fn poisson_nll_loss(
+    x: &Tensor,
+    target: &Tensor,
+    log_input: bool,
+    full: bool,
+    eps: f64,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    let mut loss = match log_input {
+        true => x.exp()? - (target * x)?,
+        false => x - (target * (x + eps)?.log()?)?,
+    }?;
+    if full {
+        let log = target.log()?;
+        let rest = ((target * std::f64::consts::TAU)?.log()? * 0.5)?;
+        let stirling = (((target * log)? - target)? + rest)?;
+        loss = (loss + target.gt(1.0)?.where_(&stirling, 0.0)?)?;
+    }
+    reduction.of(&loss)
+}
+
+/// `(log v + (x - target)^2 / v) / 2` with `v = max(var, eps)`; `full` adds `log(2 pi) / 2`.
+///
+/// # Errors
+/// `Shape` where `var` has neither the input's shape, nor that without the last dimension, nor 1 there.
+pub fn gaussian_nll_loss(
+    x: &Tensor,
+    target: &Tensor,
+    var: &Tensor,
+    full: bool,
+    eps: f64,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    let (xs, vs) = (x.shape(), var.shape());
+    let lead = &xs[..xs.len().saturating_sub(1)];
+    let var = if vs == xs || vs.is_empty() || vs.len() == xs.len() && vs.ends_with(&[1]) && vs.starts_with(lead) {
+        var.clone()
+    } else if vs[..] == *lead {
+        var.unsqueeze(-1)?
+    } else {
+        bail!(Shape, "gaussian_nll_loss", "var is of incorrect size: {:?} for an input of {:?}", vs, xs)
+    };
+    // the limit is no part of the gradient
+    let lift = (var.detach().clamp_min(eps)? - var.detach())?;
+    let var = (var + lift)?;
+    let mut loss = ((var.log()? + ((x - target)?.square()? / &var)?)? * 0.5)?;
+    if full {
+        loss = (loss + 0.5 * std::f64::consts::TAU.ln())?;
+    }
+    reduction.of(&loss)
 }

@@ -13,6 +13,7 @@ pub mod init;
 mod linear;
 mod loss;
 mod losses;
+mod margins;
 mod module;
 mod norm;
 mod options;
@@ -29,7 +30,7 @@ pub use loss::{BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss};
 pub use module::{Field, Mismatch, Module, StateDict, Visitor};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use parameter::{Buffer, Parameter, Training};
-pub use pool::{AvgPool2d, Flatten, MaxPool2d};
+pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, Flatten, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
 
 pub(crate) use parameter::copy_into;
 

@@ -6,120 +6,122 @@ use super::{Field, Layer, Module, Visitor, functional};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// The largest value in each window of `[n, c, h, w]` or `[c, h, w]`.
-///
-/// ```
-/// use calor::nn::{Layer, MaxPool2d};
-/// use calor::Tensor;
-/// let x = Tensor::new([[[1.0f32, 2.0], [4.0, 3.0]]], ())?;
-/// assert_eq!(MaxPool2d::new(2).forward(&x)?.item()?, 4.0);
-/// # Ok::<(), calor::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MaxPool2d {
-    /// Sides of a window.
-    pub kernel_size: [usize; 2],
-    /// Steps of the window.
-    pub stride: [usize; 2],
-    /// Border of negative infinity.
-    pub padding: [usize; 2],
-    /// Distance between a window's elements.
-    pub dilation: [usize; 2],
-    /// Whether a window may pass the end.
-    pub ceil_mode: bool,
+macro_rules! pool {
+    ($(#[$doc:meta])* $name:ident $function:ident {
+        $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)*
+    } $($alias:ident = $n:literal;)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name<const N: usize> {
+            /// Sides of a window.
+            pub kernel_size: [usize; N],
+            /// Steps of the window.
+            pub stride: [usize; N],
+            /// Border at both ends, at most half a window.
+            pub padding: [usize; N],
+            /// Whether a window may pass the end.
+            pub ceil_mode: bool,
+            $($(#[$field_doc])* pub $field: $ty,)*
+        }
+
+        impl<const N: usize> $name<N> {
+            /// Windows side by side.
+            pub fn new(kernel_size: impl Sides<N>) -> Self {
+                let kernel_size = kernel_size.sides();
+                Self { kernel_size, stride: kernel_size, padding: [0; N], ceil_mode: false, $($field: $default,)* }
+            }
+
+            /// Steps of the window.
+            #[must_use]
+            pub fn stride(self, stride: impl Sides<N>) -> Self {
+                Self { stride: stride.sides(), ..self }
+            }
+
+            /// Border at both ends, at most half a window.
+            #[must_use]
+            pub fn padding(self, padding: impl Sides<N>) -> Self {
+                Self { padding: padding.sides(), ..self }
+            }
+
+            /// Whether a window may pass the end.
+            #[must_use]
+            pub fn ceil_mode(self, ceil_mode: bool) -> Self {
+                Self { ceil_mode, ..self }
+            }
+        }
+
+        impl<const N: usize> Layer for $name<N> {
+            fn forward(&self, x: &Tensor) -> Result<Tensor> {
+                functional::$function(x, self)
+            }
+        }
+
+        impl<const N: usize> Module for $name<N> {
+            fn visit(&self, _visitor: &mut dyn Visitor) {}
+            fn set_training(&self, _training: bool) {}
+        }
+
+        impl<const N: usize> Field for $name<N> {
+            fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+        }
+
+        $(
+            #[doc = concat!("[`", stringify!($name), "`] over the last dimensions, ", stringify!($n), " of them.")]
+            pub type $alias = $name<$n>;
+        )*
+    };
 }
 
-impl MaxPool2d {
-    /// Windows side by side.
-    pub fn new(kernel_size: impl Sides<2>) -> Self {
-        let kernel_size = kernel_size.sides();
-        Self { kernel_size, stride: kernel_size, padding: [0; 2], dilation: [1; 2], ceil_mode: false }
+pool! {
+    /// The largest value in each window of the last `N` dimensions of `[n, c, ..]` or `[c, ..]`; the border is
+    /// negative infinity.
+    ///
+    /// ```
+    /// use calor::nn::{Layer, MaxPool2d};
+    /// use calor::Tensor;
+    /// let x = Tensor::new([[[1.0f32, 2.0], [4.0, 3.0]]], ())?;
+    /// assert_eq!(MaxPool2d::new(2).forward(&x)?.item()?, 4.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    MaxPool max_pool {
+        /// Distance between a window's elements.
+        dilation: [usize; N] = [1; N],
     }
+    MaxPool1d = 1;
+    MaxPool2d = 2;
+    MaxPool3d = 3;
+}
 
-    /// Steps of the window.
-    #[must_use]
-    pub fn stride(self, stride: impl Sides<2>) -> Self {
-        Self { stride: stride.sides(), ..self }
-    }
-
-    /// Border of negative infinity, at most half a window.
-    #[must_use]
-    pub fn padding(self, padding: impl Sides<2>) -> Self {
-        Self { padding: padding.sides(), ..self }
-    }
-
+impl<const N: usize> MaxPool<N> {
     /// Distance between a window's elements.
     #[must_use]
-    pub fn dilation(self, dilation: impl Sides<2>) -> Self {
+    pub fn dilation(self, dilation: impl Sides<N>) -> Self {
         Self { dilation: dilation.sides(), ..self }
     }
-
-    /// Whether a window may pass the end.
-    #[must_use]
-    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
-        Self { ceil_mode, ..self }
-    }
 }
 
-plain_layer!(MaxPool2d, |this, x| functional::max_pool2d(x, this));
-
-/// The mean of each window of `[n, c, h, w]` or `[c, h, w]`.
-///
-/// ```
-/// use calor::nn::{AvgPool2d, Layer};
-/// use calor::Tensor;
-/// let x = Tensor::new([[[1.0f32, 2.0], [4.0, 3.0]]], ())?;
-/// assert_eq!(AvgPool2d::new(2).forward(&x)?.item()?, 2.5);
-/// # Ok::<(), calor::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AvgPool2d {
-    /// Sides of a window.
-    pub kernel_size: [usize; 2],
-    /// Steps of the window.
-    pub stride: [usize; 2],
-    /// Border of zeros.
-    pub padding: [usize; 2],
-    /// Whether a window may pass the end.
-    pub ceil_mode: bool,
-    /// Whether the border counts.
-    pub count_include_pad: bool,
-    /// Divides by this instead of the number of elements.
-    pub divisor_override: Option<usize>,
+pool! {
+    /// The mean of each window of the last `N` dimensions of `[n, c, ..]` or `[c, ..]`; the border is zeros.
+    ///
+    /// ```
+    /// use calor::nn::{AvgPool2d, Layer};
+    /// use calor::Tensor;
+    /// let x = Tensor::new([[[1.0f32, 2.0], [4.0, 3.0]]], ())?;
+    /// assert_eq!(AvgPool2d::new(2).forward(&x)?.item()?, 2.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    AvgPool avg_pool {
+        /// Whether the border counts.
+        count_include_pad: bool = true,
+        /// Divides by this instead of the number of elements.
+        divisor_override: Option<i64> = None,
+    }
+    AvgPool1d = 1;
+    AvgPool2d = 2;
+    AvgPool3d = 3;
 }
 
-impl AvgPool2d {
-    /// Windows side by side.
-    pub fn new(kernel_size: impl Sides<2>) -> Self {
-        let kernel_size = kernel_size.sides();
-        Self {
-            kernel_size,
-            stride: kernel_size,
-            padding: [0; 2],
-            ceil_mode: false,
-            count_include_pad: true,
-            divisor_override: None,
-        }
-    }
-
-    /// Steps of the window.
-    #[must_use]
-    pub fn stride(self, stride: impl Sides<2>) -> Self {
-        Self { stride: stride.sides(), ..self }
-    }
-
-    /// Border of zeros, at most half a window.
-    #[must_use]
-    pub fn padding(self, padding: impl Sides<2>) -> Self {
-        Self { padding: padding.sides(), ..self }
-    }
-
-    /// Whether a window may pass the end.
-    #[must_use]
-    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
-        Self { ceil_mode, ..self }
-    }
-
+impl<const N: usize> AvgPool<N> {
     /// Whether the border counts.
     #[must_use]
     pub fn count_include_pad(self, count_include_pad: bool) -> Self {
@@ -128,12 +130,10 @@ impl AvgPool2d {
 
     /// Divides by this instead of the number of elements.
     #[must_use]
-    pub fn divisor_override(self, divisor: usize) -> Self {
+    pub fn divisor_override(self, divisor: i64) -> Self {
         Self { divisor_override: Some(divisor), ..self }
     }
 }
-
-plain_layer!(AvgPool2d, |this, x| functional::avg_pool2d(x, this));
 
 /// Dimensions `start..=end` as one; by default all but the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! arithmetic on places, so that products and reductions read the input itself and no copy of the windows is stored.
 
 use super::build::Build;
+use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
 use crate::graph::body::Ref;
@@ -20,8 +21,10 @@ pub struct Windows {
     pub kernel: Sizes,
     /// Steps from one window to the next.
     pub stride: Sizes,
-    /// Places added before and after.
+    /// Places added before.
     pub padding: Sizes,
+    /// Places added after.
+    pub after: Sizes,
     /// Distance between a window's elements.
     pub dilation: Sizes,
 }
@@ -75,7 +78,7 @@ impl Windows {
                         "kernel size, stride and dilation must be positive, got {kernel}, {stride}, {dilation}"
                     );
                 }
-                let (whole, need) = (sizes[d] + 2 * self.padding[d], dilation * (kernel - 1) + 1);
+                let (whole, need) = (sizes[d] + self.padding[d] + self.after[d], dilation * (kernel - 1) + 1);
                 match whole.checked_sub(need) {
                     Some(rest) => Ok(rest / stride + 1),
                     None => bail!(
@@ -187,5 +190,31 @@ impl Windows {
         let mut shape = Dims::from_slice(&[n, w[0]]);
         shape.extend_from_slice(&counts);
         y.reshape(&shape)
+    }
+}
+
+impl Windows {
+    /// Where in `sizes`, row by row, the elements of windows stand that `at`, `[lead.., counts..]`, names.
+    pub fn places(&self, at: &Tensor, sizes: &[usize]) -> Result<Tensor> {
+        let lead = at.dim() - self.rank();
+        let mut build = Build::default();
+        let named = build.body.input(0);
+        let mut left = build.body.bits(DType::U32, named);
+        let mut flat = build.number(0);
+        let mut step = 1;
+        for d in (0..self.rank()).rev() {
+            let inner = build.rem(left, self.kernel[d]);
+            left = build.div(left, self.kernel[d]);
+            let inner = times(&mut build, inner, self.dilation[d]);
+            let start = build.body.coord(lead + d);
+            let start = times(&mut build, start, self.stride[d]);
+            let place = build.op(IndexOp::Add, start, inner);
+            let place = build.add(place, -(self.padding[d] as isize));
+            let place = times(&mut build, place, step);
+            flat = build.op(IndexOp::Add, flat, place);
+            step *= sizes[d];
+        }
+        build.body.bits(DType::I32, flat);
+        build.apply("window_places", &at.shape(), DType::I32, &[at])
     }
 }

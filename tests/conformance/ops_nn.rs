@@ -1,6 +1,148 @@
 //! Drivers of the family `nn`.
 
-use crate::drivers::Table;
+use crate::backend::op;
+use crate::call::{Call, Failure, Output};
+use crate::corpus::Value;
+use crate::drivers::{Table, Tensor};
+use calor::nn::functional::{self as f, Momentum, Padding};
+use calor::nn::{AvgPool, MaxPool};
+
+type Outputs = Result<Vec<Output<Tensor>>, Failure>;
+type Args<'a> = &'a mut Call<Tensor>;
+
+fn one(t: calor::Result<Tensor>) -> Outputs {
+    Ok(vec![Output::Tensor(t.map_err(op)?)])
+}
+
+/// A size: negative ones are refused, as calor's types do.
+fn size(n: i64) -> Result<usize, Failure> {
+    usize::try_from(n).map_err(|_| Failure::Op(format!("{n} is negative")))
+}
+
+/// One number for each dimension; one alone stands for all, none for `default`.
+fn sides<const N: usize>(c: Args<'_>, name: &str, default: [usize; N]) -> Result<[usize; N], Failure> {
+    let list = c.ints_opt(name)?.unwrap_or_default();
+    let list: Vec<usize> = list.into_iter().map(size).collect::<Result<_, _>>()?;
+    match list[..] {
+        [] => Ok(default),
+        [n] => Ok([n; N]),
+        _ => list.try_into().map_err(|l| Failure::Op(format!("{name} is {l:?} for {N} dimensions"))),
+    }
+}
+
+fn conv<const N: usize>(c: Args<'_>) -> Outputs {
+    let (x, w, b) = (c.tensor("input")?, c.tensor("weight")?, c.tensor_opt("bias")?);
+    let (stride, dilation) = (sides(c, "stride", [1; N])?, sides(c, "dilation", [1; N])?);
+    let groups = size(c.int_or("groups", 1)?)?;
+    let named = match c.get("padding") {
+        Some(Value::Str(_)) => Some(c.str_or("padding", "valid")?),
+        _ => None,
+    };
+    let numbers;
+    let padding = match named.as_deref() {
+        Some("same") => Padding::Same,
+        Some("valid") => Padding::Valid,
+        Some(other) => return Err(Failure::Op(format!("padding {other:?}"))),
+        None => {
+            numbers = sides(c, "padding", [0; N])?;
+            Padding::Sides(&numbers)
+        }
+    };
+    one(f::conv(&x, &w, b.as_ref(), (&stride, padding, &dilation), groups))
+}
+
+fn max_pool<const N: usize>(c: Args<'_>) -> Outputs {
+    let x = c.tensor(0)?;
+    let kernel_size = sides(c, "kernel_size", [0; N])?;
+    let pool = MaxPool {
+        kernel_size,
+        stride: sides(c, "stride", kernel_size)?,
+        padding: sides(c, "padding", [0; N])?,
+        dilation: sides(c, "dilation", [1; N])?,
+        ceil_mode: c.bool_or("ceil_mode", false)?,
+    };
+    if c.bool_or("return_indices", false)? {
+        let (values, indices) = f::max_pool_with_indices(&x, &pool).map_err(op)?;
+        return Ok(vec![Output::Tensor(values), Output::Tensor(indices)]);
+    }
+    one(f::max_pool(&x, &pool))
+}
+
+fn avg_pool<const N: usize>(c: Args<'_>) -> Outputs {
+    let x = c.tensor(0)?;
+    let kernel_size = sides(c, "kernel_size", [0; N])?;
+    let pool = AvgPool {
+        kernel_size,
+        stride: sides(c, "stride", kernel_size)?,
+        padding: sides(c, "padding", [0; N])?,
+        ceil_mode: c.bool_or("ceil_mode", false)?,
+        count_include_pad: c.bool_or("count_include_pad", true)?,
+        divisor_override: if N == 1 { None } else { c.int_opt("divisor_override")? },
+    };
+    one(f::avg_pool(&x, &pool))
+}
+
+fn batch_norm(c: Args<'_>) -> Outputs {
+    let x = c.tensor(0)?;
+    let (mean, var) = (c.tensor_opt("running_mean")?, c.tensor_opt("running_var")?);
+    let (weight, bias) = (c.tensor_opt("weight")?, c.tensor_opt("bias")?);
+    let training = c.bool_or("training", false)?;
+    let momentum = Momentum::Share(c.float_or("momentum", 0.1)?);
+    let eps = c.float_or("eps", 1e-5)?;
+    let running = mean.as_ref().zip(var.as_ref());
+    one(f::batch_norm(&x, running, weight.as_ref(), bias.as_ref(), training, &momentum, eps))
+}
+
+fn layer_norm(c: Args<'_>) -> Outputs {
+    let x = c.tensor(0)?;
+    let shape: Vec<usize> = c.ints("normalized_shape")?.into_iter().map(size).collect::<Result<_, _>>()?;
+    let (weight, bias) = (c.tensor_opt("weight")?, c.tensor_opt("bias")?);
+    one(f::layer_norm(&x, &shape, weight.as_ref(), bias.as_ref(), c.float_or("eps", 1e-5)?))
+}
 
 /// Drivers by name.
-pub const OPS: Table = &[];
+pub const OPS: Table = &[
+    ("nn.functional.linear", |c| {
+        let (x, w, b) = (c.tensor("input")?, c.tensor("weight")?, c.tensor_opt("bias")?);
+        one(f::linear(&x, &w, b.as_ref()))
+    }),
+    ("nn.functional.conv1d", conv::<1>),
+    ("nn.functional.conv2d", conv::<2>),
+    ("nn.functional.conv3d", conv::<3>),
+    ("nn.functional.max_pool1d", max_pool::<1>),
+    ("nn.functional.max_pool2d", max_pool::<2>),
+    ("nn.functional.max_pool3d", max_pool::<3>),
+    ("nn.functional.avg_pool1d", avg_pool::<1>),
+    ("nn.functional.avg_pool2d", avg_pool::<2>),
+    ("nn.functional.avg_pool3d", avg_pool::<3>),
+    ("nn.functional.dropout", |c| {
+        let (x, p, training) = (c.tensor(0)?, c.float_or("p", 0.5)?, c.bool_or("training", true)?);
+        c.ignore("inplace");
+        one(f::dropout(&x, p, training))
+    }),
+    ("nn.functional.batch_norm", batch_norm),
+    ("nn.functional.layer_norm", layer_norm),
+    ("nn.functional.group_norm", |c| {
+        let (x, groups) = (c.tensor(0)?, size(c.int("num_groups")?)?);
+        let (weight, bias) = (c.tensor_opt("weight")?, c.tensor_opt("bias")?);
+        one(f::group_norm(&x, groups, weight.as_ref(), bias.as_ref(), c.float_or("eps", 1e-5)?))
+    }),
+    ("nn.functional.rms_norm", |c| {
+        let x = c.tensor(0)?;
+        let shape: Vec<usize> = c.ints("normalized_shape")?.into_iter().map(size).collect::<Result<_, _>>()?;
+        let (weight, eps) = (c.tensor_opt("weight")?, c.float_opt("eps")?);
+        one(f::rms_norm(&x, &shape, weight.as_ref(), eps))
+    }),
+    ("nn.functional.normalize", |c| {
+        let (x, p, dim, eps) = (c.tensor(0)?, c.float_or("p", 2.0)?, c.int_or("dim", 1)?, c.float_or("eps", 1e-12)?);
+        one(f::normalize(&x, p, dim as isize, eps))
+    }),
+    ("nn.functional.cosine_similarity", |c| {
+        let (a, b, dim, eps) = (c.tensor(0)?, c.tensor(1)?, c.int_or("dim", 1)?, c.float_or("eps", 1e-8)?);
+        one(f::cosine_similarity(&a, &b, dim as isize, eps))
+    }),
+    ("nn.functional.pairwise_distance", |c| {
+        let (a, b, p, eps) = (c.tensor(0)?, c.tensor(1)?, c.float_or("p", 2.0)?, c.float_or("eps", 1e-6)?);
+        one(f::pairwise_distance(&a, &b, p, eps, c.bool_or("keepdim", false)?))
+    }),
+];

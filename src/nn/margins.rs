@@ -1,0 +1,211 @@
+//! Distances, similarities, and the losses made of them.
+
+use super::losses::{Reduction, same_shape};
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::tensor::Tensor;
+
+/// `x` kept from falling below `low`, with `x`'s own gradient everywhere.
+fn floored(x: &Tensor, low: f64) -> Result<Tensor> {
+    let lift = (x.detach().clamp_min(low)? - x.detach())?;
+    x + lift
+}
+
+/// `(sum |x1 - x2 + eps|^p)^(1 / p)` over the last dimension.
+pub fn pairwise_distance(x1: &Tensor, x2: &Tensor, p: f64, eps: f64, keepdim: bool) -> Result<Tensor> {
+    ((x1 - x2)? + eps)?.vector_norm(p, &[-1], keepdim)
+}
+
+/// `x1 . x2 / (|x1| |x2|)` along a dimension; norms below `eps` count as `eps`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let (a, b) = (Tensor::new([[3.0f32, 4.0]], ())?, Tensor::new([[6.0f32, 8.0]], ())?);
+/// assert!((f::cosine_similarity(&a, &b, 1, 1e-8)?.item()? - 1.0).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub fn cosine_similarity(x1: &Tensor, x2: &Tensor, dim: isize, eps: f64) -> Result<Tensor> {
+    if !x1.dtype().is_float() || !x2.dtype().is_float() {
+        bail!(DType, "cosine_similarity", "expected floats, got {} and {}", x1.dtype(), x2.dtype());
+    }
+    let shape = crate::shape::broadcast("cosine_similarity", &x1.shape(), &x2.shape())?;
+    let (x1, x2) = (x1.expand(&shape)?, x2.expand(&shape)?);
+    let unit = |x: &Tensor| -> Result<Tensor> { x / floored(&x.vector_norm(2.0, &[dim], true)?, eps)? };
+    (unit(&x1)? * unit(&x2)?)?.sum_dims(&[dim], false)
+}
+
+/// `x / max(|x|_p, eps)` along a dimension.
+pub fn normalize(x: &Tensor, p: f64, dim: isize, eps: f64) -> Result<Tensor> {
+    x / x.vector_norm(p, &[dim], true)?.clamp_min(eps)?
+}
+
+/// `max(0, -target (x1 - x2) + margin)`: the first should be larger where `target` is 1, the second where it is -1.
+///
+/// # Errors
+/// `Shape` where the numbers of dimensions differ.
+pub fn margin_ranking_loss(
+    x1: &Tensor,
+    x2: &Tensor,
+    target: &Tensor,
+    margin: f64,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    if x1.dim() != x2.dim() || x1.dim() != target.dim() {
+        bail!(
+            Shape,
+            "margin_ranking_loss",
+            "all input tensors should have same dimension but got sizes: {:?}, {:?}, {:?}",
+            x1.shape(),
+            x2.shape(),
+            target.shape()
+        );
+    }
+    reduction.of(&((target.neg()? * (x1 - x2)?)? + margin)?.clamp_min(0.0)?)
+}
+
+/// `x` where `target` is 1, `max(0, margin - x)` where it is -1.
+pub fn hinge_embedding_loss(x: &Tensor, target: &Tensor, margin: f64, reduction: Reduction) -> Result<Tensor> {
+    let far = target.ne(1)?.where_(&(margin - x)?.clamp_min(0.0)?, 0.0)?;
+    let near = target.ne(-1)?.where_(x, 0.0)?;
+    reduction.of(&(far + near)?)
+}
+
+/// `1 - cos` where `target` is 1, `max(0, cos - margin)` where it is -1, for vectors or rows.
+///
+/// # Errors
+/// `Shape` where the vectors and the targets do not fit.
+pub fn cosine_embedding_loss(
+    x1: &Tensor,
+    x2: &Tensor,
+    target: &Tensor,
+    margin: f64,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    if target.dim() > 1 || x1.dim() != target.dim() + 1 || x2.dim() != target.dim() + 1 {
+        bail!(
+            Shape,
+            "cosine_embedding_loss",
+            "{}D target tensor expects {}D input tensors, but found inputs with sizes {:?} and {:?}",
+            target.dim(),
+            target.dim() + 1,
+            x1.shape(),
+            x2.shape()
+        );
+    }
+    let sum = |a: &Tensor, b: &Tensor| -> Result<Tensor> { (a * b)?.sum_dims(&[-1], false) };
+    let squares = ((sum(x1, x1)? + 1e-12)? * (sum(x2, x2)? + 1e-12)?)?;
+    let cos = (sum(x1, x2)? / squares.sqrt()?)?;
+    let near = target.eq(1)?.where_(&(1.0 - &cos)?, 0.0)?;
+    let far = target.eq(-1)?.where_(&(cos - margin)?.clamp_min(0.0)?, 0.0)?;
+    reduction.of(&(near + far)?)
+}
+
+/// `max(0, d(anchor, positive) - d(anchor, negative) + margin)`, with [`pairwise_distance`]; `swap` takes the distance
+/// of positive and negative where that is smaller than the latter.
+///
+/// # Errors
+/// `Value` where the margin is not positive, `Shape` where the numbers of dimensions differ.
+pub fn triplet_margin_loss(
+    (anchor, positive, negative): (&Tensor, &Tensor, &Tensor),
+    margin: f64,
+    (p, eps): (f64, f64),
+    swap: bool,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    const OP: &str = "triplet_margin_loss";
+    if margin <= 0.0 {
+        bail!(Value, OP, "margin must be greater than 0, got {margin}");
+    }
+    if anchor.dim() != positive.dim() || anchor.dim() != negative.dim() {
+        bail!(
+            Shape,
+            OP,
+            "the anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: \
+             {:?}, {:?}, {:?}",
+            anchor.shape(),
+            positive.shape(),
+            negative.shape()
+        );
+    }
+    // half types are rounded once, at the end
+    let dtype = anchor.dtype();
+    let wide = |t: &Tensor| t.to_dtype(t.dtype().compute());
+    let (anchor, positive, negative) = (&wide(anchor)?, &wide(positive)?, &wide(negative)?);
+    let near = pairwise_distance(anchor, positive, p, eps, false)?;
+    let mut far = pairwise_distance(anchor, negative, p, eps, false)?;
+    if swap {
+        far = far.minimum(pairwise_distance(positive, negative, p, eps, false)?)?;
+    }
+    reduction.of(&((near - far)? + margin)?.clamp_min(0.0)?)?.to_dtype(dtype)
+}
+
+/// `log(1 + e^(-target x))` for targets 1 and -1.
+pub fn soft_margin_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
+    reduction.of(&(target.neg()? * x)?.exp()?.log1p()?)
+}
+
+/// The mean over classes, which are the last dimension, of `-(y log sigmoid(x) + (1 - y) log sigmoid(-x))`.
+pub fn multilabel_soft_margin_loss(
+    x: &Tensor,
+    target: &Tensor,
+    weight: Option<&Tensor>,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    let mut loss = ((target * x.logsigmoid()?)? + ((1.0 - target)? * x.neg()?.logsigmoid()?)?)?.neg()?;
+    if let Some(weight) = weight {
+        loss = (loss * weight)?;
+    }
+    reduction.of(&loss.mean_dims(&[-1], false)?)
+}
+
+/// `sum max(0, margin - x[target] + x[i])^p / classes` over all other classes `i`, for scores `[n, classes]` or
+/// `[classes]`.
+///
+/// # Errors
+/// `Shape` where scores and targets do not fit, `DType` for targets that are no integers, `Value` where `p` is not 1
+/// or 2.
+pub fn multi_margin_loss(
+    x: &Tensor,
+    target: &Tensor,
+    p: u32,
+    margin: f64,
+    weight: Option<&Tensor>,
+    reduction: Reduction,
+) -> Result<Tensor> {
+    const OP: &str = "multi_margin_loss";
+    let (xs, ts) = (x.shape(), target.shape());
+    if xs.is_empty() {
+        return multi_margin_loss(&x.reshape([1])?, target, p, margin, weight, reduction);
+    }
+    let fits = match xs.len() {
+        1 => xs[0] > 0 && target.numel() == 1,
+        2 => xs[1] > 0 && ts[..] == [xs[0]],
+        _ => false,
+    };
+    if !fits {
+        bail!(Shape, OP, "expected non-empty vector or matrix with a target for each row, got {:?} and {:?}", xs, ts);
+    }
+    if !target.dtype().is_int() {
+        bail!(DType, OP, "expected targets of an integer dtype, got {}", target.dtype());
+    }
+    if !(1..=2).contains(&p) {
+        bail!(Value, OP, "only p == 1 and p == 2 supported, got {p}");
+    }
+    let classes = xs[xs.len() - 1];
+    let target = target.to_dtype(DType::I32)?;
+    let at = if xs.len() == 1 { target.reshape([1])? } else { target.unsqueeze(-1)? };
+    let own = x.gather(-1, &at)?;
+    let mut terms = ((x - own)? + margin)?.clamp_min(0.0)?;
+    if p == 2 {
+        terms = terms.square()?;
+    }
+    if let Some(weight) = weight {
+        same_shape(OP, weight, &[classes])?;
+        terms = (terms * weight.take(&at)?)?;
+    }
+    let numbers: Vec<i32> = (0..classes as i32).collect();
+    let others = Tensor::from_slice(&numbers, [classes], x.device())?.ne(&at)?;
+    let sum = others.where_(&terms, 0.0)?.sum_dims(&[-1], false)?;
+    let loss = (sum / classes as f64)?;
+    reduction.of(&loss)
+}
