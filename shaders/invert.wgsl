@@ -2,7 +2,7 @@
 // `load` and `store` are written by the code generator.
 
 const GROUP: u32 = 64u;
-var<private> p_rows: u32;
+var<private> p_count: u32;
 var<private> p_inner: u32;
 var<private> p_length: u32;
 
@@ -16,11 +16,10 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let task = (group.x + group.y * groups.x) * GROUP + lane;
-    let row = task % p_rows;
-    let k = task / p_rows;
-    if k < p_length {
-        let outer = row / p_inner;
-        let inner = row % p_inner;
+    if task < p_count {
+        let inner = task % p_inner;
+        let k = task / p_inner % p_length;
+        let outer = task / p_inner / p_length;
         store(outer, min(u32(load(outer, k, inner)), p_length - 1u), inner, i32(k));
     }
 }

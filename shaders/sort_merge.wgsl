@@ -1,13 +1,17 @@
-// Merges neighbouring sorted runs of p_run elements along an axis: each element finds its place among those of the
-// other run. Elements of p_width components compare by the first one that differs.
+// Merges neighbouring sorted runs of p_run elements along an axis: an invocation writes up to p_chunk neighbours of
+// the result, after a search for where they begin in both runs. Elements of p_width components compare by the first
+// one that differs; equal ones keep their order.
 // `key`, `load`, `store`, `smaller` and `missing` are written by the code generator.
 
 alias T = f32;
 const GROUP: u32 = 64u;
 const DESCENDING: u32 = 0u;
-var<private> p_rows: u32;
+var<private> p_tasks: u32;
 var<private> p_inner: u32;
 var<private> p_length: u32;
+// chunks in a row; a chunk lies within a pair of runs
+var<private> p_chunks: u32;
+var<private> p_chunk: u32;
 var<private> p_run: u32;
 var<private> p_width: u32;
 
@@ -22,6 +26,19 @@ fn before(a: T, b: T) -> bool {
     return smaller(a, b) | (missing(b) & !missing(a));
 }
 
+// whether element b, with first component y, must stand before element a, with first component x
+fn overtakes(outer: u32, inner: u32, b: u32, y: T, a: u32, x: T) -> bool {
+    if before(y, x) { return true; }
+    if before(x, y) { return false; }
+    for (var c = 1u; c < p_width; c++) {
+        let u = key(outer, a, inner, c);
+        let v = key(outer, b, inner, c);
+        if before(v, u) { return true; }
+        if before(u, v) { return false; }
+    }
+    return false;
+}
+
 @compute @workgroup_size(GROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -29,38 +46,48 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let task = (group.x + group.y * groups.x) * GROUP + lane;
-    let row = task % p_rows;
-    let k = task / p_rows;
-    if k >= p_length {
+    if task >= p_tasks {
         return;
     }
-    let outer = row / p_inner;
-    let inner = row % p_inner;
-    let own = u32(load(outer, k, inner));
-    let run = k / p_run;
-    let other = (run ^ 1u) * p_run;
-    var low = min(other, p_length);
-    var high = min(other + p_run, p_length);
+    let inner = task % p_inner;
+    let begin = task / p_inner % p_chunks * p_chunk;
+    let outer = task / p_inner / p_chunks;
+    let left = begin / p_run / 2u * 2u * p_run;
+    let right = min(left + p_run, p_length);
+    let end = min(right + p_run, p_length);
+    let before_chunk = begin - left;
+    // how many of the left run stand before the chunk
+    var low = before_chunk - min(before_chunk, end - right);
+    var high = min(before_chunk, right - left);
     while low < high {
         let middle = (low + high) / 2u;
-        let there = u32(load(outer, middle, inner));
-        // an earlier element precedes an equal one
-        var first = there < own;
-        for (var c = 0u; c < p_width; c++) {
-            let a = key(outer, own, inner, c);
-            let b = key(outer, there, inner, c);
-            if before(b, a) {
-                first = true;
-                break;
-            }
-            if before(a, b) {
-                first = false;
-                break;
-            }
+        let a = u32(load(outer, left + middle, inner));
+        let b = u32(load(outer, right + before_chunk - 1u - middle, inner));
+        if overtakes(outer, inner, b, key(outer, b, inner, 0u), a, key(outer, a, inner, 0u)) {
+            high = middle;
+        } else {
+            low = middle + 1u;
         }
-        if first { low = middle + 1u; } else { high = middle; }
     }
-    let ahead = low - min(other, p_length);
-    let place = min(run, run ^ 1u) * p_run + k % p_run + ahead;
-    store(outer, place, inner, i32(own));
+    var i = left + low;
+    var j = right + before_chunk - low;
+    var a = u32(load(outer, min(i, right - 1u), inner));
+    var b = u32(load(outer, min(j, end - 1u), inner));
+    var x = key(outer, a, inner, 0u);
+    var y = key(outer, b, inner, 0u);
+    for (var k = begin; k < min(begin + p_chunk, end); k++) {
+        var second = i >= right;
+        if (i < right) & (j < end) { second = overtakes(outer, inner, b, y, a, x); }
+        if second {
+            store(outer, k, inner, i32(b));
+            j++;
+            b = u32(load(outer, min(j, end - 1u), inner));
+            y = key(outer, b, inner, 0u);
+        } else {
+            store(outer, k, inner, i32(a));
+            i++;
+            a = u32(load(outer, min(i, right - 1u), inner));
+            x = key(outer, a, inner, 0u);
+        }
+    }
 }

@@ -30,7 +30,12 @@ pub use ops::elementwise::{
     sub, xlog1py, xlogy,
 };
 pub use ops::index::{Ellipsis, IndexExpr, IndexItem, NewAxis, Reduce, Slice};
+pub use ops::join::{
+    Indexing, block_diag, cartesian_prod, cat, column_stack, combinations, dstack, hstack, meshgrid, stack, vstack,
+};
+pub use ops::movement::{PadMode, broadcast_tensors};
 pub use ops::sort::{Interpolation, Unique};
+pub use ops::split::Sections;
 pub use tensor::grad::{
     Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled,
 };

@@ -2,6 +2,7 @@
 
 use calor::gpu::AdapterChoice;
 use calor::{DType, Device, Result, Tensor};
+use std::sync::OnceLock;
 
 /// A few million elements: more than 64 invocations walk with 65,535 steps each.
 const LONG: usize = 65_536 * 64 + 37;
@@ -14,9 +15,17 @@ fn numbers(n: usize) -> Vec<i32> {
 /// Shapes of rows to reduce along the last dimension: one long row, a few, many short ones.
 const ROWS: [(usize, usize); 4] = [(1, LONG), (3, LONG / 4), (70_000, 17), (5, 1)];
 
-/// The same rows as a view, with neighbours of a row side by side or a stride apart.
-fn layouts(data: &[i32], rows: usize, length: usize) -> Result<[Tensor; 2]> {
-    let along = Tensor::new(data.to_vec(), ())?.reshape([rows, length])?;
+/// Rows of these numbers, with neighbours of a row side by side or a stride apart.
+fn layouts(rows: usize, length: usize) -> Result<[Tensor; 2]> {
+    static ALL: OnceLock<Tensor> = OnceLock::new();
+    let all = match ALL.get() {
+        Some(all) => all,
+        None => {
+            let all = Tensor::new(numbers(LONG), ())?;
+            ALL.get_or_init(|| all)
+        }
+    };
+    let along = all.narrow(0, 0, rows * length)?.reshape([rows, length])?;
     let across = along.t()?.contiguous()?.t()?;
     Ok([along, across])
 }
@@ -25,7 +34,7 @@ fn check(name: &str, want: impl Fn(&[i32]) -> i32, got: impl Fn(&Tensor) -> Resu
     for (rows, length) in ROWS {
         let data = numbers(rows * length);
         let want: Vec<i32> = data.chunks(length).map(&want).collect();
-        for (x, layout) in layouts(&data, rows, length)?.iter().zip(["rows", "columns"]) {
+        for (x, layout) in layouts(rows, length)?.iter().zip(["rows", "columns"]) {
             let got = got(x)?.to_vec::<i32>()?;
             let wrong = got.iter().zip(&want).position(|(g, w)| g != w);
             assert_eq!(wrong, None, "{name} of {rows} rows of {length}, {layout}");
@@ -70,7 +79,7 @@ fn running_sums() -> Result<()> {
                 row[k] += row[k - 1];
             }
         }
-        for x in layouts(&data, rows, length)? {
+        for x in layouts(rows, length)? {
             let got = x.cumsum(1)?.to_vec::<i32>()?;
             assert!(got == want, "{rows} rows of {length}");
         }
@@ -123,7 +132,7 @@ fn long_gradients() -> Result<()> {
 fn sorts() -> Result<()> {
     for (rows, length) in [(1, 300_007), (3, 5_000), (70, 257), (1_000, 17), (4, 1)] {
         let data = numbers(rows * length);
-        for x in layouts(&data, rows, length)? {
+        for x in layouts(rows, length)? {
             for descending in [false, true] {
                 let (values, places) = x.sort(1, descending)?;
                 let (values, places) = (values.to_vec::<i32>()?, places.to_vec::<i32>()?);
@@ -145,6 +154,37 @@ fn sorts() -> Result<()> {
 }
 
 #[test]
+fn best_few() -> Result<()> {
+    for (rows, length) in [(1, LONG), (3, 70_001), (70, 257), (1_000, 17)] {
+        for x in layouts(rows, length)? {
+            for (k, largest) in [(1, true), (5, true), (16, false), (17, true)] {
+                if length > 70_001 && k > 16 {
+                    continue;
+                }
+                let (values, places) = x.topk(k, 1, largest)?;
+                if length <= 70_001 {
+                    let (all, order) = x.sort(1, largest)?;
+                    assert_eq!(values.to_vec::<i32>()?, all.narrow(1, 0, k)?.to_vec::<i32>()?, "{rows} {length} {k}");
+                    assert_eq!(places.to_vec::<i32>()?, order.narrow(1, 0, k)?.to_vec::<i32>()?, "{rows} {length} {k}");
+                } else {
+                    // the same value stands early and often: the first places of it are asked for
+                    let value = values.select(1, 0)?.item()?;
+                    let first: Vec<i32> = numbers(2_000)
+                        .iter()
+                        .enumerate()
+                        .filter(|p| f64::from(*p.1) == value)
+                        .map(|p| p.0 as i32)
+                        .take(k)
+                        .collect();
+                    assert_eq!(places.to_vec::<i32>()?, first);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn sorts_nan_last() -> Result<()> {
     let mut data: Vec<f32> = numbers(1_000).iter().map(|&v| v as f32).collect();
     for k in [0, 3, 400, 999] {
@@ -154,6 +194,8 @@ fn sorts_nan_last() -> Result<()> {
     let (up, down) = (x.sort(0, false)?, x.sort(0, true)?);
     assert_eq!(up.1.narrow(0, 996, 4)?.to_vec::<i32>()?, [0, 3, 400, 999]);
     assert_eq!(down.1.narrow(0, 0, 4)?.to_vec::<i32>()?, [0, 3, 400, 999]);
+    assert_eq!(x.topk(5, 0, true)?.1.to_vec::<i32>()?, down.1.narrow(0, 0, 5)?.to_vec::<i32>()?);
+    assert_eq!(x.topk(5, 0, false)?.1.to_vec::<i32>()?, up.1.narrow(0, 0, 5)?.to_vec::<i32>()?);
     assert!(up.0.to_vec::<f32>()?.windows(2).all(|w| w[1].is_nan() || w[0] <= w[1]));
     assert!(down.0.to_vec::<f32>()?.windows(2).all(|w| w[0].is_nan() || w[0] >= w[1]));
     Ok(())

@@ -1,8 +1,10 @@
 //! Layers: values, state, modes, refusals.
 
+use calor::autograd::{gradcheck, gradgradcheck};
 use calor::nn::{
-    BatchNorm1d, BatchNorm2d, BatchNormOptions, Embedding, EmbeddingOptions, GELU, Layer, LayerNorm, LayerNormOptions,
-    LeakyReLU, Linear, LinearOptions, LogSoftmax, Module, ReLU, Sequential, Softmax, Tanh,
+    AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv1d, Conv2d, Conv2dOptions, Conv3d, Dropout, Embedding,
+    EmbeddingOptions, GELU, Layer, LayerNorm, LayerNormOptions, LeakyReLU, Linear, LinearOptions, LogSoftmax,
+    MaxPool2d, Module, ReLU, Sequential, Softmax, Tanh, functional,
 };
 use calor::optim::{Optimizer, Sgd, SgdOptions};
 use calor::{DType, Device, Result, Tensor, no_grad};
@@ -163,5 +165,124 @@ fn a_network_learns_exclusive_or() -> Result<()> {
     close(&out, &[0.0, 1.0, 1.0, 0.0], 0.1)?;
     let relu = Sequential::new().add(ReLU);
     assert!(relu.parameters().is_empty() && relu.len() == 1);
+    Ok(())
+}
+
+/// A convolution by its definition.
+fn convolved(
+    (x, xs): (&[f32], [usize; 4]),
+    (w, ws): (&[f32], [usize; 4]),
+    (stride, padding, dilation): ([usize; 2], [usize; 2], [usize; 2]),
+    groups: usize,
+) -> Vec<f32> {
+    let [n, c, h, width] = xs;
+    let [o, part, kh, kw] = ws;
+    let count = |d: usize, size: usize, k: usize| (size + 2 * padding[d] - dilation[d] * (k - 1) - 1) / stride[d] + 1;
+    let (oh, ow) = (count(0, h, kh), count(1, width, kw));
+    let mut out = Vec::new();
+    for (b, f, y, z) in itertools(n, o, oh, ow) {
+        let mut sum = 0.0;
+        for (p, i, j, _) in itertools(part, kh, kw, 1) {
+            let channel = f / (o / groups) * part + p;
+            let at = (y * stride[0] + i * dilation[0]).checked_sub(padding[0]).filter(|&at| at < h);
+            let across = (z * stride[1] + j * dilation[1]).checked_sub(padding[1]).filter(|&at| at < width);
+            if let (Some(at), Some(across)) = (at, across) {
+                sum += x[((b * c + channel) * h + at) * width + across] * w[((f * part + p) * kh + i) * kw + j];
+            }
+        }
+        out.push(sum);
+    }
+    out
+}
+
+fn itertools(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
+}
+
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 + 13) % 101) as f32 / 50.0 - 1.0).collect()
+}
+
+#[test]
+fn convolutions_follow_their_definition() -> Result<()> {
+    let cases = [
+        ([2, 3, 5, 6], [4, 3, 3, 3], ([1, 1], [1, 1], [1, 1]), 1),
+        ([1, 4, 7, 8], [6, 2, 3, 2], ([2, 3], [1, 0], [1, 2]), 2),
+        ([2, 2, 4, 4], [2, 1, 1, 1], ([1, 1], [0, 0], [1, 1]), 2),
+        ([1, 1, 9, 9], [3, 1, 2, 3], ([3, 2], [2, 1], [3, 2]), 1),
+    ];
+    for (xs, ws, (stride, padding, dilation), groups) in cases {
+        let (x, w) = (numbers(xs.iter().product()), numbers(ws.iter().product()));
+        let want = convolved((&x, xs), (&w, ws), (stride, padding, dilation), groups);
+        let x = Tensor::from_slice(&x, xs, ())?.requires_grad_(true)?;
+        let w = Tensor::from_slice(&w, ws, ())?.requires_grad_(true)?;
+        let f = |t: &[Tensor]| functional::conv(&t[0], &t[1], None, (&stride, &padding, &dilation), groups);
+        close(&f(&[x.clone(), w.clone()])?, &want, 1e-4)?;
+        gradcheck(f, &[&x, &w], None)?;
+    }
+    let x = Tensor::from_slice(&numbers(9), [1, 1, 3, 3], ())?.requires_grad_(true)?;
+    let w = Tensor::from_slice(&numbers(4), [1, 1, 2, 2], ())?.requires_grad_(true)?;
+    let f = |t: &[Tensor]| functional::conv(&t[0], &t[1], None, (&[2, 1], &[1, 1], &[1, 1]), 1)?.sin();
+    gradgradcheck(f, &[&x, &w], None)?;
+    Ok(())
+}
+
+#[test]
+fn convolution_layers_have_the_shapes_and_names_of_pytorch() -> Result<()> {
+    let conv = Conv2d::new(4, 6, [3, 5], Conv2dOptions::default().stride(2).padding([1, 2]).groups(2))?;
+    let shapes: Vec<_> = conv.state_dict().iter().map(|(n, t)| (n.to_string(), t.shape().to_vec())).collect();
+    assert_eq!(shapes, [("weight".to_string(), vec![6, 2, 3, 5]), ("bias".to_string(), vec![6])]);
+    assert_eq!(&conv.forward(&Tensor::ones([2, 4, 8, 9], ())?)?.shape()[..], [2, 6, 4, 5]);
+    assert_eq!(&conv.forward(&Tensor::ones([4, 8, 9], ())?)?.shape()[..], [6, 4, 5]);
+    assert_eq!(&Conv1d::new(2, 3, 3, ())?.forward(&Tensor::ones([5, 2, 7], ())?)?.shape()[..], [5, 3, 5]);
+    assert_eq!(&Conv3d::new(1, 2, 2, ())?.forward(&Tensor::ones([1, 1, 3, 4, 5], ())?)?.shape()[..], [1, 2, 2, 3, 4]);
+    let bound = 1.0 / (2.0f32 * 15.0).sqrt();
+    assert!(conv.weight.tensor().to_vec::<f32>()?.iter().all(|v| v.abs() <= bound));
+    assert!(Conv2d::new(4, 6, 3, Conv2dOptions::default().groups(3)).is_err());
+    let channels = conv.forward(&Tensor::ones([1, 3, 8, 9], ())?).map(|_| ()).unwrap_err().to_string();
+    assert!(channels.contains("4 channels") && channels.contains("[1, 3, 8, 9]"), "{channels}");
+    let small = Conv2d::new(1, 1, 5, ())?.forward(&Tensor::ones([1, 1, 4, 8], ())?).map(|_| ()).unwrap_err();
+    assert!(small.to_string().contains("smaller than the kernel"), "{small}");
+    Ok(())
+}
+
+#[test]
+fn pools_take_the_largest_and_the_mean() -> Result<()> {
+    let values: Vec<f32> = (0..16).map(|i| ((i * 7) % 16) as f32).collect();
+    let x = Tensor::from_slice(&values, [1, 1, 4, 4], ())?.requires_grad_(true)?;
+    // 0 7 14 5 / 12 3 10 1 / 8 15 6 13 / 4 11 2 9
+    let y = MaxPool2d::new(2).forward(&x)?;
+    close(&y, &[12.0, 14.0, 15.0, 13.0], 0.0)?;
+    y.sum()?.backward()?;
+    let mut want = [0.0; 16];
+    [4, 2, 9, 11].iter().for_each(|&i| want[i] = 1.0);
+    close(&x.grad().expect("gradient"), &want, 0.0)?;
+    close(&AvgPool2d::new(2).forward(&x)?, &[5.5, 7.5, 9.5, 7.5], 1e-6)?;
+    close(&MaxPool2d::new(3).stride(2).padding(1).forward(&x)?, &[12.0, 14.0, 15.0, 15.0], 0.0)?;
+    // the first of equal values takes the gradient
+    let ties = Tensor::zeros([1, 2, 2], ())?.requires_grad_(true)?;
+    MaxPool2d::new(2).forward(&ties)?.sum()?.backward()?;
+    close(&ties.grad().expect("gradient"), &[1.0, 0.0, 0.0, 0.0], 0.0)?;
+    assert!(MaxPool2d::new(2).padding(2).forward(&x).is_err());
+    Ok(())
+}
+
+#[test]
+fn dropout_drops_a_share_while_training() -> Result<()> {
+    let drop = Dropout::new(0.3)?;
+    let x = Tensor::ones([100, 100], ())?.requires_grad_(true)?;
+    let y = drop.forward(&x)?;
+    y.sum()?.backward()?;
+    let values = y.to_vec::<f32>()?;
+    let zeros = values.iter().filter(|&&v| v == 0.0).count();
+    assert!((2700..3300).contains(&zeros), "{zeros}");
+    assert!(values.iter().all(|&v| v == 0.0 || (v - 1.0 / 0.7).abs() < 1e-6));
+    // the gradient is dropped at the same places
+    assert_eq!(x.grad().expect("gradient").to_vec::<f32>()?, values);
+    assert_ne!(drop.forward(&x)?.to_vec::<f32>()?, values);
+    drop.eval();
+    assert_eq!(drop.forward(&x)?.to_vec::<f32>()?, [1.0; 10_000]);
+    assert_eq!(functional::dropout(&x, 1.0, true)?.sum()?.item()?, 0.0);
+    assert!(Dropout::new(1.5).is_err());
     Ok(())
 }

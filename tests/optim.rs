@@ -1,10 +1,14 @@
 //! Optimizers against PyTorch's trajectories, their state dicts, and what a step costs.
 
 use calor::nn::Parameter;
-use calor::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Kept, Optim, OptimState, Optimizer, Rule, Sgd, SgdOptions};
-use calor::{Device, Result, Tensor, io};
+use calor::optim::{
+    Adam, AdamOptions, AdamW, AdamWOptions, CosineAnnealingLr, Kept, Optim, OptimState, Optimizer, Rule, Schedule, Sgd,
+    SgdOptions, StepLr,
+};
+use calor::{DType, Device, Result, Tensor, io};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/optimizers")
@@ -22,6 +26,13 @@ fn with<R: Rule>(mut rule: R, kwargs: &Value) -> R {
         assert!(rule.set(name, number.unwrap_or_else(|| panic!("{name} is {value}"))), "no setting {name}");
     }
     rule
+}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Tests of this program take turns: counters are those of the device.
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn make<R: Rule + 'static>(default: R, case: &Value, parameters: &[Parameter]) -> Box<dyn Optimizer> {
@@ -105,18 +116,21 @@ fn replay(name: &str) -> Result<usize> {
 
 #[test]
 fn sgd_follows_pytorch() -> Result<()> {
+    let _turn = turn();
     assert!(replay("SGD")? >= 10);
     Ok(())
 }
 
 #[test]
 fn adam_follows_pytorch() -> Result<()> {
+    let _turn = turn();
     assert!(replay("Adam")? >= 6);
     Ok(())
 }
 
 #[test]
 fn adamw_follows_pytorch() -> Result<()> {
+    let _turn = turn();
     assert!(replay("AdamW")? >= 6);
     Ok(())
 }
@@ -139,6 +153,7 @@ fn steps(optimizer: &mut dyn Optimizer, p: &Parameter, n: usize) -> Result<()> {
 
 #[test]
 fn a_loaded_state_goes_on_as_the_saved_one() -> Result<()> {
+    let _turn = turn();
     let (p, _) = problem()?;
     let mut adam = Adam::new([p.clone()], AdamOptions::new(0.1).amsgrad(true))?;
     steps(&mut adam, &p, 3)?;
@@ -161,6 +176,7 @@ fn a_loaded_state_goes_on_as_the_saved_one() -> Result<()> {
 
 #[test]
 fn a_state_of_other_groups_or_shapes_is_refused() -> Result<()> {
+    let _turn = turn();
     let (p, _) = problem()?;
     let mut sgd = Sgd::new([p.clone()], SgdOptions::new(0.1).momentum(0.9))?;
     steps(&mut sgd, &p, 1)?;
@@ -178,6 +194,7 @@ fn a_state_of_other_groups_or_shapes_is_refused() -> Result<()> {
 
 #[test]
 fn a_step_is_one_kernel_and_compiles_nothing_new() -> Result<()> {
+    let _turn = turn();
     let (p, _) = problem()?;
     let device = p.tensor().device().clone();
     let mut adam = AdamW::new([p.clone()], AdamWOptions::new(0.1))?;
@@ -195,5 +212,102 @@ fn a_step_is_one_kernel_and_compiles_nothing_new() -> Result<()> {
     let m = &adam.state_dict().state[&0]["exp_avg"];
     let Kept::Tensor(m) = m else { panic!("exp_avg is no tensor") };
     assert!(m.explain()?.starts_with("0 kernels"));
+    Ok(())
+}
+
+fn one(value: f32) -> Result<Parameter> {
+    Parameter::new(&Tensor::new([value], ())?)
+}
+
+fn give(p: &Parameter, gradient: f32) -> Result<()> {
+    p.tensor().set_grad(Some(Tensor::full(&p.shape()[..], gradient, p.tensor().dtype())?));
+    Ok(())
+}
+
+#[test]
+fn groups_have_settings_of_their_own() -> Result<()> {
+    let _turn = turn();
+    let (a, b, frozen) = (one(1.0)?, one(1.0)?, one(1.0)?);
+    let mut sgd = Sgd::new([a.clone(), frozen.clone()], SgdOptions::new(0.5))?;
+    sgd.add_param_group([b.clone()], SgdOptions::new(0.25).momentum(0.5))?;
+    assert_eq!((sgd.num_groups(), sgd.lr(0), sgd.lr(1)), (2, 0.5, 0.25));
+    for p in [&a, &b] {
+        give(p, 1.0)?;
+    }
+    sgd.step()?;
+    sgd.set_lr(0, 0.125);
+    if let Some(options) = sgd.options_mut(1) {
+        options.momentum = 0.0;
+    }
+    sgd.step()?;
+    let values = [&a, &b, &frozen].map(|p| p.tensor().item());
+    assert_eq!([values[0].clone()?, values[1].clone()?, values[2].clone()?], [0.375, 0.5, 1.0]);
+
+    let state = sgd.state_dict();
+    assert_eq!(state.param_groups.iter().map(|g| g.params.clone()).collect::<Vec<_>>(), [vec![0, 1], vec![2]]);
+    assert_eq!((state.param_groups[0].settings["lr"], state.param_groups[1].settings["lr"]), (0.125, 0.25));
+    // only the momentum was kept
+    assert_eq!(state.state.keys().copied().collect::<Vec<_>>(), [2]);
+    sgd.zero_grad();
+    assert!(a.grad().is_none() && b.grad().is_none());
+    Ok(())
+}
+
+#[test]
+fn a_step_is_seen_by_all_holders_and_by_autograd() -> Result<()> {
+    let _turn = turn();
+    let p = one(2.0)?;
+    let (before, alias) = (p.tensor(), p.tensor().detach());
+    let mut sgd = Sgd::new([p.clone()], SgdOptions::new(1.0))?;
+    let loss = p.tensor().square()?.sum()?;
+    give(&p, 1.0)?;
+    sgd.step()?;
+    assert_eq!((before.item()?, alias.item()?, p.tensor().item()?), (1.0, 1.0, 1.0));
+    let refused = loss.backward().unwrap_err().to_string();
+    assert!(refused.contains("modified by an inplace operation"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn half_parameters_keep_half_state() -> Result<()> {
+    let _turn = turn();
+    let p = Parameter::new(&Tensor::ones([4], DType::F16)?)?;
+    let mut adam = Adam::new([p.clone()], AdamOptions::new(0.5))?;
+    give(&p, 2.0)?;
+    adam.step()?;
+    let Kept::Tensor(m) = &adam.state_dict().state[&0]["exp_avg"] else { panic!("exp_avg is no tensor") };
+    assert_eq!((p.tensor().dtype(), m.dtype()), (DType::F16, DType::F16));
+    let values = p.tensor().to_dtype(DType::F32)?.to_vec::<f32>()?;
+    assert!(values.iter().all(|v| (v - 0.5).abs() < 2e-3), "{values:?}");
+    Ok(())
+}
+
+#[test]
+fn schedules_go_on_where_they_stopped() -> Result<()> {
+    let _turn = turn();
+    let fresh = || Sgd::new([], SgdOptions::new(0.8));
+    let rates = |schedule: &mut dyn Schedule, sgd: &mut Sgd, n: usize| -> Vec<f64> {
+        (0..n)
+            .map(|_| {
+                schedule.step(sgd);
+                sgd.lr(0)
+            })
+            .collect()
+    };
+    let (mut sgd, mut other) = (fresh()?, fresh()?);
+    let mut cosine = CosineAnnealingLr::new(&sgd, 10, 0.1);
+    let mut resumed = CosineAnnealingLr::new(&other, 10, 0.1);
+    let first = rates(&mut cosine, &mut sgd, 10);
+    assert!((first[4] - 0.45).abs() < 1e-12 && (first[9] - 0.1).abs() < 1e-12);
+    resumed.set_count(6);
+    assert_eq!(rates(&mut resumed, &mut other, 4), first[6..]);
+
+    let (mut sgd, mut other) = (fresh()?, fresh()?);
+    let (mut steps, mut resumed) = (StepLr::new(3, 0.5), StepLr::new(3, 0.5));
+    let first = rates(&mut steps, &mut sgd, 7);
+    assert_eq!(first, [0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2]);
+    resumed.set_count(4);
+    other.set_lr(0, first[3]);
+    assert_eq!(rates(&mut resumed, &mut other, 3), first[4..]);
     Ok(())
 }

@@ -103,7 +103,7 @@ impl Mlp {
 
     fn step(&mut self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         self.adam.zero_grad();
-        let loss = functional::cross_entropy(&self.model.forward(x)?, y)?;
+        let loss = functional::cross_entropy(&self.model.forward(x)?, y, ())?;
         loss.backward()?;
         self.adam.step()?;
         Ok(loss.detach())

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::{Duration, Instant};
 
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
@@ -248,14 +250,36 @@ impl Gpu {
         Ok(pending)
     }
 
+    /// Whether a mapping succeeded. The work is done, but the thread that polls may be another one, which has taken our
+    /// callback and not called it yet.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn mapped(&self, answer: &OneshotReceiver<bool>) -> bool {
+        let limit = Duration::from_millis(self.0.timeout_ms.load(Relaxed));
+        let start = Instant::now();
+        loop {
+            match now(answer.receive()) {
+                Some(outcome) => return outcome.unwrap_or(false),
+                None if start.elapsed() > limit || self.0.health.alive("read").is_err() => return false,
+                None => {}
+            }
+            self.poll();
+            std::thread::yield_now();
+        }
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn mapped(&self, answer: &OneshotReceiver<bool>) -> bool {
+        now(answer.receive()).flatten().unwrap_or(false)
+    }
+
     fn finish_read(&self, pending: &mut Pending) -> Result<Vec<Vec<u8>>> {
         const OP: &str = "read";
         self.0.health.alive(OP)?;
         let mut views = Vec::with_capacity(pending.batches.len());
         for batch in &pending.batches {
-            let mapped = batch.mapped.as_ref().and_then(|answer| now(answer.receive()).flatten());
+            let mapped = batch.mapped.as_ref().is_some_and(|answer| self.mapped(answer));
             let view = match (&batch.buffer, mapped) {
-                (Some(buffer), Some(true)) => buffer.get_mapped_range(0..batch.used).ok(),
+                (Some(buffer), true) => buffer.get_mapped_range(0..batch.used).ok(),
                 _ => None,
             };
             let Some(view) = view else { bail!(Device, OP, "the device did not hand over the bytes") };

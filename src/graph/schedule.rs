@@ -313,7 +313,11 @@ impl Scheduler<'_> {
                 Rule::Template(t) => t.prologue == Prologue::Free,
                 _ => false,
             } || self.homes[consumer].iter().any(|&h| self.feeds_free_loads(h, consumer));
-            free || !(often || again && graph.numel(node) > 1 && cost > 1)
+            if free {
+                // following indices or choosing among values is no view: not once for every load of a product
+                return !(often && graph.nodes[node].inputs.len() > 1);
+            }
+            !(often || again && graph.numel(node) > 1 && cost > 1)
         })
     }
 

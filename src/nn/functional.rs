@@ -1,5 +1,11 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
 
+pub use super::convolution::{avg_pool2d, conv, max_pool2d};
+pub use super::losses::{
+    BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy_with_logits, cross_entropy, l1_loss,
+    mse_loss, nll_loss,
+};
+
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
@@ -158,7 +164,10 @@ pub fn layer_norm(
     affine(&y, weight, bias, normalized_shape, x.dtype())
 }
 
-/// The mean of `-log softmax(x)[target]` over a batch: `x` is `[n, classes]`, `target` `[n]` of class numbers.
-pub fn cross_entropy(x: &Tensor, target: &Tensor) -> Result<Tensor> {
-    x.log_softmax(1)?.gather(1, &target.unsqueeze(1)?)?.mean()?.neg()
+/// While training, zeros with probability `p`, and the others divided by `1 - p`; else `x`.
+///
+/// # Errors
+/// `Value` where `p` is not between 0 and 1.
+pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
+    x.dropout(p, training)
 }

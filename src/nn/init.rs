@@ -76,34 +76,12 @@ fn fill(t: &Tensor, values: &Tensor) -> Result<()> {
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn uniform_(t: &Tensor, low: f64, high: f64) -> Result<()> {
-    no_grad(|| {
-        let x = sample(t)?;
-        fill(t, &((x * (high - low))? + low)?)
-    })
+    no_grad(|| t.uniform_(low, high)).map(drop)
 }
 
 /// Normal with this mean and standard deviation.
 pub fn normal_(t: &Tensor, mean: f64, std: f64) -> Result<()> {
-    no_grad(|| {
-        let _ = (mean, std);
-        let x = sample(t)?;
-        fill(t, &((x * std)? + mean)?)
-    })
-}
-
-fn sample(t: &Tensor) -> Result<Tensor> {
-    let draw = t.device().generator().draw();
-    let values: Vec<f32> = (0..t.numel() as u64)
-        .map(|i| {
-            let mut z = (draw.seed ^ draw.number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-                .wrapping_add(i.wrapping_mul(0xbf58_476d_1ce4_e5b9));
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^= z >> 31;
-            (z >> 40) as f32 / 16_777_216.0
-        })
-        .collect();
-    Tensor::from_slice(&values, &t.shape()[..], t.device())
+    no_grad(|| t.normal_(mean, std)).map(drop)
 }
 
 /// The same number everywhere.

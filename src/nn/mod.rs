@@ -4,10 +4,15 @@
 
 mod activation;
 mod container;
+mod conv;
+mod convolution;
+mod dropout;
 mod embedding;
 pub mod functional;
 pub mod init;
 mod linear;
+mod loss;
+mod losses;
 mod module;
 mod norm;
 mod options;
@@ -16,12 +21,15 @@ mod pool;
 
 pub use activation::*;
 pub use container::{Lambda, Sequential};
+pub use conv::{Conv, Conv1d, Conv1dOptions, Conv2d, Conv2dOptions, Conv3d, Conv3dOptions, ConvOptions, Sides};
+pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingOptions};
 pub use linear::{Linear, LinearOptions};
+pub use loss::{BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss};
 pub use module::{Field, Mismatch, Module, StateDict, Visitor};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use parameter::{Buffer, Parameter, Training};
-pub use pool::Flatten;
+pub use pool::{AvgPool2d, Flatten, MaxPool2d};
 
 pub(crate) use parameter::copy_into;
 

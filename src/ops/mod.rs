@@ -1,12 +1,18 @@
 //! Operations: each file holds a family, with method, rule, gradient and lowering in sight of each other.
 
 pub mod arg;
+pub(crate) mod build;
 pub mod create;
 pub mod elementwise;
 pub mod index;
+pub mod join;
 pub mod matmul;
+pub mod movement;
 pub mod operators;
+pub mod random;
 pub mod reduce;
 pub mod scan;
 pub mod sort;
+pub mod split;
 pub mod view;
+pub mod window;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 impl Tensor {
     /// This tensor seen through `layout` of its storage; `back` takes the view's gradient to this shape.
-    fn viewed<R>(&self, name: &str, layout: Layout, back: R) -> Tensor
+    pub(crate) fn viewed<R>(&self, name: &str, layout: Layout, back: R) -> Tensor
     where
         R: Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     {
@@ -177,6 +177,14 @@ impl Tensor {
         }
         let (own, outer, inner) = (self.shape(), self.layout(), layout.clone());
         Ok(self.viewed("as_strided", layout, move |g| {
+            if inner.overlaps() {
+                // each element of the storage collects from all places that show it
+                let places: Vec<i32> = inner.positions().map(|p| p as i32).collect();
+                let size = outer.bounds().1.max(inner.bounds().1) as usize + 1;
+                let index = Tensor::from_slice(&places, [places.len()], g.device())?;
+                let sum = Tensor::zeros([size], (g.dtype(), g.device()))?.index_add(0, &index, &g.ravel()?, 1)?;
+                return sum.as_strided(&own, outer.strides(), outer.offset() as usize);
+            }
             let zero = Tensor::zeros(&own[..], (g.dtype(), g.device()))?;
             zero.with_region(&outer, &inner, g)
         }))

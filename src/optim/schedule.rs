@@ -6,6 +6,25 @@ use super::Optimizer;
 pub trait Schedule {
     /// Goes on by one and sets the optimizer's learning rates.
     fn step(&mut self, optimizer: &mut dyn Optimizer);
+
+    /// Steps so far: all that a checkpoint must keep, since the optimizer's state holds the rates.
+    fn count(&self) -> u64;
+
+    /// Goes on as after `count` steps, without touching rates: for a schedule made anew as before, beside a loaded
+    /// optimizer.
+    fn set_count(&mut self, count: u64);
+}
+
+macro_rules! counts {
+    () => {
+        fn count(&self) -> u64 {
+            self.count
+        }
+
+        fn set_count(&mut self, count: u64) {
+            self.count = count;
+        }
+    };
 }
 
 /// The learning rates that an optimizer's groups started with.
@@ -46,6 +65,8 @@ impl Schedule for StepLr {
             }
         }
     }
+
+    counts!();
 }
 
 /// Goes from the first rates to `eta_min` along half a cosine in `t_max` steps.
@@ -74,4 +95,6 @@ impl Schedule for CosineAnnealingLr {
             optimizer.set_lr(group, self.eta_min + (base - self.eta_min) * share);
         }
     }
+
+    counts!();
 }

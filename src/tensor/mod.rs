@@ -1,6 +1,7 @@
 //! `Tensor`: the handle. Storage and views, in-place writing, autograd meta, host conversion, display.
 
 mod device;
+mod display;
 pub mod grad;
 mod host;
 mod inplace;
@@ -121,8 +122,7 @@ impl Tensor {
         self.0.layout.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[expect(dead_code, reason = "the in-place views follow")]
-    fn set_layout(&self, layout: Layout) {
+    pub(crate) fn set_layout(&self, layout: Layout) {
         *self.0.layout.write().unwrap_or_else(PoisonError::into_inner) = layout;
     }
 

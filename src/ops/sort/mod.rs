@@ -5,6 +5,7 @@
 
 mod quantile;
 mod search;
+mod topk;
 mod unique;
 
 pub use quantile::Interpolation;
@@ -22,6 +23,11 @@ use std::sync::Arc;
 
 /// Slots of a workgroup that sorts blocks.
 const SLOTS: usize = 256;
+/// Elements of a block that is sorted without workgroup memory.
+const RANKED: usize = 32;
+
+/// Elements that an invocation merges; a power of two.
+const CHUNK: usize = 16;
 
 /// The sizes in front of, along and behind a dimension.
 fn around(shape: &[usize], d: usize) -> (usize, usize, usize) {
@@ -70,6 +76,46 @@ impl Primitive for Tiles {
     }
 }
 
+/// [`Tiles`] for a CPU: smaller blocks, without workgroup memory.
+#[derive(Debug)]
+struct Ranks {
+    d: usize,
+    descending: bool,
+}
+
+impl Primitive for Ranks {
+    fn name(&self) -> &str {
+        "sort_ranks"
+    }
+
+    fn lower(&self, cx: &LowerCx<'_>) -> Result<Lowering> {
+        let shape = cx.inputs[0].layout.shape();
+        let (outer, length, inner) = around(shape, self.d);
+        let count = outer * length * inner;
+        let dtype = cx.inputs[0].dtype;
+        let ty = compute(dtype);
+        let coords = vec![self.d, 1, shape.len() - self.d - 1];
+        Ok(Lowering::Template(Template {
+            name: "sort_ranks",
+            source: shader!("sort_ranks.wgsl"),
+            types: vec![("T", scalar(ty).to_string())],
+            consts: vec![("GROUP", GROUP), ("DESCENDING", u32::from(self.descending))],
+            calls: vec![("smaller", "op_lt", ty), ("missing", "op_isnan", ty)],
+            loads: vec![Load { name: "load", input: 0, coords: coords.clone(), lanes: None, dtype }],
+            stores: vec![Store { name: "store", coords, lanes: false }],
+            params: vec![
+                ("count", count as u32),
+                ("inner", inner as u32),
+                ("length", length as u32),
+                ("block", RANKED as u32),
+            ],
+            groups: count.div_ceil(GROUP as usize) as u32,
+            prologue: Prologue::Free,
+            work: (RANKED * count) as u64,
+        }))
+    }
+}
+
 /// Merges runs of a permutation along dimension `d`: inputs are the keys, with a last dimension of components, and the
 /// permutation.
 #[derive(Debug)]
@@ -94,6 +140,9 @@ impl Primitive for Merge {
         let mut key = coords.clone();
         key.push(1);
         let load = Load { name: "load", input: 1, coords: coords.clone(), lanes: None, dtype: DType::I32 };
+        let chunk = CHUNK.min(2 * self.run);
+        let chunks = length.div_ceil(chunk);
+        let tasks = outer * inner * chunks;
         Ok(Lowering::Template(Template {
             name: "sort_merge",
             source: shader!("sort_merge.wgsl"),
@@ -103,15 +152,17 @@ impl Primitive for Merge {
             loads: vec![Load { name: "key", input: 0, coords: key, lanes: None, dtype }, load],
             stores: vec![Store { name: "store", coords, lanes: false }],
             params: vec![
-                ("rows", (outer * inner) as u32),
+                ("tasks", tasks as u32),
                 ("inner", inner as u32),
                 ("length", length as u32),
+                ("chunks", chunks as u32),
+                ("chunk", chunk as u32),
                 ("run", self.run as u32),
                 ("width", width as u32),
             ],
-            groups: (outer * inner * length).div_ceil(GROUP as usize) as u32,
+            groups: tasks.div_ceil(GROUP as usize) as u32,
             prologue: Prologue::Free,
-            work: 32 * (outer * inner * length * width) as u64,
+            work: 8 * (outer * inner * length * width) as u64,
         }))
     }
 }
@@ -138,7 +189,7 @@ impl Primitive for Invert {
             calls: Vec::new(),
             loads: vec![Load { name: "load", input: 0, coords: coords.clone(), lanes: None, dtype: DType::I32 }],
             stores: vec![Store { name: "store", coords, lanes: false }],
-            params: vec![("rows", (outer * inner) as u32), ("inner", inner as u32), ("length", length as u32)],
+            params: vec![("count", count as u32), ("inner", inner as u32), ("length", length as u32)],
             groups: count.div_ceil(GROUP as usize) as u32,
             prologue: Prologue::Any,
             work: count as u64,
@@ -161,9 +212,11 @@ fn order(x: &Tensor, d: usize, descending: bool) -> Result<Tensor> {
         return Tensor::constant(&shape, Scalar::Int(0), DType::I32, device);
     }
     let x = x.detach().to_dtype(wide(x.dtype()))?;
-    let tiles = Arc::new(Tiles { d, descending });
-    let order = Tensor::apply(tiles, device, (&shape, DType::I32), &[&x], &[])?;
-    merged(&x.alias(x.layout().unsqueezed(shape.len())), order, d, SLOTS, descending)
+    let block = if device.facts().is_cpu { RANKED } else { SLOTS };
+    let blocks: Arc<dyn Primitive> =
+        if device.facts().is_cpu { Arc::new(Ranks { d, descending }) } else { Arc::new(Tiles { d, descending }) };
+    let order = Tensor::apply(blocks, device, (&shape, DType::I32), &[&x], &[])?;
+    merged(&x.alias(x.layout().unsqueezed(shape.len())), order, d, block, descending)
 }
 
 /// A permutation whose runs of `run` are sorted by `keys`, which have a last dimension of components, wholly sorted.
@@ -221,29 +274,6 @@ impl Tensor {
         }
         let order = order(self, d, descending)?;
         Ok((permuted(self, &order, d)?, order))
-    }
-
-    /// The `k` largest (or smallest) elements of a dimension, best first, and where they stand, as `i32`: values and
-    /// indices.
-    ///
-    /// ```
-    /// let t = calor::Tensor::new([3.0f32, 1.0, 2.0], ())?;
-    /// let (values, indices) = t.topk(2, -1, true)?;
-    /// assert_eq!(values.to_vec::<f32>()?, [3.0, 2.0]);
-    /// assert_eq!(indices.to_vec::<i32>()?, [0, 2]);
-    /// # Ok::<(), calor::Error>(())
-    /// ```
-    pub fn topk(&self, k: usize, dim: isize, largest: bool) -> Result<(Tensor, Tensor)> {
-        let d = check_dim("topk", dim, self.dim())?;
-        let size = self.shape().get(d).copied().unwrap_or(1);
-        if k > size {
-            bail!(Index, "topk", "selected index k out of range: {k} of {size}");
-        }
-        let (values, order) = self.sorted("topk", dim, largest)?;
-        if self.dim() == 0 {
-            return Ok((values, order));
-        }
-        Ok((values.narrow(dim, 0, k)?.contiguous()?, order.narrow(dim, 0, k)?.contiguous()?))
     }
 
     /// The `k`-th smallest element of a dimension, counted from 1, and where it stands, as `i32`: values and indices.

@@ -27,21 +27,21 @@ pub enum Interpolation {
     Midpoint,
 }
 
-/// Elements of the last dimension by place, any number of them, in any order: `index` has `x`'s other dimensions.
-fn gathered(x: &Tensor, index: &Tensor) -> Result<Tensor> {
-    let d = x.dim() - 1;
+/// Elements of dimension `d` by place, a few of them, in any order: `index` has `x`'s other dimensions.
+pub(super) fn gathered(x: &Tensor, d: usize, index: &Tensor) -> Result<Tensor> {
     let size = x.shape()[d];
     let out = take("gather", x, d, index)?;
     Ok(out.with_grad("gather", &[x], |r| {
         let index = r.save(index);
         move |g: &Tensor| {
             // each place sums what was taken from it
-            let index = index.get()?.unsqueeze(-1)?;
+            let next = d as isize + 1;
+            let index = index.get()?.unsqueeze(next)?;
             let mut shape = index.shape();
             shape[d + 1] = size;
             let all = Tensor::ones(&shape[..], (DType::Bool, g.device()))?;
             let hit = places(&all, d + 1)?.eq(&index)?;
-            Ok(Grads::from_iter([Some(hit.where_(g.unsqueeze(-1)?, 0.0)?.sum_dims(&[d as isize], false)?)]))
+            Ok(Grads::from_iter([Some(hit.where_(g.unsqueeze(next)?, 0.0)?.sum_dims(&[d as isize], false)?)]))
         }
     }))
 }
@@ -216,9 +216,9 @@ impl Tensor {
             _ => ranks,
         };
         let below = ranks.floor()?;
-        let values = gathered(&sorted, &below.detach().to_dtype(DType::I32)?)?;
+        let values = gathered(&sorted, last, &below.detach().to_dtype(DType::I32)?)?;
         let values = if matches!(how, Interpolation::Linear | Interpolation::Midpoint) {
-            let above = gathered(&sorted, &ranks.detach().ceil()?.to_dtype(DType::I32)?)?;
+            let above = gathered(&sorted, last, &ranks.detach().ceil()?.to_dtype(DType::I32)?)?;
             let weight = if how == Interpolation::Midpoint {
                 Tensor::full([], 0.5, (dtype, self.device()))?
             } else {

@@ -1,0 +1,185 @@
+//! Convolutions over one, two and three dimensions.
+
+use super::{Layer, Module, Parameter, functional, init};
+use crate::error::{Result, bail};
+use crate::tensor::{Options, Tensor};
+
+/// One number for every spatial dimension, or one for each.
+pub trait Sides<const N: usize> {
+    /// One number for each.
+    fn sides(self) -> [usize; N];
+}
+
+impl<const N: usize> Sides<N> for usize {
+    fn sides(self) -> [usize; N] {
+        [self; N]
+    }
+}
+
+impl<const N: usize> Sides<N> for [usize; N] {
+    fn sides(self) -> [usize; N] {
+        self
+    }
+}
+
+/// Options of [`Conv`].
+#[derive(Clone, Debug)]
+pub struct ConvOptions<const N: usize> {
+    /// Steps of the kernel.
+    pub stride: [usize; N],
+    /// Zeros put at both ends.
+    pub padding: [usize; N],
+    /// Distance between the kernel's elements.
+    pub dilation: [usize; N],
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Whether it learns an addend for each channel.
+    pub bias: bool,
+    /// Dtype and device of the parameters.
+    pub tensor: Options,
+}
+
+impl<const N: usize> Default for ConvOptions<N> {
+    fn default() -> Self {
+        Self { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1, bias: true, tensor: Options::default() }
+    }
+}
+
+impl<const N: usize> ConvOptions<N> {
+    /// Steps of the kernel.
+    #[must_use]
+    pub fn stride(self, stride: impl Sides<N>) -> Self {
+        Self { stride: stride.sides(), ..self }
+    }
+
+    /// Zeros put at both ends.
+    #[must_use]
+    pub fn padding(self, padding: impl Sides<N>) -> Self {
+        Self { padding: padding.sides(), ..self }
+    }
+
+    /// Distance between the kernel's elements.
+    #[must_use]
+    pub fn dilation(self, dilation: impl Sides<N>) -> Self {
+        Self { dilation: dilation.sides(), ..self }
+    }
+
+    /// Groups of channels that do not see each other.
+    #[must_use]
+    pub fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// Whether it learns an addend for each channel.
+    #[must_use]
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Dtype and device of the parameters.
+    #[must_use]
+    pub fn tensor(self, tensor: impl Into<Options>) -> Self {
+        Self { tensor: tensor.into(), ..self }
+    }
+}
+
+impl<const N: usize> From<()> for ConvOptions<N> {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+impl<const N: usize> From<crate::dtype::DType> for ConvOptions<N> {
+    fn from(dtype: crate::dtype::DType) -> Self {
+        Self::default().tensor(dtype)
+    }
+}
+
+impl<const N: usize> From<&crate::tensor::Device> for ConvOptions<N> {
+    fn from(device: &crate::tensor::Device) -> Self {
+        Self::default().tensor(device)
+    }
+}
+
+impl<const N: usize> From<(crate::dtype::DType, &crate::tensor::Device)> for ConvOptions<N> {
+    fn from(both: (crate::dtype::DType, &crate::tensor::Device)) -> Self {
+        Self::default().tensor(both)
+    }
+}
+
+/// A convolution over `N` dimensions: `[n, in, ...]` to `[n, out, ...]`, `weight` is `[out, in / groups, kernel...]`.
+///
+/// A side of `size` becomes `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`. Weight and bias start
+/// uniform in `± 1 / sqrt(in / groups * kernel)`.
+///
+/// ```
+/// use calor::nn::{Conv2d, Conv2dOptions, Layer};
+/// use calor::Tensor;
+/// let conv = Conv2d::new(3, 8, 3, Conv2dOptions::default().stride(2).padding(1))?;
+/// assert_eq!(&conv.forward(&Tensor::ones([1, 3, 8, 8], ())?)?.shape()[..], [1, 8, 4, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct Conv<const N: usize> {
+    /// `[out, in / groups, kernel...]`.
+    pub weight: Parameter,
+    /// `[out]`.
+    pub bias: Option<Parameter>,
+    #[module(skip)]
+    options: ConvOptions<N>,
+}
+
+/// A convolution over one dimension: `[n, in, l]`.
+pub type Conv1d = Conv<1>;
+/// A convolution over two dimensions: `[n, in, h, w]`.
+pub type Conv2d = Conv<2>;
+/// A convolution over three dimensions: `[n, in, d, h, w]`.
+pub type Conv3d = Conv<3>;
+/// Options of [`Conv1d`].
+pub type Conv1dOptions = ConvOptions<1>;
+/// Options of [`Conv2d`].
+pub type Conv2dOptions = ConvOptions<2>;
+/// Options of [`Conv3d`].
+pub type Conv3dOptions = ConvOptions<3>;
+
+impl<const N: usize> Conv<N> {
+    /// A layer with fresh parameters.
+    ///
+    /// # Errors
+    /// `Value` where the groups do not divide both numbers of channels.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        kernel: impl Sides<N>,
+        options: impl Into<ConvOptions<N>>,
+    ) -> Result<Self> {
+        let options = options.into();
+        let name = format!("Conv{N}d");
+        let groups = options.groups;
+        if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+            bail!(Value, name, "{groups} groups do not divide {inputs} input and {outputs} output channels");
+        }
+        let mut shape = vec![outputs, inputs / groups];
+        shape.extend(kernel.sides());
+        let weight = init::empty(&name, &shape, &options.tensor)?;
+        init::kaiming_uniform_(&weight, 5f64.sqrt(), init::Fan::In, init::Nonlinearity::LeakyRelu)?;
+        let bias = match options.bias {
+            true => Some(init::bias(&name, outputs, init::fans(&shape)?.0, &options.tensor)?),
+            false => None,
+        };
+        Ok(Self { weight: Parameter::new(&weight)?, bias, options })
+    }
+
+    /// Stride, padding and the like.
+    pub fn options(&self) -> &ConvOptions<N> {
+        &self.options
+    }
+}
+
+impl<const N: usize> Layer for Conv<N> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(Parameter::tensor);
+        let o = &self.options;
+        functional::conv(x, &self.weight.tensor(), bias.as_ref(), (&o.stride, &o.padding, &o.dilation), o.groups)
+    }
+}

@@ -1,0 +1,228 @@
+//! Sliding windows over the last dimensions: what convolution and pooling read. A window's elements are found by
+//! arithmetic on places, so that products and reductions read the input itself and no copy of the windows is stored.
+
+use crate::dtype::Scalar;
+use crate::error::{Result, bail};
+use crate::graph::body::Ref;
+use crate::graph::{Body, IndexOp, Map, Param};
+use crate::shape::Dims;
+use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// One number for each windowed dimension.
+pub type Sizes = SmallVec<[usize; 3]>;
+
+/// How windows lie over the last dimensions.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    /// Sides of a window.
+    pub kernel: Sizes,
+    /// Steps from one window to the next.
+    pub stride: Sizes,
+    /// Places added before and after.
+    pub padding: Sizes,
+    /// Distance between a window's elements.
+    pub dilation: Sizes,
+}
+
+/// A body with its host numbers.
+#[derive(Default)]
+struct Build {
+    body: Body,
+    params: Vec<Param>,
+}
+
+impl Build {
+    fn number(&mut self, n: isize) -> Ref {
+        let k = self.params.len();
+        self.params.push(Param::index(n));
+        self.body.param(k)
+    }
+
+    fn add(&mut self, a: Ref, b: Ref) -> Ref {
+        self.body.index(IndexOp::Add, a, b)
+    }
+
+    fn mul(&mut self, a: Ref, n: usize) -> Ref {
+        if n == 1 {
+            return a;
+        }
+        let n = self.number(n as isize);
+        self.body.index(IndexOp::Mul, a, n)
+    }
+
+    /// `at` kept below `size`, and whether it was.
+    fn inside(&mut self, at: Ref, size: usize, ok: &mut Option<Ref>) -> Ref {
+        let bound = self.number(size as isize);
+        let fits = self.body.index(IndexOp::Lt, at, bound);
+        self.both(ok, fits);
+        let last = self.number(size as isize - 1);
+        self.body.index(IndexOp::Min, at, last)
+    }
+
+    fn both(&mut self, ok: &mut Option<Ref>, more: Ref) {
+        *ok = Some(match *ok {
+            Some(before) => self.body.index(IndexOp::And, before, more),
+            None => more,
+        });
+    }
+
+    /// Input 0 at `coords` where `ok`, else `fill`.
+    fn finish(
+        mut self,
+        name: &'static str,
+        x: &Tensor,
+        shape: &[usize],
+        coords: &[Ref],
+        ok: Option<Ref>,
+        fill: Scalar,
+    ) -> Result<Tensor> {
+        let value = self.body.load(0, coords);
+        if let Some(ok) = ok {
+            let k = self.params.len();
+            self.params.push(Param::scalar(fill, x.dtype().compute()));
+            let fill = self.body.value(k, x.dtype().compute());
+            self.body.select(ok, value, fill);
+        }
+        let map = Arc::new(Map { name: name.into(), body: self.body });
+        Tensor::apply(map, x.device(), (shape, x.dtype()), &[x], &self.params)
+    }
+}
+
+impl Windows {
+    fn rank(&self) -> usize {
+        self.kernel.len()
+    }
+
+    /// How many windows fit into `sizes`.
+    pub fn count(&self, op: &str, sizes: &[usize]) -> Result<Sizes> {
+        (0..self.rank())
+            .map(|d| {
+                let (kernel, stride, dilation) = (self.kernel[d], self.stride[d], self.dilation[d]);
+                if kernel == 0 || stride == 0 || dilation == 0 {
+                    bail!(
+                        Value,
+                        op,
+                        "kernel size, stride and dilation must be positive, got {kernel}, {stride}, {dilation}"
+                    );
+                }
+                let (whole, need) = (sizes[d] + 2 * self.padding[d], dilation * (kernel - 1) + 1);
+                match whole.checked_sub(need) {
+                    Some(rest) => Ok(rest / stride + 1),
+                    None => bail!(
+                        Shape,
+                        op,
+                        "calculated padded input size per dimension {d} is {whole}, smaller than the kernel's {need}"
+                    ),
+                }
+            })
+            .collect()
+    }
+
+    /// `[lead.., sizes..]` to `[lead.., kernel.., counts..]`: every window's elements, `fill` outside the input.
+    pub fn unfold(&self, op: &'static str, x: &Tensor, fill: Scalar) -> Result<Tensor> {
+        let shape = x.shape();
+        let (lead, sizes) = shape.split_at(shape.len() - self.rank());
+        let counts = self.count(op, sizes)?;
+        let mut out = Dims::from_slice(lead);
+        out.extend_from_slice(&self.kernel);
+        out.extend_from_slice(&counts);
+        if out.contains(&0) || shape.contains(&0) {
+            let none = Tensor::full(&out[..], fill, (x.dtype(), x.device()))?;
+            return Ok(none.with_grad("unfold", &[x], |_| |_: &Tensor| Ok(Grads::from_iter([None]))));
+        }
+        let mut build = Build::default();
+        let mut coords: SmallVec<[Ref; 6]> = (0..lead.len()).map(|d| build.body.coord(d)).collect();
+        let mut ok = None;
+        for d in 0..self.rank() {
+            let (inner, at) = (build.body.coord(lead.len() + d), build.body.coord(lead.len() + self.rank() + d));
+            let (at, inner) = (build.mul(at, self.stride[d]), build.mul(inner, self.dilation[d]));
+            let mut place = build.add(at, inner);
+            let reach = (counts[d] - 1) * self.stride[d] + self.dilation[d] * (self.kernel[d] - 1);
+            if self.padding[d] > 0 {
+                let back = build.number(-(self.padding[d] as isize));
+                place = build.add(place, back);
+            }
+            if self.padding[d] > 0 || reach >= sizes[d] {
+                place = build.inside(place, sizes[d], &mut ok);
+            }
+            coords.push(place);
+        }
+        let y = build.finish(op, x, &out, &coords, ok, fill)?;
+        let (windows, sizes) = (self.clone(), Sizes::from_slice(sizes));
+        Ok(y.with_grad("unfold", &[x], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(windows.fold(g, &sizes)?)]))))
+    }
+
+    /// The other way: `[lead.., kernel.., counts..]` to `[lead.., sizes..]`, adding what lies in the same place.
+    pub fn fold(&self, x: &Tensor, sizes: &[usize]) -> Result<Tensor> {
+        let shape = x.shape();
+        let rank = self.rank();
+        let (lead, rest) = shape.split_at(shape.len() - 2 * rank);
+        let counts = &rest[rank..];
+        let mut spread = Dims::from_slice(lead);
+        spread.extend_from_slice(&self.kernel);
+        spread.extend_from_slice(sizes);
+        let mut build = Build::default();
+        let mut coords: SmallVec<[Ref; 8]> = (0..lead.len() + rank).map(|d| build.body.coord(d)).collect();
+        let mut ok = None;
+        for (d, &count) in counts.iter().enumerate() {
+            let (inner, at) = (build.body.coord(lead.len() + d), build.body.coord(lead.len() + rank + d));
+            let inner = build.mul(inner, self.dilation[d]);
+            let padding = build.number(self.padding[d] as isize);
+            let at = build.add(at, padding);
+            // wraps to a large number where it is negative, which no window has
+            let mut place = build.body.index(IndexOp::Sub, at, inner);
+            if self.stride[d] > 1 {
+                let whole = build.number((count * self.stride[d]) as isize);
+                let fits = build.body.index(IndexOp::Lt, place, whole);
+                build.both(&mut ok, fits);
+                let (step, zero) = (build.number(self.stride[d] as isize), build.number(0));
+                let over = build.body.index(IndexOp::Rem, place, step);
+                let exact = build.body.index(IndexOp::Eq, over, zero);
+                build.both(&mut ok, exact);
+                place = build.body.index(IndexOp::Div, place, step);
+            }
+            coords.push(build.inside(place, counts[d], &mut ok));
+        }
+        let dims: SmallVec<[isize; 3]> = (lead.len()..lead.len() + rank).map(|d| d as isize).collect();
+        let wide = x.to_dtype(x.dtype().compute())?;
+        let y = build.finish("fold", &wide.detach(), &spread, &coords, ok, Scalar::Int(0))?;
+        let y = y.sum_dims(&dims, false)?.to_dtype(x.dtype())?;
+        let windows = self.clone();
+        Ok(y.with_grad("fold", &[x], |_| {
+            move |g: &Tensor| Ok(Grads::from_iter([Some(windows.unfold("unfold", g, Scalar::Int(0))?)]))
+        }))
+    }
+}
+
+/// Product of some sizes.
+fn area(sizes: &[usize]) -> usize {
+    sizes.iter().product()
+}
+
+impl Windows {
+    /// The convolution of `[n, in, sizes..]` with `[out, in / groups, kernel..]`, plus a bias `[out]`; shapes were
+    /// checked. It is a matrix product whose right side reads the windows, and so are its gradients.
+    pub fn convolve(
+        &self,
+        op: &'static str,
+        (x, weight, bias): (&Tensor, &Tensor, Option<&Tensor>),
+        groups: usize,
+    ) -> Result<Tensor> {
+        let (own, w) = (x.shape(), weight.shape());
+        let counts = self.count(op, &own[2..])?;
+        let (n, depth) = (own[0], area(&w[1..]));
+        let columns = self.unfold(op, x, Scalar::Int(0))?.reshape([n, groups, depth, area(&counts)])?;
+        let y = weight.reshape([groups, w[0] / groups, depth])?.matmul(&columns)?;
+        let y = match bias {
+            // before the reshape, where the product can take it along
+            Some(bias) => y.add(&bias.reshape([groups, w[0] / groups, 1])?)?,
+            None => y,
+        };
+        let mut shape = Dims::from_slice(&[n, w[0]]);
+        shape.extend_from_slice(&counts);
+        y.reshape(&shape)
+    }
+}

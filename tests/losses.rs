@@ -1,0 +1,116 @@
+//! Losses against numbers worked out by their definition.
+
+use calor::autograd::gradcheck;
+use calor::gpu::AdapterChoice;
+use calor::nn::functional::{self as f, BceOptions, CrossEntropyOptions, NllOptions, Reduction};
+use calor::nn::{BCEWithLogitsLoss, CrossEntropyLoss, Module, NLLLoss};
+use calor::{DType, Device, ErrorKind, Result, Tensor};
+
+const SCORES: [[f32; 3]; 4] = [[0.5, -1.0, 2.0], [0.0, 0.25, 0.5], [3.0, 1.0, -2.0], [-0.5, 0.5, 1.5]];
+const TARGETS: [i32; 4] = [2, 0, 1, -100];
+const WEIGHTS: [f64; 3] = [0.5, 1.0, 2.0];
+
+/// Logarithms of probabilities.
+fn logs() -> Vec<[f64; 3]> {
+    let row = |r: &[f32; 3]| {
+        let sum: f64 = r.iter().map(|&x| f64::from(x).exp()).sum();
+        r.map(|x| f64::from(x) - sum.ln())
+    };
+    SCORES.iter().map(row).collect()
+}
+
+fn close(got: &Tensor, want: f64) -> Result<()> {
+    let got = got.to_dtype(DType::F32)?.item()?;
+    assert!((got - want).abs() < 1e-5, "{got}, want {want}");
+    Ok(())
+}
+
+fn pairs() -> impl Iterator<Item = ([f64; 3], usize)> {
+    logs().into_iter().zip(TARGETS).filter(|(_, t)| *t >= 0).map(|(l, t)| (l, t as usize))
+}
+
+#[test]
+fn cross_entropy_with_all_its_options() -> Result<()> {
+    let (x, y) = (Tensor::new(SCORES, ())?, Tensor::new(TARGETS, ())?);
+    let w = Tensor::new(WEIGHTS.map(|w| w as f32), ())?;
+    let plain: f64 = pairs().map(|(l, t)| -l[t]).sum();
+    close(&f::cross_entropy(&x, &y, ())?, plain / 3.0)?;
+    close(&f::cross_entropy(&x, &y, CrossEntropyOptions::default().reduction(Reduction::Sum))?, plain)?;
+    let each = f::cross_entropy(&x, &y, CrossEntropyOptions::default().reduction(Reduction::None))?.to_vec::<f32>()?;
+    assert_eq!((each.len(), each[3]), (4, 0.0));
+
+    let (weighted, all): (f64, f64) =
+        pairs().fold((0.0, 0.0), |(s, n), (l, t)| (s - WEIGHTS[t] * l[t], n + WEIGHTS[t]));
+    let options = CrossEntropyOptions::default().weight(w.clone());
+    close(&f::cross_entropy(&x, &y, options.clone())?, weighted / all)?;
+    let smooth: f64 = pairs().map(|(l, _)| -(0..3).map(|c| WEIGHTS[c] * l[c]).sum::<f64>()).sum();
+    close(&f::cross_entropy(&x, &y, options.label_smoothing(0.2))?, (0.8 * weighted + 0.2 / 3.0 * smooth) / all)?;
+
+    let module = CrossEntropyLoss::new(CrossEntropyOptions::default().weight(w));
+    close(&module.forward(&x, &y)?, weighted / all)?;
+    assert_eq!(module.state_dict().names().collect::<Vec<_>>(), ["weight"]);
+
+    // one sample without a batch, more dimensions, probabilities
+    close(&f::cross_entropy(&x.select(0, 0)?, &Tensor::new(2, ())?, ())?, -logs()[0][2])?;
+    let deep = x.t()?.unsqueeze(0)?;
+    close(&f::cross_entropy(&deep, &y.unsqueeze(0)?, ())?, plain / 3.0)?;
+    let p = Tensor::new([[0.2f32, 0.3, 0.5]], ())?.expand([4, 3])?;
+    let want: f64 = logs().iter().map(|l| -(0.2 * l[0] + 0.3 * l[1] + 0.5 * l[2])).sum::<f64>() / 4.0;
+    close(&f::cross_entropy(&x, &p, ())?, want)?;
+    Ok(())
+}
+
+#[test]
+fn gradients_of_losses() -> Result<()> {
+    let x = Tensor::new(SCORES, ())?.requires_grad_(true)?;
+    let y = Tensor::new(TARGETS, ())?;
+    let w = Tensor::new(WEIGHTS.map(|w| w as f32), ())?;
+    gradcheck(|t| f::cross_entropy(&t[0], &y, ()), &[&x], None)?;
+    let options = CrossEntropyOptions::default().weight(w.clone()).label_smoothing(0.3);
+    gradcheck(|t| f::cross_entropy(&t[0], &y, options.clone()), &[&x], None)?;
+    gradcheck(|t| f::nll_loss(&t[0], &y, NllOptions::default().weight(w.clone())), &[&x], None)?;
+    let z = Tensor::new([[0.0f32, 1.0, 0.5]], ())?.expand([4, 3])?;
+    let options = BceOptions::default().pos_weight(w.clone()).weight(w);
+    gradcheck(|t| f::binary_cross_entropy_with_logits(&t[0], &z, options.clone()), &[&x], None)?;
+    gradcheck(|t| f::mse_loss(&t[0], &z, Reduction::Sum), &[&x], None)?;
+    Ok(())
+}
+
+#[test]
+fn nll_loss_picks_the_target() -> Result<()> {
+    let log = Tensor::new(logs().iter().map(|l| l.map(|v| v as f32)).collect::<Vec<_>>(), ())?;
+    let y = Tensor::new(TARGETS, ())?;
+    let plain: f64 = pairs().map(|(l, t)| -l[t]).sum();
+    close(&NLLLoss::new(()).forward(&log, &y)?, plain / 3.0)?;
+    Ok(())
+}
+
+#[test]
+fn binary_cross_entropy_does_not_overflow() -> Result<()> {
+    let (x, y) = (Tensor::new([100.0f32, -100.0, 0.0, 2.0], ())?, Tensor::new([0.0f32, 1.0, 0.5, 1.0], ())?);
+    let options = BceOptions::default().reduction(Reduction::None);
+    let loss = f::binary_cross_entropy_with_logits(&x, &y, options)?.to_vec::<f32>()?;
+    let want = [100.0, 100.0, 2f32.ln(), (1.0 + (-2f32).exp()).ln()];
+    assert!(loss.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-5), "{loss:?}");
+    let weighted = BCEWithLogitsLoss::new(BceOptions::default().pos_weight(Tensor::new([3.0f32], ())?));
+    let want = (100.0 + 300.0 + 2f64.ln() * 2.0 + 3.0 * f64::from((1.0 + (-2f32).exp()).ln())) / 4.0;
+    close(&weighted.forward(&x, &y)?, want)?;
+    assert!(f::binary_cross_entropy_with_logits(&x, &y.unsqueeze(0)?, ()).is_err());
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_refused() -> Result<()> {
+    let x = Tensor::new(SCORES, ())?;
+    let shape = f::cross_entropy(&x, &Tensor::new([1, 2], ())?, ()).map(|_| ()).unwrap_err();
+    assert_eq!(shape.kind(), ErrorKind::Shape);
+    let dtype = f::nll_loss(&x, &Tensor::new([1.0f32, 2.0, 0.0, 1.0], ())?, ()).map(|_| ()).unwrap_err();
+    assert_eq!(dtype.kind(), ErrorKind::DType);
+    let weight = CrossEntropyOptions::default().weight(Tensor::new([1.0f32], ())?);
+    assert!(f::cross_entropy(&x, &Tensor::new(TARGETS, ())?, weight).is_err());
+    // only the device knows the classes; one of its own, since whoever waits for it first gets the error
+    let device = Device::open(&AdapterChoice::from_env()?)?;
+    let far = f::cross_entropy(&Tensor::new(SCORES, &device)?, &Tensor::new([0, 1, 2, 3], &device)?, ())?;
+    assert_eq!(far.item().unwrap_err().kind(), ErrorKind::Index);
+    Ok(())
+}
