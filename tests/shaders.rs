@@ -4,13 +4,59 @@ use calor::DType;
 use calor::graph::library::{Instances, library};
 use std::path::Path;
 
+/// Parses and validates; where there is an entry point, also translates to what the other backends run.
 fn validate(what: &str, source: &str) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string_with_path(source, what)));
     let mut validator =
         naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
-    if let Err(e) = validator.validate(&module) {
-        panic!("{what}: {}", e.emit_to_string_with_path(source, what));
+    let info = match validator.validate(&module) {
+        Ok(info) => info,
+        Err(e) => panic!("{what}: {}", e.emit_to_string_with_path(source, what)),
+    };
+    if module.entry_points.is_empty() {
+        return;
+    }
+    let wide = source.contains("f64") || source.contains("i64") || source.contains("u64");
+    let spirv = naga::back::spv::write_vec(&module, &info, &naga::back::spv::Options::default(), None);
+    assert!(spirv.is_ok(), "{what}: SPIR-V: {:?}", spirv.err());
+    let mut hlsl = String::new();
+    let options = naga::back::hlsl::Options {
+        shader_model: naga::back::hlsl::ShaderModel::V6_0,
+        fake_missing_bindings: true,
+        ..Default::default()
+    };
+    let pipeline = naga::back::hlsl::PipelineOptions::default();
+    let result = naga::back::hlsl::Writer::new(&mut hlsl, &options, &pipeline).write(&module, &info, None);
+    assert!(result.is_ok(), "{what}: HLSL: {:?}", result.err());
+    // Metal has no doubles, GLSL no 64-bit numbers at all
+    if !source.contains("f64") {
+        let options =
+            naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+        let msl = naga::back::msl::write_string(&module, &info, &options, &Default::default());
+        assert!(msl.is_ok(), "{what}: MSL: {:?}", msl.err());
+    }
+    if !wide {
+        let mut glsl = String::new();
+        let options = naga::back::glsl::Options {
+            version: naga::back::glsl::Version::Embedded { version: 310, is_webgl: false },
+            ..Default::default()
+        };
+        let pipeline = naga::back::glsl::PipelineOptions {
+            shader_stage: naga::ShaderStage::Compute,
+            entry_point: "main".into(),
+            multiview: None,
+        };
+        let policies = naga::proc::BoundsCheckPolicies::default();
+        let written = naga::back::glsl::Writer::new(&mut glsl, &module, &info, &options, &pipeline, policies)
+            .and_then(|mut writer| writer.write());
+        assert!(written.is_ok(), "{what}: GLSL: {:?}", written.err());
+        // a second `gl` would become `gl_1`
+        let known = ["gl_WorkGroupID", "gl_NumWorkGroups", "gl_LocalInvocationIndex", "gl_LocalInvocationID"];
+        let taken = glsl
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .find(|w| (*w == "gl" || w.starts_with("gl_")) && !known.contains(w));
+        assert_eq!(taken, None, "{what}: a name that GLSL reserves");
     }
 }
 
@@ -44,6 +90,18 @@ fn files_are_valid_as_they_stand() {
     assert!(count > 8, "found only {count} shaders");
 }
 
+/// An entry point that calls a function, so that every translation contains it.
+fn calling(text: &str, function: &str) -> String {
+    let start = text.find(&format!("fn {function}(")).expect("its text") + function.len() + 4;
+    let end = start + text[start..].find(") ->").expect("a result");
+    let zeros: Vec<String> = text[start..end]
+        .split(", ")
+        .filter_map(|a| a.split_once(": "))
+        .map(|(_, ty)| format!("{}()", ty.trim()))
+        .collect();
+    format!("@compute @workgroup_size(1) fn main() {{ _ = {function}({}); }}", zeros.join(", "))
+}
+
 #[test]
 fn functions_are_valid_in_every_type_and_width() {
     for dtype in [DType::F32, DType::F64, DType::I32, DType::I64, DType::U32, DType::Bool] {
@@ -52,8 +110,12 @@ fn functions_are_valid_in_every_type_and_width() {
         for four in [false, true] {
             for name in &names {
                 let mut instances = Instances::default();
-                instances.call(None, name, dtype, four).expect("an own function");
-                let source = format!("var<private> zero_bits: u32 = 0u;\n{}", instances.text);
+                let instance = instances.call(None, name, dtype, four).expect("an own function");
+                let source = format!(
+                    "var<private> zero_bits: u32 = 0u;\n{}{}",
+                    instances.text,
+                    calling(&instances.text, &instance)
+                );
                 validate(&format!("{name} at {dtype}{}", if four { " x 4" } else { "" }), &source);
             }
         }

@@ -271,10 +271,10 @@ fn op_pow(x: T, y: T) -> T {
     let r = z * z * (((((z * 2.0697501302e-01 + 2.3066075146e-01) * z + 2.7272811532e-01) * z
         + 3.3333334327e-01) * z + 4.2857143283e-01) * z + 6.0000002384e-01) + sl * (sh + s);
     let q = sh * sh;
-    let gh = high_bits(q + r + 3.0);
-    let gl = r - ((gh - 3.0) - q);
-    let eu = sh * gh;
-    let ev = sl * gh + gl * s;
+    let g_high = high_bits(q + r + 3.0);
+    let g_low = r - ((g_high - 3.0) - q);
+    let eu = sh * g_high;
+    let ev = sl * g_high + g_low * s;
     let ph = high_bits(eu + ev);
     let pl = ev - (ph - eu);
     let zh = ph * 9.6191406250e-01;

@@ -62,7 +62,9 @@ fn op_trunc_divide(x: T, y: T) -> T {
 }
 fn op_fmod(x: T, y: T) -> T {
     let trivial = (y == T(-1)) | (y == T(0));
-    return select(x % select(y, T(1), trivial), T(0), trivial);
+    // not %: GLSL leaves it open for negative operands
+    let d = select(y, T(1), trivial);
+    return select(x - x / d * d, T(0), trivial);
 }
 fn op_floor_divide(x: T, y: T) -> T {
     let wrong = (op_fmod(x, y) != T(0)) & ((x < T(0)) != (y < T(0)));

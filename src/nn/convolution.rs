@@ -85,7 +85,7 @@ fn windows_2d(op: &'static str, x: &Tensor, fill: f64, windows: &Windows) -> Res
         }
     }
     let lead = shape.len() as isize - 2;
-    windows.unfold(op, x, fill.into())?.flatten(lead, lead + 1)
+    windows.unfold(op, x, fill)?.flatten(lead, lead + 1)
 }
 
 /// The largest value in each window of `[n, c, h, w]` or `[c, h, w]`; the gradient goes to the first of equals.

@@ -61,11 +61,6 @@ pub fn fans(shape: &[usize]) -> Result<(usize, usize)> {
     Ok((shape[1] * field, shape[0] * field))
 }
 
-/// Puts `values`, of the same shape, into `t`.
-fn fill(t: &Tensor, values: &Tensor) -> Result<()> {
-    super::copy_into(t, values)
-}
-
 /// Uniform in `[low, high)`.
 ///
 /// ```
@@ -86,7 +81,7 @@ pub fn normal_(t: &Tensor, mean: f64, std: f64) -> Result<()> {
 
 /// The same number everywhere.
 pub fn constant_(t: &Tensor, value: impl Into<Scalar>) -> Result<()> {
-    fill(t, &Tensor::full(&t.shape()[..], value, (t.dtype(), t.device()))?)
+    no_grad(|| t.fill_(value.into())).map(drop)
 }
 
 /// Zeros.

@@ -1,15 +1,14 @@
 //! Sliding windows over the last dimensions: what convolution and pooling read. A window's elements are found by
 //! arithmetic on places, so that products and reductions read the input itself and no copy of the windows is stored.
 
-use crate::dtype::Scalar;
+use super::build::Build;
 use crate::error::{Result, bail};
+use crate::graph::IndexOp;
 use crate::graph::body::Ref;
-use crate::graph::{Body, IndexOp, Map, Param};
 use crate::shape::Dims;
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// One number for each windowed dimension.
 pub type Sizes = SmallVec<[usize; 3]>;
@@ -27,68 +26,36 @@ pub struct Windows {
     pub dilation: Sizes,
 }
 
-/// A body with its host numbers.
-#[derive(Default)]
-struct Build {
-    body: Body,
-    params: Vec<Param>,
+/// `at` kept below `size`, and whether it was.
+fn inside(b: &mut Build, at: Ref, size: usize, ok: &mut Option<Ref>) -> Ref {
+    let fits = b.less(at, size as isize);
+    *ok = Some(b.both(*ok, fits));
+    b.at_most(at, size as isize - 1)
 }
 
-impl Build {
-    fn number(&mut self, n: isize) -> Ref {
-        let k = self.params.len();
-        self.params.push(Param::index(n));
-        self.body.param(k)
+fn times(b: &mut Build, at: Ref, n: usize) -> Ref {
+    if n == 1 {
+        return at;
     }
+    let n = b.number(n as isize);
+    b.op(IndexOp::Mul, at, n)
+}
 
-    fn add(&mut self, a: Ref, b: Ref) -> Ref {
-        self.body.index(IndexOp::Add, a, b)
+/// Input 0 at `coords` where `ok`, else `fill`.
+fn finish(
+    mut b: Build,
+    name: &'static str,
+    x: &Tensor,
+    shape: &[usize],
+    (coords, ok): (&[Ref], Option<Ref>),
+    fill: f64,
+) -> Result<Tensor> {
+    let value = b.body.load(0, coords);
+    if let Some(ok) = ok {
+        let fill = b.value(fill, x.dtype().compute());
+        b.body.select(ok, value, fill);
     }
-
-    fn mul(&mut self, a: Ref, n: usize) -> Ref {
-        if n == 1 {
-            return a;
-        }
-        let n = self.number(n as isize);
-        self.body.index(IndexOp::Mul, a, n)
-    }
-
-    /// `at` kept below `size`, and whether it was.
-    fn inside(&mut self, at: Ref, size: usize, ok: &mut Option<Ref>) -> Ref {
-        let bound = self.number(size as isize);
-        let fits = self.body.index(IndexOp::Lt, at, bound);
-        self.both(ok, fits);
-        let last = self.number(size as isize - 1);
-        self.body.index(IndexOp::Min, at, last)
-    }
-
-    fn both(&mut self, ok: &mut Option<Ref>, more: Ref) {
-        *ok = Some(match *ok {
-            Some(before) => self.body.index(IndexOp::And, before, more),
-            None => more,
-        });
-    }
-
-    /// Input 0 at `coords` where `ok`, else `fill`.
-    fn finish(
-        mut self,
-        name: &'static str,
-        x: &Tensor,
-        shape: &[usize],
-        coords: &[Ref],
-        ok: Option<Ref>,
-        fill: Scalar,
-    ) -> Result<Tensor> {
-        let value = self.body.load(0, coords);
-        if let Some(ok) = ok {
-            let k = self.params.len();
-            self.params.push(Param::scalar(fill, x.dtype().compute()));
-            let fill = self.body.value(k, x.dtype().compute());
-            self.body.select(ok, value, fill);
-        }
-        let map = Arc::new(Map { name: name.into(), body: self.body });
-        Tensor::apply(map, x.device(), (shape, x.dtype()), &[x], &self.params)
-    }
+    b.apply(name, shape, x.dtype(), &[x])
 }
 
 impl Windows {
@@ -122,7 +89,7 @@ impl Windows {
     }
 
     /// `[lead.., sizes..]` to `[lead.., kernel.., counts..]`: every window's elements, `fill` outside the input.
-    pub fn unfold(&self, op: &'static str, x: &Tensor, fill: Scalar) -> Result<Tensor> {
+    pub fn unfold(&self, op: &'static str, x: &Tensor, fill: f64) -> Result<Tensor> {
         let shape = x.shape();
         let (lead, sizes) = shape.split_at(shape.len() - self.rank());
         let counts = self.count(op, sizes)?;
@@ -138,19 +105,18 @@ impl Windows {
         let mut ok = None;
         for d in 0..self.rank() {
             let (inner, at) = (build.body.coord(lead.len() + d), build.body.coord(lead.len() + self.rank() + d));
-            let (at, inner) = (build.mul(at, self.stride[d]), build.mul(inner, self.dilation[d]));
-            let mut place = build.add(at, inner);
+            let (at, inner) = (times(&mut build, at, self.stride[d]), times(&mut build, inner, self.dilation[d]));
+            let mut place = build.op(IndexOp::Add, at, inner);
             let reach = (counts[d] - 1) * self.stride[d] + self.dilation[d] * (self.kernel[d] - 1);
             if self.padding[d] > 0 {
-                let back = build.number(-(self.padding[d] as isize));
-                place = build.add(place, back);
+                place = build.add(place, -(self.padding[d] as isize));
             }
             if self.padding[d] > 0 || reach >= sizes[d] {
-                place = build.inside(place, sizes[d], &mut ok);
+                place = inside(&mut build, place, sizes[d], &mut ok);
             }
             coords.push(place);
         }
-        let y = build.finish(op, x, &out, &coords, ok, fill)?;
+        let y = finish(build, op, x, &out, (&coords, ok), fill)?;
         let (windows, sizes) = (self.clone(), Sizes::from_slice(sizes));
         Ok(y.with_grad("unfold", &[x], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(windows.fold(g, &sizes)?)]))))
     }
@@ -169,30 +135,27 @@ impl Windows {
         let mut ok = None;
         for (d, &count) in counts.iter().enumerate() {
             let (inner, at) = (build.body.coord(lead.len() + d), build.body.coord(lead.len() + rank + d));
-            let inner = build.mul(inner, self.dilation[d]);
-            let padding = build.number(self.padding[d] as isize);
-            let at = build.add(at, padding);
+            let inner = times(&mut build, inner, self.dilation[d]);
+            let at = build.add(at, self.padding[d] as isize);
             // wraps to a large number where it is negative, which no window has
-            let mut place = build.body.index(IndexOp::Sub, at, inner);
+            let mut place = build.op(IndexOp::Sub, at, inner);
             if self.stride[d] > 1 {
-                let whole = build.number((count * self.stride[d]) as isize);
-                let fits = build.body.index(IndexOp::Lt, place, whole);
-                build.both(&mut ok, fits);
-                let (step, zero) = (build.number(self.stride[d] as isize), build.number(0));
-                let over = build.body.index(IndexOp::Rem, place, step);
-                let exact = build.body.index(IndexOp::Eq, over, zero);
-                build.both(&mut ok, exact);
-                place = build.body.index(IndexOp::Div, place, step);
+                let fits = build.less(place, (count * self.stride[d]) as isize);
+                ok = Some(build.both(ok, fits));
+                let over = build.rem(place, self.stride[d]);
+                let exact = build.less(over, 1);
+                ok = Some(build.both(ok, exact));
+                place = build.div(place, self.stride[d]);
             }
-            coords.push(build.inside(place, counts[d], &mut ok));
+            coords.push(inside(&mut build, place, count, &mut ok));
         }
         let dims: SmallVec<[isize; 3]> = (lead.len()..lead.len() + rank).map(|d| d as isize).collect();
         let wide = x.to_dtype(x.dtype().compute())?;
-        let y = build.finish("fold", &wide.detach(), &spread, &coords, ok, Scalar::Int(0))?;
+        let y = finish(build, "fold", &wide.detach(), &spread, (&coords, ok), 0.0)?;
         let y = y.sum_dims(&dims, false)?.to_dtype(x.dtype())?;
         let windows = self.clone();
         Ok(y.with_grad("fold", &[x], |_| {
-            move |g: &Tensor| Ok(Grads::from_iter([Some(windows.unfold("unfold", g, Scalar::Int(0))?)]))
+            move |g: &Tensor| Ok(Grads::from_iter([Some(windows.unfold("unfold", g, 0.0)?)]))
         }))
     }
 }
@@ -214,7 +177,7 @@ impl Windows {
         let (own, w) = (x.shape(), weight.shape());
         let counts = self.count(op, &own[2..])?;
         let (n, depth) = (own[0], area(&w[1..]));
-        let columns = self.unfold(op, x, Scalar::Int(0))?.reshape([n, groups, depth, area(&counts)])?;
+        let columns = self.unfold(op, x, 0.0)?.reshape([n, groups, depth, area(&counts)])?;
         let y = weight.reshape([groups, w[0] / groups, depth])?.matmul(&columns)?;
         let y = match bias {
             // before the reshape, where the product can take it along

@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub(crate) const GROUP: u32 = 64;
 /// A part of a row has at least so many elements.
 const PART: usize = 1024;
+/// So many elements of a column are joined at a time on a CPU.
+const COLUMN_PART: usize = 64;
 
 /// Joins the elements of the last axes by a library function; the first `keep` axes stay. With parts, a first axis
 /// counts them, and each holds one part's result.
@@ -128,6 +130,15 @@ pub(crate) fn parts(rows: usize, length: usize, facts: &Facts) -> usize {
     busy.max(length.div_ceil(cap))
 }
 
+/// Whether neighbours in memory belong to different results.
+fn walks_columns(x: &Tensor, keep: usize) -> bool {
+    let layout = x.layout();
+    let inner = |range: std::ops::Range<usize>| range.rev().find(|&d| layout.shape()[d] != 1);
+    let stride = |d: Option<usize>| d.map_or(0, |d| layout.strides()[d].abs());
+    let (kept, reduced) = (inner(0..keep), inner(keep..layout.rank()));
+    stride(kept) == 1 && stride(reduced) > 64 && numel(&layout.shape()[..keep]) >= 64
+}
+
 /// A reduction of all axes after the first `keep`, in as many stages as it takes.
 fn reduce(name: &'static str, join: &'static str, init: Scalar, x: &Tensor, keep: usize) -> Result<Tensor> {
     let shape = x.shape();
@@ -136,7 +147,11 @@ fn reduce(name: &'static str, join: &'static str, init: Scalar, x: &Tensor, keep
     if length == 0 || numel(kept) == 0 {
         return Tensor::constant(kept, init, x.dtype(), x.device());
     }
-    let parts = parts(numel(kept), length, facts);
+    let mut parts = parts(numel(kept), length, facts);
+    if facts.is_cpu && length >= 8 * COLUMN_PART && walks_columns(x, keep) {
+        // a column's elements lie in as many pages: few at a time stay within reach of the TLB
+        parts = parts.max(length.div_ceil(COLUMN_PART));
+    }
     let prim = Arc::new(Reduce { name, join, init, keep, parts });
     if parts == 1 {
         return Tensor::apply(prim, x.device(), (kept, x.dtype()), &[x], &[]);
