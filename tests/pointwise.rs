@@ -3,7 +3,8 @@
 #![allow(clippy::approx_constant, reason = "the rows hold numbers as they were computed")]
 
 use calor::autograd::{gradcheck, gradgradcheck};
-use calor::{DType, Result, Rounding, Tensor};
+use calor::gpu::AdapterChoice;
+use calor::{DType, Device, Result, Rounding, Tensor};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -227,5 +228,20 @@ fn operators() -> Result<()> {
     // an error travels through the expression
     let wrong = (&a + &new(&[1.0, 2.0, 3.0])?) * &b;
     assert!(wrong.is_err_and(|e| e.to_string().contains("add")));
+    Ok(())
+}
+
+#[test]
+fn between_devices() -> Result<()> {
+    let other = Device::open(&AdapterChoice::from_env()?)?;
+    let x = new(&[1.5, -2.0])?.requires_grad_(true)?;
+    let y = x.mul(2.0)?.to((DType::F16, &other))?;
+    assert!(y.device().same(&other) && !x.device().same(&other) && y.dtype() == DType::F16);
+    assert!((&y + &x).is_err());
+    let z = y.type_as(&x)?.square()?;
+    z.sum()?.backward()?;
+    assert_eq!(z.to_vec::<f32>()?, [9.0, 16.0]);
+    assert_eq!(x.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f32>())?, [12.0, -16.0]);
+    assert_eq!(x.bool()?.int()?.to_vec::<i32>()?, [1, 1]);
     Ok(())
 }
