@@ -296,11 +296,6 @@ impl Tensor {
         }
     }
 
-    /// The `p`-norm of the difference of two tensors that broadcast.
-    pub fn dist(&self, other: &Tensor, p: f64) -> Result<Tensor> {
-        self.sub(other)?.vector_norm(p, &[], false)
-    }
-
     /// The `p`-norms of the differences of all rows of this matrix and of the other one, in batches.
     pub fn cdist(&self, other: &Tensor, p: f64) -> Result<Tensor> {
         for t in [self, other] {

@@ -67,10 +67,6 @@ pub const MORE: Table = &[
         c.ignore("compute_mode");
         one(a.cdist(&b, p))
     }),
-    ("dist", |c| {
-        let (a, b, p) = (c.tensor("self")?, c.tensor("other")?, c.float_or("p", 2.0)?);
-        one(a.dist(&b, p))
-    }),
     ("chain_matmul", |c| {
         let all = c.tensors("matrices")?;
         one(calor::chain_matmul(&all.iter().collect::<Vec<_>>()))
