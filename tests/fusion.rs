@@ -40,7 +40,9 @@ fn program(seed: u64, steps: usize) -> Result<Vec<Tensor>> {
             10 if rank > 0 => x.sum_dims(&[dim], rng.random()),
             11 => x.sum()?.tanh(),
             12 => x.matmul(&other).and_then(|t| t.tanh()),
-            13 => x.to_dtype(DType::F16)?.mul(2.0)?.to_dtype(DType::F32),
+            13 => {
+                x.to_dtype([DType::F16, DType::BF16][rng.random_range(0..2)])?.mul(1.3)?.add(0.7)?.to_dtype(DType::F32)
+            }
             14 => x.gt(0.25)?.where_(&x, -0.5),
             15 => x.mul(3.0)?.to_dtype(DType::I32)?.remainder(3)?.to_dtype(DType::F32),
             16 => x.add_(&other),

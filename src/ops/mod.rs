@@ -2,6 +2,7 @@
 
 pub mod arg;
 pub(crate) mod build;
+pub mod contract;
 pub mod create;
 pub mod elementwise;
 pub mod index;

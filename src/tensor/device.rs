@@ -148,6 +148,11 @@ impl Options {
         self.dtype
     }
 
+    /// The device asked for, or `other`.
+    pub fn device_or(&self, other: &Device) -> Device {
+        self.device.as_ref().unwrap_or(other).clone()
+    }
+
     /// The device asked for, or the default one.
     pub fn device(&self) -> Result<Device, Error> {
         self.device.clone().map_or_else(Device::best, Ok)

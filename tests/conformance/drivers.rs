@@ -32,6 +32,8 @@ const TABLES: &[Table] = &[
     crate::ops_convert::OPS,
     crate::ops_convert::MORE,
     crate::ops_matmul::OPS,
+    crate::ops_matmul::SUMS,
+    crate::ops_matmul::MORE,
     crate::ops_nn::OPS,
     crate::ops_loss::OPS,
 ];

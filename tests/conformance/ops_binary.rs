@@ -1,6 +1,6 @@
 //! Drivers of the family `binary`.
 
-use crate::backend::{arg, one, op, operand, scalar};
+use crate::backend::{arg, many, one, op, operand, scalar};
 use crate::call::{Call, Failure, Output};
 use crate::drivers::{Table, Tensor};
 use calor::{Rounding, Scalar, Tolerance};
@@ -129,6 +129,11 @@ pub const MORE: Table = &[
         let value = factor(c, "value")?.unwrap_or(Scalar::Int(1));
         one(x.addcdiv(&a, &b, value))
     }),
+    ("dist", |c| {
+        let p = c.float_or("p", 2.0)?;
+        let (x, other) = (c.tensor("self")?, c.tensor("other")?);
+        one(x.dist(&other, p))
+    }),
     ("isclose", |c| {
         let (x, other) = (c.tensor("self")?, c.tensor("other")?);
         one(x.isclose(&other, tolerance(c)?))
@@ -143,7 +148,7 @@ pub const MORE: Table = &[
     }),
     ("where", |c| {
         if c.len() < 2 {
-            return Err(Failure::Unsupported("where of a condition alone".into()));
+            return Ok(many(c.tensor("condition")?.nonzero_tuple().map_err(op)?));
         }
         let (cond, yes, no) = (c.tensor("condition")?, arg(c, "self")?, arg(c, "other")?);
         one(cond.where_(yes, no))

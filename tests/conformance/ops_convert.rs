@@ -7,20 +7,20 @@ use calor::{DType, Scalar};
 
 /// Rows of conversions.
 macro_rules! convert {
-    ($($op:literal => $dtype:ident,)*) => {
-        &[$(($op, |c| one(c.tensor(0)?.to_dtype(DType::$dtype))),)*]
+    ($($op:literal => $method:ident,)*) => {
+        &[$(($op, |c| one(c.tensor(0)?.$method())),)*]
     };
 }
 
 /// Conversions to a fixed dtype.
 pub const OPS: Table = convert! {
-    "Tensor.bfloat16" => BF16,
-    "Tensor.bool" => Bool,
-    "Tensor.double" => F64,
-    "Tensor.float" => F32,
-    "Tensor.half" => F16,
-    "Tensor.int" => I32,
-    "Tensor.long" => I64,
+    "Tensor.bfloat16" => bfloat16,
+    "Tensor.bool" => bool,
+    "Tensor.double" => double,
+    "Tensor.float" => float,
+    "Tensor.half" => half,
+    "Tensor.int" => int,
+    "Tensor.long" => long,
 };
 
 /// Conversions by argument, and promotion.
@@ -34,15 +34,14 @@ pub const MORE: Table = &[
     }),
     ("Tensor.to", |c| {
         let x = c.tensor(0)?;
-        let to = match c.is_tensor(1) {
-            true => c.tensor(1)?.dtype(),
-            false => dtype(c.dtype(1)?),
-        };
-        one(x.to_dtype(to))
+        one(match c.is_tensor(1) {
+            true => x.type_as(&c.tensor(1)?),
+            false => x.to(dtype(c.dtype(1)?)),
+        })
     }),
     ("Tensor.type_as", |c| {
         let other = c.tensor("other")?;
-        one(c.tensor("self")?.to_dtype(other.dtype()))
+        one(c.tensor("self")?.type_as(&other))
     }),
     ("promote_types", |c| {
         let (a, b) = (c.dtype(0)?, c.dtype(1)?);

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 #[derive(Default)]
 pub struct Memo {
     computed: HashMap<(usize, PlaceId), Val>,
+    rounded: HashMap<(usize, PlaceId), Val>,
     loaded: HashMap<(usize, Ix), Val>,
 }
 
@@ -66,11 +67,52 @@ impl Kernel<'_> {
     ) -> Result<Val> {
         match self.read(scope, places, memo, (input, layout), place)? {
             Read::Ready(v) => Ok(v),
-            Read::First(node, at) => self.value(scope, places, memo, node, at),
+            Read::First(node, at) => {
+                self.value(scope, places, memo, node, at)?;
+                match self.computed(scope, memo, node, at)? {
+                    Some(v) => Ok(v),
+                    None => bail!(Device, "codegen", "a value was not computed"),
+                }
+            }
         }
     }
 
-    /// The value of a member node at a place.
+    /// What another node reads of a member that was computed: of a half type, as if it had been stored, so that a
+    /// result does not depend on what shares its kernel.
+    fn computed(&mut self, scope: &mut Scope, memo: &mut Memo, node: usize, at: PlaceId) -> Result<Option<Val>> {
+        let Some(value) = memo.computed.get(&(node, at)) else { return Ok(None) };
+        let dtype = self.graph.nodes[node].value.spec.dtype;
+        if dtype == dtype.compute() || self.is_rounded(node) {
+            return Ok(Some(value.clone()));
+        }
+        if let Some(v) = memo.rounded.get(&(node, at)) {
+            return Ok(Some(v.clone()));
+        }
+        let rounded = self.cast(scope, value.clone(), dtype)?;
+        memo.rounded.insert((node, at), rounded.clone());
+        Ok(Some(rounded))
+    }
+
+    /// Whether a node's body gives numbers of its narrow dtype already: casts, or moves elements.
+    fn is_rounded(&self, node: usize) -> bool {
+        let node = &self.graph.nodes[node];
+        let Some(body) = node.rule.body() else { return false };
+        let dtype = node.value.spec.dtype;
+        let mut left: SmallVec<[usize; 4]> = SmallVec::from_iter(body.ops.len().checked_sub(1));
+        while let Some(op) = left.pop() {
+            match &body.ops[op] {
+                Op::Cast(to, _) | Op::Value(_, to) if *to == dtype => {}
+                Op::Input(k) | Op::Load(k, _)
+                    if self.graph.nodes[node.inputs[*k as usize].0].value.spec.dtype == dtype => {}
+                Op::Select(_, yes, no) => left.extend([*yes as usize, *no as usize]),
+                Op::Guard(_, value, _) => left.push(*value as usize),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// The value of a member node at a place, in its compute type.
     pub(super) fn value(
         &mut self,
         scope: &mut Scope,
@@ -183,7 +225,7 @@ impl Kernel<'_> {
             bail!(Device, "codegen", "{:?} has an empty body", node.value);
         };
         let value = last.val();
-        // stored or not, a value has its dtype
+        // what stores or reads it rounds it, if need be
         Ok(Read::Ready(self.cast(scope, value, node.value.spec.dtype.compute())?))
     }
 
@@ -212,8 +254,8 @@ impl Kernel<'_> {
             } else {
                 places.seen(&spec.shape, place, layout)
             };
-            return Ok(match memo.computed.get(&(input, at)) {
-                Some(v) => Read::Ready(v.clone()),
+            return Ok(match self.computed(scope, memo, input, at)? {
+                Some(v) => Read::Ready(v),
                 None => Read::First(input, at),
             });
         }

@@ -1,10 +1,10 @@
-//! Casts.
+//! Casts, and moves between devices.
 
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Body, Map};
-use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
+use crate::tensor::{Device, Options, Tensor};
 use std::sync::Arc;
 
 impl Tensor {
@@ -28,4 +28,62 @@ impl Tensor {
         let out = Tensor::apply(map, self.device(), (&self.shape(), dtype), &[self], &[])?;
         Ok(out.with_grad("to", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.to_dtype(from)?)]))))
     }
+
+    /// The same values with another dtype, on another device, or both; itself where nothing changes. Waits for the
+    /// values if they must move.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor};
+    /// let x = Tensor::new([0.5f32, 2.0], ())?.to(DType::BF16)?;
+    /// assert_eq!(x.dtype(), DType::BF16);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn to(&self, options: impl Into<Options>) -> Result<Tensor> {
+        let options = options.into();
+        let dtype = options.dtype_or(self.dtype());
+        let device = options.device_or(self.device());
+        if self.device().supports(dtype) {
+            self.to_dtype(dtype)?.moved(&device)
+        } else {
+            self.moved(&device)?.to_dtype(dtype)
+        }
+    }
+
+    /// [`Tensor::to_dtype`] with the dtype of `other`, on its device.
+    pub fn type_as(&self, other: &Tensor) -> Result<Tensor> {
+        self.to((other.dtype(), other.device()))
+    }
+
+    fn moved(&self, device: &Device) -> Result<Tensor> {
+        if device.same(self.device()) {
+            return Ok(self.clone());
+        }
+        let from = self.device().clone();
+        let out = Tensor::from_host(self.detach().to_host()?, device)?;
+        Ok(out.with_grad("to", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.moved(&from)?)]))))
+    }
+}
+
+/// Rows: PyTorch's name of a conversion and its dtype.
+macro_rules! conversions {
+    ($($name:ident $dtype:ident;)*) => {
+        impl Tensor {
+            $(
+                #[doc = concat!("[`Tensor::to_dtype`] to [`DType::", stringify!($dtype), "`].")]
+                pub fn $name(&self) -> Result<Tensor> {
+                    self.to_dtype(DType::$dtype)
+                }
+            )*
+        }
+    };
+}
+
+conversions! {
+    bfloat16 BF16;
+    bool Bool;
+    double F64;
+    float F32;
+    half F16;
+    int I32;
+    long I64;
 }

@@ -50,7 +50,7 @@ impl Tensor {
         self.modify("clamp_", |x| x.clamp(min, max))
     }
 
-    /// Elements below `min` raised to it.
+    /// Elements below `min` raised to it. A tie's gradient passes, or is shared with a tensor.
     pub fn clamp_min(&self, min: impl Into<Arg>) -> Result<Tensor> {
         match min.into() {
             Arg::Tensor(min) => self.maximum(min),
@@ -63,7 +63,7 @@ impl Tensor {
         self.modify("clamp_min_", |x| x.clamp_min(min))
     }
 
-    /// Elements above `max` lowered to it.
+    /// Elements above `max` lowered to it. A tie's gradient passes, or is shared with a tensor.
     pub fn clamp_max(&self, max: impl Into<Arg>) -> Result<Tensor> {
         match max.into() {
             Arg::Tensor(max) => self.minimum(max),
@@ -83,7 +83,7 @@ impl Tensor {
         limit: Arg,
         inside: fn(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let dtype = meet(&[&self.into(), &limit])?;
+        let dtype = Kind::Number.dtypes(op, meet(&[&self.into(), &limit])?)?.0;
         let (x, limit) = (self.to_dtype(dtype)?, limit.tensor(dtype, self.device())?);
         let out = map_n(function, dtype, &[&x, &limit])?;
         let (sx, sl) = (x.shape(), limit.shape());

@@ -2,6 +2,7 @@
 //! operands has a file of its own. Their WGSL functions stand in `shaders/map/` under `op_` and the same name.
 
 mod activation;
+mod alias;
 mod binary;
 mod blend;
 mod cast;

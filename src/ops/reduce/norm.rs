@@ -75,6 +75,17 @@ impl Tensor {
         out.to_dtype(dtype)
     }
 
+    /// The norm of order `p` of `self - other`, which broadcast; see [`Tensor::vector_norm`].
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([3.0f32, 4.0], ())?;
+    /// assert_eq!(x.dist(&calor::Tensor::zeros([2], ())?, 2.0)?.item()?, 5.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn dist(&self, other: &Tensor, p: f64) -> Result<Tensor> {
+        self.sub(other)?.vector_norm(p, &[], false)
+    }
+
     /// Every slice along a dimension whose norm of order `p` exceeds `maxnorm` scaled down to it.
     pub fn renorm(&self, p: f64, dim: isize, maxnorm: f64) -> Result<Tensor> {
         let rank = self.dim();
