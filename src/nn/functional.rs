@@ -1,6 +1,7 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
 
-pub use super::convolution::{Padding, avg_pool, conv, max_pool, max_pool_with_indices};
+pub use super::adaptive::{adaptive_avg_pool, adaptive_max_pool, local_response_norm, lp_pool};
+pub use super::convolution::{Padding, avg_pool, conv, conv_transpose, fold, max_pool, max_pool_with_indices, unfold};
 pub use super::losses::{
     BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,
     cross_entropy, gaussian_nll_loss, huber_loss, kl_div, l1_loss, mse_loss, nll_loss, poisson_nll_loss,
@@ -206,6 +207,51 @@ pub fn group_norm(
     let mut channel = vec![1; shape.len()];
     channel[1] = shape[1];
     affine(&y, weight, bias, &channel, x.dtype())
+}
+
+/// [`batch_norm`] with the statistics of each sample: `x` is `[n, c, ..]`. With `own` they are those of `x`, and the
+/// running ones move towards their mean over the batch; else the running ones are used.
+///
+/// # Errors
+/// `Shape` where a sample has one value per channel.
+pub fn instance_norm(
+    x: &Tensor,
+    running: Option<(&Tensor, &Tensor)>,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    own: bool,
+    momentum: f64,
+    eps: f64,
+) -> Result<Tensor> {
+    const OP: &str = "instance_norm";
+    if !own {
+        return batch_norm(x, running, weight, bias, false, &Momentum::Share(momentum), eps);
+    }
+    let shape = x.shape();
+    let count: usize = shape.iter().skip(2).product();
+    if shape.len() < 2 || count == 1 {
+        bail!(Shape, OP, "expected more than 1 spatial element when training, got input size {:?}", &shape[..]);
+    }
+    if x.numel() == 0 {
+        return Ok(x.clone());
+    }
+    let dims: Vec<isize> = (2..shape.len() as isize).collect();
+    let wide = x.to_dtype(x.dtype().compute())?;
+    let (var, mean) = wide.var_mean(&dims, 0.0, true)?;
+    if let Some((running_mean, running_var)) = running {
+        let unbiased = (var.detach() * (count as f64 / (count as f64 - 1.0)))?;
+        for (running, new) in [(running_mean, mean.detach()), (running_var, unbiased)] {
+            no_grad(|| {
+                running.modify(OP, |old| {
+                    let new = new.mean_dims(&[0], false)?.reshape(old.shape())?.to_dtype(old.dtype())?;
+                    (old * (1.0 - momentum))? + (new * momentum)?
+                })
+            })?;
+        }
+    }
+    let mut channel = vec![1; shape.len()];
+    channel[1] = shape[1];
+    affine(&((wide - mean)? * (var + eps)?.rsqrt()?)?, weight, bias, &channel, x.dtype())
 }
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimensions, whose sizes are `normalized_shape`; without `eps`

@@ -156,9 +156,19 @@ impl Windows {
         let wide = x.to_dtype(x.dtype().compute())?;
         let y = finish(build, "fold", &wide.detach(), &spread, (&coords, ok), 0.0)?;
         let y = y.sum_dims(&dims, false)?.to_dtype(x.dtype())?;
-        let windows = self.clone();
+        let (windows, used) = (self.clone(), Sizes::from_slice(counts));
         Ok(y.with_grad("fold", &[x], |_| {
-            move |g: &Tensor| Ok(Grads::from_iter([Some(windows.unfold("unfold", g, 0.0)?)]))
+            move |g: &Tensor| {
+                let mut g = windows.unfold("unfold", g, 0.0)?;
+                let first = g.dim() - used.len();
+                // sizes may leave room for a window that is not there
+                for (d, &count) in used.iter().enumerate() {
+                    if g.shape()[first + d] != count {
+                        g = g.narrow((first + d) as isize, 0, count)?;
+                    }
+                }
+                Ok(Grads::from_iter([Some(g)]))
+            }
         }))
     }
 }

@@ -100,6 +100,50 @@ fn layer_norm(c: Args<'_>) -> Outputs {
     one(f::layer_norm(&x, &shape, weight.as_ref(), bias.as_ref(), c.float_or("eps", 1e-5)?))
 }
 
+/// Sizes to pool to; None keeps a dimension.
+fn outputs<const N: usize>(c: Args<'_>) -> Result<Vec<Option<usize>>, Failure> {
+    let one = |v: &Value| match v {
+        Value::None => Ok(None),
+        Value::Int(n) => size(*n).map(Some),
+        other => Err(Failure::Op(format!("output_size holds {other:?}"))),
+    };
+    match c.get("output_size").cloned() {
+        Some(Value::List(list)) if list.len() == N => list.iter().map(one).collect(),
+        Some(Value::List(list)) => Err(Failure::Op(format!("output_size must be {N} numbers, got {list:?}"))),
+        Some(value) => Ok(vec![one(&value)?; N]),
+        None => Err(Failure::Op("output_size is missing".into())),
+    }
+}
+
+fn adaptive_avg<const N: usize>(c: Args<'_>) -> Outputs {
+    let (x, output) = (c.tensor(0)?, outputs::<N>(c)?);
+    one(f::adaptive_avg_pool(&x, &output))
+}
+
+fn adaptive_max<const N: usize>(c: Args<'_>) -> Outputs {
+    let (x, output) = (c.tensor(0)?, outputs::<N>(c)?);
+    let (values, indices) = f::adaptive_max_pool(&x, &output).map_err(op)?;
+    Ok(match c.bool_or("return_indices", false)? {
+        true => vec![Output::Tensor(values), Output::Tensor(indices)],
+        false => vec![Output::Tensor(values)],
+    })
+}
+
+fn lp_pool<const N: usize>(c: Args<'_>) -> Outputs {
+    let (x, p) = (c.tensor(0)?, c.float("norm_type")?);
+    let kernel = sides(c, "kernel_size", [0; N])?;
+    let windows = AvgPool::new(kernel).stride(sides(c, "stride", kernel)?).ceil_mode(c.bool_or("ceil_mode", false)?);
+    one(f::lp_pool(&x, p, &windows))
+}
+
+fn conv_transpose<const N: usize>(c: Args<'_>) -> Outputs {
+    let (x, w, b) = (c.tensor("input")?, c.tensor("weight")?, c.tensor_opt("bias")?);
+    let (stride, padding) = (sides(c, "stride", [1; N])?, sides(c, "padding", [0; N])?);
+    let (output_padding, dilation) = (sides(c, "output_padding", [0; N])?, sides(c, "dilation", [1; N])?);
+    let groups = size(c.int_or("groups", 1)?)?;
+    one(f::conv_transpose(&x, &w, b.as_ref(), (&stride, &padding, &output_padding, &dilation), groups))
+}
+
 /// Drivers by name.
 pub const OPS: Table = &[
     ("nn.functional.linear", |c| {
@@ -144,5 +188,39 @@ pub const OPS: Table = &[
     ("nn.functional.pairwise_distance", |c| {
         let (a, b, p, eps) = (c.tensor(0)?, c.tensor(1)?, c.float_or("p", 2.0)?, c.float_or("eps", 1e-6)?);
         one(f::pairwise_distance(&a, &b, p, eps, c.bool_or("keepdim", false)?))
+    }),
+    ("nn.functional.adaptive_avg_pool1d", adaptive_avg::<1>),
+    ("nn.functional.adaptive_avg_pool2d", adaptive_avg::<2>),
+    ("nn.functional.adaptive_avg_pool3d", adaptive_avg::<3>),
+    ("nn.functional.adaptive_max_pool1d", adaptive_max::<1>),
+    ("nn.functional.adaptive_max_pool2d", adaptive_max::<2>),
+    ("nn.functional.adaptive_max_pool3d", adaptive_max::<3>),
+    ("nn.functional.lp_pool1d", lp_pool::<1>),
+    ("nn.functional.lp_pool2d", lp_pool::<2>),
+    ("nn.functional.conv_transpose1d", conv_transpose::<1>),
+    ("nn.functional.conv_transpose2d", conv_transpose::<2>),
+    ("nn.functional.conv_transpose3d", conv_transpose::<3>),
+    ("nn.functional.unfold", |c| {
+        let (x, kernel) = (c.tensor(0)?, sides(c, "kernel_size", [0; 2])?);
+        let (stride, padding) = (sides(c, "stride", [1; 2])?, sides(c, "padding", [0; 2])?);
+        one(f::unfold(&x, &kernel, (&stride, &padding, &sides(c, "dilation", [1; 2])?)))
+    }),
+    ("nn.functional.fold", |c| {
+        let (x, output, kernel) = (c.tensor(0)?, sides(c, "output_size", [0; 2])?, sides(c, "kernel_size", [0; 2])?);
+        let (stride, padding) = (sides(c, "stride", [1; 2])?, sides(c, "padding", [0; 2])?);
+        one(f::fold(&x, &output, &kernel, (&stride, &padding, &sides(c, "dilation", [1; 2])?)))
+    }),
+    ("nn.functional.local_response_norm", |c| {
+        let (x, n) = (c.tensor(0)?, size(c.int("size")?)?);
+        let (alpha, beta, k) = (c.float_or("alpha", 1e-4)?, c.float_or("beta", 0.75)?, c.float_or("k", 1.0)?);
+        one(f::local_response_norm(&x, n, alpha, beta, k))
+    }),
+    ("nn.functional.instance_norm", |c| {
+        let x = c.tensor(0)?;
+        let (mean, var) = (c.tensor_opt("running_mean")?, c.tensor_opt("running_var")?);
+        let (weight, bias) = (c.tensor_opt("weight")?, c.tensor_opt("bias")?);
+        let (own, momentum) = (c.bool_or("use_input_stats", true)?, c.float_or("momentum", 0.1)?);
+        let (running, eps) = (mean.as_ref().zip(var.as_ref()), c.float_or("eps", 1e-5)?);
+        one(f::instance_norm(&x, running, weight.as_ref(), bias.as_ref(), own, momentum, eps))
     }),
 ];
