@@ -161,7 +161,7 @@ fn flat_windows(op: &'static str, x: &Tensor, fill: f64, windows: &Windows) -> R
 }
 
 /// What is smaller than any other value of a dtype: the border of a maximum.
-fn lowest(dtype: DType) -> f64 {
+pub(super) fn lowest(dtype: DType) -> f64 {
     match dtype {
         DType::I32 => f64::from(i32::MIN),
         DType::I64 => i64::MIN as f64,

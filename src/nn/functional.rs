@@ -1,5 +1,6 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
 
+pub use super::adaptive::{adaptive_avg_pool, adaptive_max_pool, adaptive_max_pool_with_indices, lp_pool, max_unpool};
 pub use super::convolution::{Padding, avg_pool, conv, max_pool, max_pool_with_indices};
 pub use super::losses::{
     BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,
@@ -8,8 +9,12 @@ pub use super::losses::{
 };
 pub use super::margins::{
     cosine_embedding_loss, cosine_similarity, hinge_embedding_loss, margin_ranking_loss, multi_margin_loss,
-    multilabel_soft_margin_loss, normalize, pairwise_distance, soft_margin_loss, triplet_margin_loss,
+    multilabel_margin_loss, multilabel_soft_margin_loss, normalize, pairwise_distance, pdist, soft_margin_loss,
+    triplet_margin_loss,
 };
+pub use super::normalise::{instance_norm, local_response_norm};
+pub use super::resize::{Resize, ResizeMode, affine_grid, interpolate};
+pub use super::transposed::{conv_transpose, fold, unfold};
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
@@ -134,7 +139,13 @@ pub fn batch_norm(
 }
 
 /// `y * weight + bias`, both seen as `shape`, in a dtype.
-fn affine(y: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, shape: &[usize], dtype: DType) -> Result<Tensor> {
+pub(super) fn affine(
+    y: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    shape: &[usize],
+    dtype: DType,
+) -> Result<Tensor> {
     let mut y = y.clone();
     if let Some(weight) = weight {
         y = (y * weight.reshape(shape)?)?;

@@ -3,6 +3,7 @@
 //! Names, shapes and initial values are PyTorch's, so its state dicts load.
 
 mod activation;
+mod adaptive;
 mod container;
 mod conv;
 mod convolution;
@@ -16,9 +17,12 @@ mod losses;
 mod margins;
 mod module;
 mod norm;
+mod normalise;
 mod options;
 mod parameter;
 mod pool;
+mod resize;
+mod transposed;
 
 pub use activation::*;
 pub use container::{Lambda, Sequential};
