@@ -1,5 +1,6 @@
 //! Transposed convolution, and windows as columns, as functions.
 
+use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::ops::window::{Sizes, Windows};
 use crate::shape::Dims;
@@ -30,7 +31,7 @@ pub fn conv_transpose<const N: usize>(
 ) -> Result<Tensor> {
     let op = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"].get(N.wrapping_sub(1)).copied();
     let op = op.unwrap_or("conv_transpose");
-    let (w, own) = (weight.shape(), x.shape());
+    let (w, own, dtype) = (weight.shape(), x.shape(), x.dtype());
     if w.len() != N + 2 {
         bail!(Shape, op, "expected a weight of {} dimensions, got {:?}", N + 2, &w[..]);
     }
@@ -88,6 +89,9 @@ pub fn conv_transpose<const N: usize>(
         dilation: dilation[..].into(),
     };
     let (depth, area) = (w[0] / groups, own[2..].iter().product::<usize>());
+    // the columns are stored: f16 has the digits for that, bf16 has not
+    let stored = if x.dtype() == DType::BF16 { DType::F32 } else { x.dtype() };
+    let (x, weight) = (x.to_dtype(stored)?, weight.to_dtype(stored)?);
     let kernel = weight.reshape([groups, depth, w[1..].iter().product()])?.transpose(1, 2)?;
     let columns = kernel.matmul(&x.reshape([own[0], groups, depth, area])?)?;
     let mut shape = Dims::from_slice(&[own[0], outputs]);
@@ -99,7 +103,7 @@ pub fn conv_transpose<const N: usize>(
         channel[0] = outputs;
         y = (y + bias.reshape(&channel[..N + 1])?)?;
     }
-    Ok(y)
+    y.to_dtype(dtype)
 }
 
 /// Windows over two dimensions.
