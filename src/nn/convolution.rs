@@ -231,3 +231,171 @@ pub fn avg_pool<const N: usize>(x: &Tensor, o: &AvgPool<N>) -> Result<Tensor> {
     }
     mean.to_dtype(x.dtype())
 }
+
+/// The windows of `[n, c, ..]` or `[c, ..]` as columns: `[n, c * kernel, windows]`.
+///
+/// # Errors
+/// `Shape` for other dimensions, or where no window fits.
+pub fn unfold(
+    x: &Tensor,
+    kernel: &[usize],
+    (stride, padding, dilation): (&[usize], &[usize], &[usize]),
+) -> Result<Tensor> {
+    const OP: &str = "unfold";
+    let (shape, rank) = (x.shape(), kernel.len());
+    if shape.len() == rank + 1 {
+        return unfold(&x.unsqueeze(0)?, kernel, (stride, padding, dilation))?.squeeze_dim(0);
+    }
+    if shape.len() != rank + 2 || stride.len() != rank || padding.len() != rank || dilation.len() != rank {
+        bail!(Shape, OP, "expected an input of {} or {} dimensions, got {:?}", rank + 1, rank + 2, &shape[..]);
+    }
+    let windows = sliding(kernel, (stride, padding, dilation));
+    let counts: usize = windows.count(OP, &shape[2..])?.iter().product();
+    let depth = shape[1] * kernel.iter().product::<usize>();
+    windows.unfold(OP, x, 0.0)?.reshape([shape[0], depth, counts])
+}
+
+/// The other way: columns `[n, c * kernel, windows]` to `[n, c, output..]`, adding what lies in the same place.
+///
+/// # Errors
+/// `Shape` where the columns do not fit the output.
+pub fn fold(
+    x: &Tensor,
+    output: &[usize],
+    kernel: &[usize],
+    (stride, padding, dilation): (&[usize], &[usize], &[usize]),
+) -> Result<Tensor> {
+    const OP: &str = "fold";
+    let (shape, rank) = (x.shape(), kernel.len());
+    if shape.len() == 2 {
+        return fold(&x.unsqueeze(0)?, output, kernel, (stride, padding, dilation))?.squeeze_dim(0);
+    }
+    let fits = [output.len(), stride.len(), padding.len(), dilation.len()] == [rank; 4];
+    if shape.len() != 3 || !fits {
+        bail!(Shape, OP, "expected an input of 2 or 3 dimensions and {rank} sizes each, got {:?}", &shape[..]);
+    }
+    let windows = sliding(kernel, (stride, padding, dilation));
+    let (area, counts) = (kernel.iter().product::<usize>(), windows.count(OP, output)?);
+    let length: usize = counts.iter().product();
+    if area == 0 || !shape[1].is_multiple_of(area) {
+        bail!(
+            Shape,
+            OP,
+            "expected size of input's dimension 1 to be divisible by the product of kernel_size, but got {} and \
+             {kernel:?}",
+            shape[1]
+        );
+    }
+    if shape[2] != length {
+        bail!(
+            Shape,
+            OP,
+            "given output_size={output:?}, expected size of input's dimension 2 to match the calculated number of \
+             sliding blocks {length}, but got {}",
+            shape[2]
+        );
+    }
+    let mut sizes = vec![shape[0], shape[1] / area];
+    sizes.extend_from_slice(kernel);
+    sizes.extend_from_slice(&counts);
+    windows.fold(&x.reshape(sizes)?, output)
+}
+
+fn sliding(kernel: &[usize], (stride, padding, dilation): (&[usize], &[usize], &[usize])) -> Windows {
+    Windows {
+        kernel: kernel.into(),
+        stride: stride.into(),
+        padding: padding.into(),
+        after: padding.into(),
+        dilation: dilation.into(),
+    }
+}
+
+/// The transposed convolution, which is a convolution's gradient of its input: `x` is `[n, in, ..]` or `[in, ..]`,
+/// `weight` `[in, out / groups, kernel..]`, `bias` `[out]`. A side of `size` becomes
+/// `(size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1`.
+///
+/// # Errors
+/// `Shape` where channels, groups or dimensions do not fit; `DType` where the dtypes differ; `Value` where the output
+/// padding is not smaller than stride or dilation.
+pub fn conv_transpose(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    (stride, padding, output_padding, dilation): (&[usize], &[usize], &[usize], &[usize]),
+    groups: usize,
+) -> Result<Tensor> {
+    let rank = stride.len();
+    let op = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+        .get(rank.wrapping_sub(1))
+        .copied()
+        .unwrap_or("conv_transpose");
+    let (w, own) = (weight.shape(), x.shape());
+    if own.len() == rank + 1 {
+        let all = (stride, padding, output_padding, dilation);
+        return conv_transpose(&x.unsqueeze(0)?, weight, bias, all, groups)?.squeeze_dim(0);
+    }
+    if own.len() != rank + 2 || w.len() != rank + 2 {
+        bail!(Shape, op, "expected input and weight of {} dimensions, got {:?} and {:?}", rank + 2, own, w);
+    }
+    if x.dtype() != weight.dtype() || bias.is_some_and(|b| b.dtype() != x.dtype()) {
+        bail!(DType, op, "input is {}, weight {}, and the bias must agree", x.dtype(), weight.dtype());
+    }
+    if groups == 0 || own[1] != w[0] || !w[0].is_multiple_of(groups) {
+        bail!(
+            Shape,
+            op,
+            "given transposed=1, weight of size {:?}, expected input {:?} to have {} channels in {groups} groups",
+            w,
+            own,
+            w[0]
+        );
+    }
+    let outputs = w[1] * groups;
+    if let Some(bias) = bias
+        && bias.shape()[..] != [outputs]
+    {
+        bail!(Shape, op, "expected bias to have {outputs} elements, got {:?}", bias.shape());
+    }
+    let mut sizes = Sizes::new();
+    for d in 0..rank {
+        if stride[d] == 0 || dilation[d] == 0 {
+            bail!(Value, op, "stride and dilation must be positive, got {} and {}", stride[d], dilation[d]);
+        }
+        if output_padding[d] >= stride[d].max(dilation[d]) {
+            bail!(
+                Value,
+                op,
+                "output padding must be smaller than either stride or dilation, but got {}, {} and {}",
+                output_padding[d],
+                stride[d],
+                dilation[d]
+            );
+        }
+        let reach = (own[2 + d].max(1) - 1) * stride[d] + dilation[d] * (w[2 + d].max(1) - 1) + output_padding[d] + 1;
+        match reach.checked_sub(2 * padding[d]) {
+            Some(size) if size > 0 => sizes.push(size),
+            _ => bail!(Shape, op, "the output would be too small: padding {} of {reach}", padding[d]),
+        }
+    }
+    let (n, length) = (own[0], own[2..].iter().product::<usize>());
+    let depth: usize = w[1..].iter().product();
+    let rows = weight.reshape([groups, w[0] / groups, depth])?.transpose(1, 2)?;
+    // the columns are stored: f16 has the digits for that, bf16 has not
+    let stored = if x.dtype() == DType::BF16 { DType::F32 } else { x.dtype() };
+    let wide = |t: &Tensor| t.to_dtype(stored);
+    let columns = wide(&rows)?.matmul(&wide(x)?.reshape([n, groups, w[0] / groups, length])?)?;
+    let mut shape = vec![n, outputs];
+    shape.extend_from_slice(&w[2..]);
+    shape.extend_from_slice(&own[2..]);
+    let y = sliding(&w[2..], (stride, padding, dilation)).fold(&columns.reshape(shape)?, &sizes)?;
+    let y = match bias {
+        Some(bias) => {
+            let mut channel = vec![1; rank + 2];
+            channel[1] = outputs;
+            (y + bias.reshape(channel)?)?
+        }
+        None => y,
+    };
+    y.to_dtype(x.dtype())
+}

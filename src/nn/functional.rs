@@ -1,7 +1,7 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
 
-pub use super::adaptive::{adaptive_avg_pool, adaptive_max_pool, adaptive_max_pool_with_indices, lp_pool, max_unpool};
-pub use super::convolution::{Padding, avg_pool, conv, max_pool, max_pool_with_indices};
+pub use super::adaptive::{adaptive_avg_pool, adaptive_max_pool, local_response_norm, lp_pool};
+pub use super::convolution::{Padding, avg_pool, conv, conv_transpose, fold, max_pool, max_pool_with_indices, unfold};
 pub use super::losses::{
     BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,
     cross_entropy, gaussian_nll_loss, huber_loss, kl_div, l1_loss, mse_loss, nll_loss, poisson_nll_loss,
@@ -9,12 +9,10 @@ pub use super::losses::{
 };
 pub use super::margins::{
     cosine_embedding_loss, cosine_similarity, hinge_embedding_loss, margin_ranking_loss, multi_margin_loss,
-    multilabel_margin_loss, multilabel_soft_margin_loss, normalize, pairwise_distance, pdist, soft_margin_loss,
+    multilabel_margin_loss, multilabel_soft_margin_loss, normalize, pairwise_distance, soft_margin_loss,
     triplet_margin_loss,
 };
-pub use super::normalise::{instance_norm, local_response_norm};
-pub use super::resize::{Resize, ResizeMode, affine_grid, interpolate};
-pub use super::transposed::{conv_transpose, fold, unfold};
+pub use super::resize::{Resize, ResizeMode, affine_grid, interpolate, max_unpool};
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
@@ -139,13 +137,7 @@ pub fn batch_norm(
 }
 
 /// `y * weight + bias`, both seen as `shape`, in a dtype.
-pub(super) fn affine(
-    y: &Tensor,
-    weight: Option<&Tensor>,
-    bias: Option<&Tensor>,
-    shape: &[usize],
-    dtype: DType,
-) -> Result<Tensor> {
+fn affine(y: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, shape: &[usize], dtype: DType) -> Result<Tensor> {
     let mut y = y.clone();
     if let Some(weight) = weight {
         y = (y * weight.reshape(shape)?)?;
@@ -217,6 +209,54 @@ pub fn group_norm(
     let mut channel = vec![1; shape.len()];
     channel[1] = shape[1];
     affine(&y, weight, bias, &channel, x.dtype())
+}
+
+/// [`batch_norm`] with the statistics of each sample: `x` is `[n, c, ..]`. With `own` they are those of `x`, and the
+/// running ones move towards their mean over the batch; else the running ones are used.
+///
+/// # Errors
+/// `Shape` where a sample has one value per channel.
+pub fn instance_norm(
+    x: &Tensor,
+    running: Option<(&Tensor, &Tensor)>,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    own: bool,
+    momentum: f64,
+    eps: f64,
+) -> Result<Tensor> {
+    const OP: &str = "instance_norm";
+    if !own {
+        return batch_norm(x, running, weight, bias, false, &Momentum::Share(momentum), eps);
+    }
+    let shape = x.shape();
+    let count: usize = shape.iter().skip(2).product();
+    if shape.len() < 2 || count == 1 {
+        bail!(Shape, OP, "expected more than 1 spatial element when training, got input size {:?}", &shape[..]);
+    }
+    if x.numel() == 0 {
+        return Ok(x.clone());
+    }
+    let dims: Vec<isize> = (2..shape.len() as isize).collect();
+    let wide = x.to_dtype(x.dtype().compute())?;
+    let (var, mean) = wide.var_mean(&dims, 0.0, true)?;
+    if let Some((running_mean, running_var)) = running {
+        let unbiased = (var.detach() * (count as f64 / (count as f64 - 1.0)))?;
+        for (running, new) in [(running_mean, mean.detach()), (running_var, unbiased)] {
+            no_grad(|| {
+                running.modify(OP, |old| {
+                    let new = new.mean_dims(&[0], false)?.reshape(old.shape())?.to_dtype(old.dtype())?;
+                    (old * (1.0 - momentum))? + (new * momentum)?
+                })
+            })?;
+        }
+    }
+    let mut channel = vec![1; shape.len()];
+    channel[1] = shape[1];
+    // statistics have the dtype of what they normalise
+    let kept = |t: Tensor| t.to_dtype(x.dtype())?.to_dtype(x.dtype().compute());
+    let (mean, scale) = (kept(mean)?, kept((var + eps)?.rsqrt()?)?);
+    affine(&((wide - mean)? * scale)?, weight, bias, &channel, x.dtype())
 }
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimensions, whose sizes are `normalized_shape`; without `eps`

@@ -240,27 +240,3 @@ pub fn multilabel_margin_loss(x: &Tensor, target: &Tensor, reduction: Reduction)
     let sum = counts.where_(&terms, 0.0)?.sum_dims(&[-2, -1], false)?;
     reduction.of(&(sum / classes as f64)?)
 }
-
-/// The `p`-norms of the differences between every two rows of `[n, m]`: `[n (n - 1) / 2]`.
-///
-/// # Errors
-/// `Shape` where `x` is no matrix; `Value` for a negative `p`.
-pub fn pdist(x: &Tensor, p: f64) -> Result<Tensor> {
-    const OP: &str = "pdist";
-    let shape = x.shape();
-    if shape.len() != 2 {
-        bail!(Shape, OP, "only supports 2-D tensors, got {:?}", &shape[..]);
-    }
-    if p < 0.0 {
-        bail!(Value, OP, "only supports non-negative p values, got {p}");
-    }
-    let pairs = || (0..shape[0] as i32).flat_map(|i| (i + 1..shape[0] as i32).map(move |j| (i, j)));
-    let side = |numbers: Vec<i32>| -> Result<Tensor> {
-        x.index_select(0, &Tensor::from_slice(&numbers, [numbers.len()], x.device())?)
-    };
-    let difference = (side(pairs().map(|p| p.0).collect())? - side(pairs().map(|p| p.1).collect())?)?;
-    if shape[0] < 2 || shape[1] == 0 {
-        return difference.sum_dims(&[-1], false);
-    }
-    difference.vector_norm(p, &[-1], false)
-}

@@ -17,12 +17,10 @@ mod losses;
 mod margins;
 mod module;
 mod norm;
-mod normalise;
 mod options;
 mod parameter;
 mod pool;
 mod resize;
-mod transposed;
 
 pub use activation::*;
 pub use container::{Lambda, Sequential};

@@ -1,8 +1,10 @@
-//! Resizing and affine grids, as functions.
+//! Resizing, affine grids and what undoes a pooling, as functions.
 
+use super::MaxPool;
 use super::adaptive::adaptive_avg_pool;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
+use crate::ops::window::Sizes;
 use crate::tensor::Tensor;
 
 /// How [`interpolate`] finds a value between places.
@@ -152,12 +154,8 @@ pub fn interpolate(x: &Tensor, options: &Resize) -> Result<Tensor> {
         bail!(DType, OP, "{:?} is not supported for {} tensors", options.mode, x.dtype());
     }
     if options.mode == ResizeMode::Area {
-        return match sizes[..] {
-            [a] => adaptive_avg_pool(x, [Some(a)]),
-            [a, b] => adaptive_avg_pool(x, [Some(a), Some(b)]),
-            [a, b, c] => adaptive_avg_pool(x, [Some(a), Some(b), Some(c)]),
-            _ => Ok(x.clone()),
-        };
+        let sizes: Vec<Option<usize>> = sizes.into_iter().map(Some).collect();
+        return adaptive_avg_pool(x, &sizes);
     }
     let mut y = if exact { x.clone() } else { x.to_dtype(x.dtype().compute())? };
     for d in 0..rank {
@@ -222,4 +220,52 @@ pub fn affine_grid(theta: &Tensor, size: &[usize], align_corners: bool) -> Resul
     shape.extend_from_slice(sides);
     shape.push(rank);
     grid.reshape(&shape)?.to_dtype(theta.dtype())
+}
+
+/// Puts the values of a maximum pooling back where they came from, zeros elsewhere; `output_size` says which of the
+/// sizes that pool to `x`'s is meant.
+///
+/// # Errors
+/// `Shape` where indices or the output size do not fit, `DType` for indices that are no integers; `Index`, on the
+/// device, for a place outside the output.
+pub fn max_unpool<const N: usize>(
+    x: &Tensor,
+    indices: &Tensor,
+    pool: &MaxPool<N>,
+    output_size: Option<[usize; N]>,
+) -> Result<Tensor> {
+    const OP: &str = "max_unpool";
+    let shape = x.shape();
+    if shape.len() != N + 1 && shape.len() != N + 2 {
+        bail!(Shape, OP, "expected an input of {} or {} dimensions, got {:?}", N + 1, N + 2, &shape[..]);
+    }
+    if indices.shape() != shape {
+        bail!(Shape, OP, "expected shape of indices to be that of the input, {:?}, got {:?}", shape, indices.shape());
+    }
+    if !indices.dtype().is_int() {
+        bail!(DType, OP, "expected indices of an integer dtype, got {}", indices.dtype());
+    }
+    let lead = shape.len() - N;
+    if shape[lead - 1..].contains(&0) {
+        bail!(Shape, OP, "expected non-zero sizes for all dimensions but the batch, got {:?}", &shape[..]);
+    }
+    let mut sizes = Sizes::new();
+    for d in 0..N {
+        let (stride, whole) = (pool.stride[d], (shape[lead + d] - 1) * pool.stride[d] + pool.kernel_size[d]);
+        let usual = whole.saturating_sub(2 * pool.padding[d]);
+        let size = output_size.map_or(usual, |o| o[d]);
+        if output_size.is_some() && (size + stride <= usual || size >= usual + stride) {
+            bail!(Shape, OP, "output size {size} of dimension {d} is not within {stride} of {usual}");
+        }
+        sizes.push(size);
+    }
+    let first = lead as isize;
+    let mut flat = shape.clone();
+    flat.truncate(lead);
+    flat.push(sizes.iter().product());
+    let zeros = Tensor::zeros(&flat[..], (x.dtype(), x.device()))?;
+    let out = zeros.scatter(-1, &indices.flatten(first, -1)?, x.flatten(first, -1)?)?;
+    flat.truncate(lead);
+    flat.extend_from_slice(&sizes);
+    out.reshape(&flat)
 }

@@ -100,49 +100,48 @@ fn layer_norm(c: Args<'_>) -> Outputs {
     one(f::layer_norm(&x, &shape, weight.as_ref(), bias.as_ref(), c.float_or("eps", 1e-5)?))
 }
 
-/// Sizes of an output, `None` where the input's stay.
-fn outputs<const N: usize>(c: Args<'_>) -> Result<[Option<usize>; N], Failure> {
+/// Sizes to pool to; None keeps a dimension.
+fn outputs<const N: usize>(c: Args<'_>) -> Result<Vec<Option<usize>>, Failure> {
     let one = |v: &Value| match v {
         Value::None => Ok(None),
         Value::Int(n) => size(*n).map(Some),
-        other => Err(Failure::Argument(format!("{other:?} is no size"))),
+        other => Err(Failure::Op(format!("output_size holds {other:?}"))),
     };
-    match c.get("output_size") {
-        Some(Value::List(list)) => {
-            let list: Vec<_> = list.iter().map(one).collect::<Result<_, _>>()?;
-            list.try_into().map_err(|l| Failure::Op(format!("output_size is {l:?} for {N} dimensions")))
-        }
-        Some(v) => Ok([one(v)?; N]),
-        None => Ok([None; N]),
+    match c.get("output_size").cloned() {
+        Some(Value::List(list)) if list.len() == N => list.iter().map(one).collect(),
+        Some(Value::List(list)) => Err(Failure::Op(format!("output_size must be {N} numbers, got {list:?}"))),
+        Some(value) => Ok(vec![one(&value)?; N]),
+        None => Err(Failure::Op("output_size is missing".into())),
     }
 }
 
-fn adaptive_max_pool<const N: usize>(c: Args<'_>) -> Outputs {
-    let (x, size) = (c.tensor(0)?, outputs::<N>(c)?);
-    if c.bool_or("return_indices", false)? {
-        let (values, indices) = f::adaptive_max_pool_with_indices(&x, size).map_err(op)?;
-        return Ok(vec![Output::Tensor(values), Output::Tensor(indices)]);
-    }
-    one(f::adaptive_max_pool(&x, size))
+fn adaptive_avg<const N: usize>(c: Args<'_>) -> Outputs {
+    let (x, output) = (c.tensor(0)?, outputs::<N>(c)?);
+    one(f::adaptive_avg_pool(&x, &output))
 }
 
-fn adaptive_avg_pool<const N: usize>(c: Args<'_>) -> Outputs {
-    let (x, size) = (c.tensor(0)?, outputs::<N>(c)?);
-    one(f::adaptive_avg_pool(&x, size))
+fn adaptive_max<const N: usize>(c: Args<'_>) -> Outputs {
+    let (x, output) = (c.tensor(0)?, outputs::<N>(c)?);
+    let (values, indices) = f::adaptive_max_pool(&x, &output).map_err(op)?;
+    Ok(match c.bool_or("return_indices", false)? {
+        true => vec![Output::Tensor(values), Output::Tensor(indices)],
+        false => vec![Output::Tensor(values)],
+    })
 }
 
 fn lp_pool<const N: usize>(c: Args<'_>) -> Outputs {
-    let (x, p, kernel) = (c.tensor(0)?, c.float("norm_type")?, sides(c, "kernel_size", [0; N])?);
-    let stride = sides(c, "stride", kernel)?;
-    one(f::lp_pool(&x, p, (kernel, stride), c.bool_or("ceil_mode", false)?))
+    let (x, p) = (c.tensor(0)?, c.float("norm_type")?);
+    let kernel = sides(c, "kernel_size", [0; N])?;
+    let windows = AvgPool::new(kernel).stride(sides(c, "stride", kernel)?).ceil_mode(c.bool_or("ceil_mode", false)?);
+    one(f::lp_pool(&x, p, &windows))
 }
 
 fn conv_transpose<const N: usize>(c: Args<'_>) -> Outputs {
     let (x, w, b) = (c.tensor("input")?, c.tensor("weight")?, c.tensor_opt("bias")?);
     let (stride, padding) = (sides(c, "stride", [1; N])?, sides(c, "padding", [0; N])?);
-    let (more, dilation) = (sides(c, "output_padding", [0; N])?, sides(c, "dilation", [1; N])?);
+    let (output_padding, dilation) = (sides(c, "output_padding", [0; N])?, sides(c, "dilation", [1; N])?);
     let groups = size(c.int_or("groups", 1)?)?;
-    one(f::conv_transpose(&x, &w, b.as_ref(), (stride, padding, more, dilation), groups))
+    one(f::conv_transpose(&x, &w, b.as_ref(), (&stride, &padding, &output_padding, &dilation), groups))
 }
 
 fn max_unpool2d(c: Args<'_>) -> Outputs {
@@ -187,55 +186,14 @@ fn interpolate(c: Args<'_>) -> Outputs {
     one(f::interpolate(&x, &options))
 }
 
-fn instance_norm(c: Args<'_>) -> Outputs {
-    let x = c.tensor(0)?;
-    let (mean, var) = (c.tensor_opt("running_mean")?, c.tensor_opt("running_var")?);
-    let (weight, bias) = (c.tensor_opt("weight")?, c.tensor_opt("bias")?);
-    let own = c.bool_or("use_input_stats", true)?;
-    let (momentum, eps) = (c.float_or("momentum", 0.1)?, c.float_or("eps", 1e-5)?);
-    one(f::instance_norm(&x, mean.as_ref().zip(var.as_ref()), weight.as_ref(), bias.as_ref(), own, momentum, eps))
-}
-
 /// Drivers by name.
 pub const OPS: Table = &[
-    ("nn.functional.adaptive_avg_pool1d", adaptive_avg_pool::<1>),
-    ("nn.functional.adaptive_avg_pool2d", adaptive_avg_pool::<2>),
-    ("nn.functional.adaptive_avg_pool3d", adaptive_avg_pool::<3>),
-    ("nn.functional.adaptive_max_pool1d", adaptive_max_pool::<1>),
-    ("nn.functional.adaptive_max_pool2d", adaptive_max_pool::<2>),
-    ("nn.functional.adaptive_max_pool3d", adaptive_max_pool::<3>),
-    ("nn.functional.lp_pool1d", lp_pool::<1>),
-    ("nn.functional.lp_pool2d", lp_pool::<2>),
-    ("nn.functional.conv_transpose1d", conv_transpose::<1>),
-    ("nn.functional.conv_transpose2d", conv_transpose::<2>),
-    ("nn.functional.conv_transpose3d", conv_transpose::<3>),
     ("nn.functional.max_unpool2d", max_unpool2d),
     ("nn.functional.interpolate", interpolate),
-    ("nn.functional.instance_norm", instance_norm),
-    ("nn.functional.local_response_norm", |c| {
-        let (x, n, alpha) = (c.tensor(0)?, size(c.int("size")?)?, c.float_or("alpha", 1e-4)?);
-        let (beta, k) = (c.float_or("beta", 0.75)?, c.float_or("k", 1.0)?);
-        one(f::local_response_norm(&x, n, alpha, beta, k))
-    }),
-    ("nn.functional.unfold", |c| {
-        let (x, kernel, dilation) = (c.tensor(0)?, sides(c, "kernel_size", [0; 2])?, sides(c, "dilation", [1; 2])?);
-        let (padding, stride) = (sides(c, "padding", [0; 2])?, sides(c, "stride", [1; 2])?);
-        one(f::unfold(&x, kernel, dilation, padding, stride))
-    }),
-    ("nn.functional.fold", |c| {
-        let (x, out, kernel) = (c.tensor(0)?, sides(c, "output_size", [0; 2])?, sides(c, "kernel_size", [0; 2])?);
-        let dilation = sides(c, "dilation", [1; 2])?;
-        let (padding, stride) = (sides(c, "padding", [0; 2])?, sides(c, "stride", [1; 2])?);
-        one(f::fold(&x, out, kernel, dilation, padding, stride))
-    }),
     ("nn.functional.affine_grid", |c| {
         let theta = c.tensor(0)?;
         let sizes: Vec<usize> = c.ints("size")?.into_iter().map(size).collect::<Result<_, _>>()?;
         one(f::affine_grid(&theta, &sizes, c.bool_or("align_corners", false)?))
-    }),
-    ("nn.functional.pdist", |c| {
-        let (x, p) = (c.tensor(0)?, c.float_or("p", 2.0)?);
-        one(f::pdist(&x, p))
     }),
     ("nn.functional.linear", |c| {
         let (x, w, b) = (c.tensor("input")?, c.tensor("weight")?, c.tensor_opt("bias")?);
@@ -279,5 +237,39 @@ pub const OPS: Table = &[
     ("nn.functional.pairwise_distance", |c| {
         let (a, b, p, eps) = (c.tensor(0)?, c.tensor(1)?, c.float_or("p", 2.0)?, c.float_or("eps", 1e-6)?);
         one(f::pairwise_distance(&a, &b, p, eps, c.bool_or("keepdim", false)?))
+    }),
+    ("nn.functional.adaptive_avg_pool1d", adaptive_avg::<1>),
+    ("nn.functional.adaptive_avg_pool2d", adaptive_avg::<2>),
+    ("nn.functional.adaptive_avg_pool3d", adaptive_avg::<3>),
+    ("nn.functional.adaptive_max_pool1d", adaptive_max::<1>),
+    ("nn.functional.adaptive_max_pool2d", adaptive_max::<2>),
+    ("nn.functional.adaptive_max_pool3d", adaptive_max::<3>),
+    ("nn.functional.lp_pool1d", lp_pool::<1>),
+    ("nn.functional.lp_pool2d", lp_pool::<2>),
+    ("nn.functional.conv_transpose1d", conv_transpose::<1>),
+    ("nn.functional.conv_transpose2d", conv_transpose::<2>),
+    ("nn.functional.conv_transpose3d", conv_transpose::<3>),
+    ("nn.functional.unfold", |c| {
+        let (x, kernel) = (c.tensor(0)?, sides(c, "kernel_size", [0; 2])?);
+        let (stride, padding) = (sides(c, "stride", [1; 2])?, sides(c, "padding", [0; 2])?);
+        one(f::unfold(&x, &kernel, (&stride, &padding, &sides(c, "dilation", [1; 2])?)))
+    }),
+    ("nn.functional.fold", |c| {
+        let (x, output, kernel) = (c.tensor(0)?, sides(c, "output_size", [0; 2])?, sides(c, "kernel_size", [0; 2])?);
+        let (stride, padding) = (sides(c, "stride", [1; 2])?, sides(c, "padding", [0; 2])?);
+        one(f::fold(&x, &output, &kernel, (&stride, &padding, &sides(c, "dilation", [1; 2])?)))
+    }),
+    ("nn.functional.local_response_norm", |c| {
+        let (x, n) = (c.tensor(0)?, size(c.int("size")?)?);
+        let (alpha, beta, k) = (c.float_or("alpha", 1e-4)?, c.float_or("beta", 0.75)?, c.float_or("k", 1.0)?);
+        one(f::local_response_norm(&x, n, alpha, beta, k))
+    }),
+    ("nn.functional.instance_norm", |c| {
+        let x = c.tensor(0)?;
+        let (mean, var) = (c.tensor_opt("running_mean")?, c.tensor_opt("running_var")?);
+        let (weight, bias) = (c.tensor_opt("weight")?, c.tensor_opt("bias")?);
+        let (own, momentum) = (c.bool_or("use_input_stats", true)?, c.float_or("momentum", 0.1)?);
+        let (running, eps) = (mean.as_ref().zip(var.as_ref()), c.float_or("eps", 1e-5)?);
+        one(f::instance_norm(&x, running, weight.as_ref(), bias.as_ref(), own, momentum, eps))
     }),
 ];
