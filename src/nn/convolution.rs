@@ -161,7 +161,7 @@ fn flat_windows(op: &'static str, x: &Tensor, fill: f64, windows: &Windows) -> R
 }
 
 /// What is smaller than any other value of a dtype: the border of a maximum.
-fn lowest(dtype: DType) -> f64 {
+pub(super) fn lowest(dtype: DType) -> f64 {
     match dtype {
         DType::I32 => f64::from(i32::MIN),
         DType::I64 => i64::MIN as f64,
@@ -381,8 +381,9 @@ pub fn conv_transpose(
     let (n, length) = (own[0], own[2..].iter().product::<usize>());
     let depth: usize = w[1..].iter().product();
     let rows = weight.reshape([groups, w[0] / groups, depth])?.transpose(1, 2)?;
-    // half types are rounded once, at the end
-    let wide = |t: &Tensor| t.to_dtype(t.dtype().compute());
+    // the columns are stored: f16 has the digits for that, bf16 has not
+    let stored = if x.dtype() == DType::BF16 { DType::F32 } else { x.dtype() };
+    let wide = |t: &Tensor| t.to_dtype(stored);
     let columns = wide(&rows)?.matmul(&wide(x)?.reshape([n, groups, w[0] / groups, length])?)?;
     let mut shape = vec![n, outputs];
     shape.extend_from_slice(&w[2..]);

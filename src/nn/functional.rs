@@ -9,8 +9,10 @@ pub use super::losses::{
 };
 pub use super::margins::{
     cosine_embedding_loss, cosine_similarity, hinge_embedding_loss, margin_ranking_loss, multi_margin_loss,
-    multilabel_soft_margin_loss, normalize, pairwise_distance, soft_margin_loss, triplet_margin_loss,
+    multilabel_margin_loss, multilabel_soft_margin_loss, normalize, pairwise_distance, soft_margin_loss,
+    triplet_margin_loss,
 };
+pub use super::resize::{Resize, ResizeMode, affine_grid, interpolate, max_unpool};
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
@@ -251,7 +253,10 @@ pub fn instance_norm(
     }
     let mut channel = vec![1; shape.len()];
     channel[1] = shape[1];
-    affine(&((wide - mean)? * (var + eps)?.rsqrt()?)?, weight, bias, &channel, x.dtype())
+    // statistics have the dtype of what they normalise
+    let kept = |t: Tensor| t.to_dtype(x.dtype())?.to_dtype(x.dtype().compute());
+    let (mean, scale) = (kept(mean)?, kept((var + eps)?.rsqrt()?)?);
+    affine(&((wide - mean)? * scale)?, weight, bias, &channel, x.dtype())
 }
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimensions, whose sizes are `normalized_shape`; without `eps`

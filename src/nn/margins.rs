@@ -209,3 +209,34 @@ pub fn multi_margin_loss(
     let loss = (sum / classes as f64)?;
     reduction.of(&loss)
 }
+
+/// `sum max(0, 1 - x[y] + x[i]) / classes` over the labels `y` of an example, which stand in its row of `target`
+/// before the first negative number, and all `i` that are none; scores and targets are `[n, classes]` or `[classes]`.
+///
+/// # Errors
+/// `Shape` where scores and targets do not fit, `DType` for targets that are no integers; `Index`, on the device, for a
+/// label that is no class.
+pub fn multilabel_margin_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
+    const OP: &str = "multilabel_margin_loss";
+    let (xs, ts) = (x.shape(), target.shape());
+    if xs.is_empty() && target.numel() == 1 {
+        return multilabel_margin_loss(&x.reshape([1])?, &target.reshape([1])?, reduction);
+    }
+    let classes = xs.last().copied().unwrap_or(0);
+    if xs.len() > 2 || classes == 0 || xs != ts {
+        bail!(Shape, OP, "expected non-empty vector or matrix and targets of the same size, got {:?} and {:?}", xs, ts);
+    }
+    if !target.dtype().is_int() {
+        bail!(DType, OP, "expected targets of an integer dtype, got {}", target.dtype());
+    }
+    let target = target.to_dtype(DType::I32)?;
+    let labels = target.lt(0)?.to_dtype(DType::I32)?.cumsum(-1)?.eq(0)?;
+    let at = labels.where_(&target, 0)?;
+    let numbers: Vec<i32> = (0..classes as i32).collect();
+    let numbers = Tensor::from_slice(&numbers, [classes], x.device())?;
+    let named = at.unsqueeze(-1)?.eq(&numbers)?.logical_and(labels.unsqueeze(-1)?)?;
+    let counts = labels.unsqueeze(-1)?.logical_and(named.any_dims(&[-2], true)?.logical_not()?)?;
+    let terms = ((x.unsqueeze(-2)? - x.gather(-1, &at)?.unsqueeze(-1)?)? + 1.0)?.clamp_min(0.0)?;
+    let sum = counts.where_(&terms, 0.0)?.sum_dims(&[-2, -1], false)?;
+    reduction.of(&(sum / classes as f64)?)
+}

@@ -20,6 +20,7 @@ mod norm;
 mod options;
 mod parameter;
 mod pool;
+mod resize;
 
 pub use activation::*;
 pub use container::{Lambda, Sequential};

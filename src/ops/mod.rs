@@ -1,5 +1,6 @@
 //! Operations: each file holds a family, with method, rule, gradient and lowering in sight of each other.
 
+pub mod adaptive;
 pub mod arg;
 pub(crate) mod build;
 pub mod contract;

@@ -94,11 +94,17 @@ impl Windows {
     /// `[lead.., sizes..]` to `[lead.., kernel.., counts..]`: every window's elements, `fill` outside the input.
     pub fn unfold(&self, op: &'static str, x: &Tensor, fill: f64) -> Result<Tensor> {
         let shape = x.shape();
+        let counts = self.count(op, &shape[shape.len() - self.rank()..])?;
+        self.unfold_some(op, x, fill, &counts)
+    }
+
+    /// [`Windows::unfold`] of so many windows, whether or not more would fit.
+    fn unfold_some(&self, op: &'static str, x: &Tensor, fill: f64, counts: &[usize]) -> Result<Tensor> {
+        let shape = x.shape();
         let (lead, sizes) = shape.split_at(shape.len() - self.rank());
-        let counts = self.count(op, sizes)?;
         let mut out = Dims::from_slice(lead);
         out.extend_from_slice(&self.kernel);
-        out.extend_from_slice(&counts);
+        out.extend_from_slice(counts);
         if out.contains(&0) || shape.contains(&0) {
             let none = Tensor::full(&out[..], fill, (x.dtype(), x.device()))?;
             return Ok(none.with_grad("unfold", &[x], |_| |_: &Tensor| Ok(Grads::from_iter([None]))));
@@ -129,6 +135,12 @@ impl Windows {
         let shape = x.shape();
         let rank = self.rank();
         let (lead, rest) = shape.split_at(shape.len() - 2 * rank);
+        if shape.contains(&0) || sizes.contains(&0) {
+            let mut out = Dims::from_slice(lead);
+            out.extend_from_slice(sizes);
+            let none = Tensor::zeros(&out[..], (x.dtype(), x.device()))?;
+            return Ok(none.with_grad("fold", &[x], |_| |_: &Tensor| Ok(Grads::from_iter([None]))));
+        }
         let counts = &rest[rank..];
         let mut spread = Dims::from_slice(lead);
         spread.extend_from_slice(&self.kernel);
@@ -156,19 +168,9 @@ impl Windows {
         let wide = x.to_dtype(x.dtype().compute())?;
         let y = finish(build, "fold", &wide.detach(), &spread, (&coords, ok), 0.0)?;
         let y = y.sum_dims(&dims, false)?.to_dtype(x.dtype())?;
-        let (windows, used) = (self.clone(), Sizes::from_slice(counts));
+        let (windows, counts) = (self.clone(), Sizes::from_slice(counts));
         Ok(y.with_grad("fold", &[x], |_| {
-            move |g: &Tensor| {
-                let mut g = windows.unfold("unfold", g, 0.0)?;
-                let first = g.dim() - used.len();
-                // sizes may leave room for a window that is not there
-                for (d, &count) in used.iter().enumerate() {
-                    if g.shape()[first + d] != count {
-                        g = g.narrow((first + d) as isize, 0, count)?;
-                    }
-                }
-                Ok(Grads::from_iter([Some(g)]))
-            }
+            move |g: &Tensor| Ok(Grads::from_iter([Some(windows.unfold_some("unfold", g, 0.0, &counts)?)]))
         }))
     }
 }

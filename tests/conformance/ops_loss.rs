@@ -99,6 +99,7 @@ pub const OPS: Table = &[
         let full = c.bool_or("full", false)?;
         one(f::gaussian_nll_loss(&x, &y, &var, full, c.float_or("eps", 1e-6)?, r))
     }),
+    ("nn.functional.multilabel_margin_loss", |c| plain(c, f::multilabel_margin_loss)),
     ("nn.functional.soft_margin_loss", |c| plain(c, f::soft_margin_loss)),
     ("nn.functional.hinge_embedding_loss", |c| {
         let (x, y, margin, r) = (c.tensor(0)?, c.tensor(1)?, c.float_or("margin", 1.0)?, reduction(c)?);

@@ -4,7 +4,7 @@ use crate::backend::op;
 use crate::call::{Call, Failure, Output};
 use crate::corpus::Value;
 use crate::drivers::{Table, Tensor};
-use calor::nn::functional::{self as f, Momentum, Padding};
+use calor::nn::functional::{self as f, Momentum, Padding, Resize, ResizeMode};
 use calor::nn::{AvgPool, MaxPool};
 
 type Outputs = Result<Vec<Output<Tensor>>, Failure>;
@@ -144,8 +144,57 @@ fn conv_transpose<const N: usize>(c: Args<'_>) -> Outputs {
     one(f::conv_transpose(&x, &w, b.as_ref(), (&stride, &padding, &output_padding, &dilation), groups))
 }
 
+fn max_unpool2d(c: Args<'_>) -> Outputs {
+    let (x, indices, kernel_size) = (c.tensor(0)?, c.tensor(1)?, sides(c, "kernel_size", [0; 2])?);
+    let mut pool = MaxPool::<2>::new(kernel_size);
+    pool.stride = sides(c, "stride", kernel_size)?;
+    pool.padding = sides(c, "padding", [0; 2])?;
+    // the batch and the channels may stand before
+    let size: Option<Vec<usize>> =
+        c.ints_opt("output_size")?.map(|l| l.into_iter().map(size).collect::<Result<_, _>>()).transpose()?;
+    let size = match size.as_deref() {
+        Some([.., h, w]) => Some([*h, *w]),
+        Some(other) => return Err(Failure::Op(format!("output_size is {other:?}"))),
+        None => None,
+    };
+    one(f::max_unpool(&x, &indices, &pool, size))
+}
+
+fn interpolate(c: Args<'_>) -> Outputs {
+    let x = c.tensor(0)?;
+    let sizes = c.ints_opt("size")?.map(|l| l.into_iter().map(size).collect::<Result<_, _>>()).transpose()?;
+    if c.bool_or("antialias", false)? {
+        return Err(Failure::Unsupported("antialias".into()));
+    }
+    let mode = match c.str_or("mode", "nearest")?.as_str() {
+        "nearest" => ResizeMode::Nearest,
+        "nearest-exact" => ResizeMode::NearestExact,
+        "linear" => ResizeMode::Linear,
+        "bilinear" => ResizeMode::Bilinear,
+        "trilinear" => ResizeMode::Trilinear,
+        "bicubic" => ResizeMode::Bicubic,
+        "area" => ResizeMode::Area,
+        other => return Err(Failure::Op(format!("mode {other}"))),
+    };
+    let options = Resize {
+        size: sizes,
+        scale_factor: c.floats_opt("scale_factor")?,
+        mode,
+        align_corners: c.bool_or("align_corners", false)?,
+        recompute_scale_factor: c.bool_or("recompute_scale_factor", false)?,
+    };
+    one(f::interpolate(&x, &options))
+}
+
 /// Drivers by name.
 pub const OPS: Table = &[
+    ("nn.functional.max_unpool2d", max_unpool2d),
+    ("nn.functional.interpolate", interpolate),
+    ("nn.functional.affine_grid", |c| {
+        let theta = c.tensor(0)?;
+        let sizes: Vec<usize> = c.ints("size")?.into_iter().map(size).collect::<Result<_, _>>()?;
+        one(f::affine_grid(&theta, &sizes, c.bool_or("align_corners", false)?))
+    }),
     ("nn.functional.linear", |c| {
         let (x, w, b) = (c.tensor("input")?, c.tensor("weight")?, c.tensor_opt("bias")?);
         one(f::linear(&x, &w, b.as_ref()))
