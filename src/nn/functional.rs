@@ -1,5 +1,6 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
 
+pub use super::attention::{AttentionOptions, bilinear, pdist, scaled_dot_product_attention};
 pub use super::convolution::{Padding, avg_pool, conv, max_pool, max_pool_with_indices};
 pub use super::losses::{
     BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,

@@ -3,6 +3,7 @@
 //! Names, shapes and initial values are PyTorch's, so its state dicts load.
 
 mod activation;
+mod attention;
 mod container;
 mod conv;
 mod convolution;
