@@ -60,7 +60,7 @@ pub fn scaled_dot_product_attention(
         }
     }
     let scale = options.scale.unwrap_or(1.0 / (query.size(-1)? as f64).sqrt());
-    let mut scores = wide(query)?.mul(scale)?.matmul(&k.transpose(-2, -1)?)?;
+    let mut scores = wide(query)?.matmul(&k.transpose(-2, -1)?)?.mul(scale)?;
     if options.is_causal {
         let seen = Tensor::ones([query.size(-2)?, key.size(-2)?], (DType::Bool, query.device()))?.tril(0)?;
         scores = seen.where_(&scores, f64::NEG_INFINITY)?;

@@ -216,6 +216,10 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn det(&self) -> Result<Tensor> {
+        if square("linalg.det", self)? == 1 {
+            let shape = self.shape();
+            return self.reshape(&shape[..shape.len() - 2]);
+        }
         let out = no_grad(|| {
             let (pivots, signs, lead) = pivots("linalg.det", self)?;
             pivots.mul(&signs)?.prod_dim(1, false)?.reshape(&lead)
@@ -337,18 +341,25 @@ impl Tensor {
         if self.numel() == 0 {
             return self.try_clone();
         }
-        let norm = no_grad(|| self.abs()?.sum_dims(&[-2], false)?.max()?.item())?;
-        let halvings = if norm.is_finite() { (norm.log2().ceil() + 1.0).max(0.0) } else { 0.0 };
-        let x = self.mul((-halvings).exp2())?;
-        // the norm is at most 1/2: what is left out lies below the dtype's precision
-        let terms = if self.dtype() == DType::F64 { 15 } else { 9 };
+        // each matrix is halved until its norm is at most 3; what the terms leave out lies below the dtype's precision
+        let halvings = no_grad(|| {
+            let norm = self.abs()?.sum_dims(&[-2], true)?.amax(&[-1], true)?;
+            let halvings = norm.div(3.0)?.log2()?.ceil()?.clamp_min(0.0)?;
+            norm.isfinite()?.where_(&halvings, 0.0)
+        })?;
+        let most = halvings.max()?.item()? as usize;
+        let terms = if self.dtype() == DType::F64 { 27 } else { 18 };
+        let x = self.mul(&halvings.neg()?.exp2()?)?;
         let eye = Tensor::eye(n, n, (self.dtype(), self.device()))?;
         let mut sum = x.div(terms)?.add(&eye)?;
         for k in (1..terms).rev() {
             sum = x.matmul(&sum)?.div(k)?.add(&eye)?;
         }
-        for _ in 0..halvings as u32 {
-            sum = sum.matmul(&sum)?;
+        for done in 0..most {
+            // a square that is not wanted must not overflow: its gradient would be NaN
+            let wanted = halvings.gt(done)?;
+            let base = wanted.where_(&sum, 0.0)?;
+            sum = wanted.where_(&base.matmul(&base)?, &sum)?;
         }
         Ok(sum)
     }
