@@ -34,6 +34,7 @@ pub use ops::index::{Ellipsis, IndexExpr, IndexItem, NewAxis, Reduce, Slice};
 pub use ops::join::{
     Indexing, block_diag, cartesian_prod, cat, column_stack, combinations, dstack, hstack, meshgrid, stack, vstack,
 };
+pub use ops::linalg::NormOrder;
 pub use ops::movement::{PadMode, broadcast_tensors};
 pub use ops::sort::{Interpolation, Unique};
 pub use ops::split::Sections;

@@ -4,6 +4,7 @@
 
 mod activation;
 mod adaptive;
+mod attention;
 mod container;
 mod conv;
 mod convolution;

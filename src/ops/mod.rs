@@ -8,6 +8,7 @@ pub mod create;
 pub mod elementwise;
 pub mod index;
 pub mod join;
+pub mod linalg;
 pub mod matmul;
 pub mod movement;
 pub mod operators;

@@ -34,6 +34,7 @@ const TABLES: &[Table] = &[
     crate::ops_matmul::OPS,
     crate::ops_matmul::SUMS,
     crate::ops_matmul::MORE,
+    crate::ops_linalg::OPS,
     crate::ops_nn::OPS,
     crate::ops_loss::OPS,
 ];

@@ -17,6 +17,7 @@ mod ops_creation;
 mod ops_index;
 mod ops_inplace;
 mod ops_join;
+mod ops_linalg;
 mod ops_loss;
 mod ops_matmul;
 mod ops_nn;

@@ -1,0 +1,131 @@
+//! Forms in two arguments: attention, bilinear maps, distances within a batch.
+
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::no_grad;
+use crate::shape::{Dims, numel};
+use crate::tensor::Tensor;
+
+/// How [`scaled_dot_product_attention`] weighs.
+#[derive(Clone, Debug, Default)]
+pub struct AttentionOptions {
+    /// Broadcast to `[.., L, S]`: truth values say what takes part, numbers are added to the products.
+    pub attn_mask: Option<Tensor>,
+    /// The probability with which a weight is dropped.
+    pub dropout_p: f64,
+    /// Query `i` sees keys up to `i` only.
+    pub is_causal: bool,
+    /// The factor of the products; else `1 / sqrt(E)`.
+    pub scale: Option<f64>,
+    /// Fewer heads of keys and values than of queries: each serves several.
+    pub enable_gqa: bool,
+}
+
+/// `softmax(scale query key^T + mask) value` for `query` `[.., L, E]`, `key` `[.., S, E]`, `value` `[.., S, Ev]`; a
+/// query that may see no key gives 0.
+///
+/// # Errors
+/// `Value` for a mask together with `is_causal`; `Shape` where shapes do not fit.
+pub fn scaled_dot_product_attention(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    options: &AttentionOptions,
+) -> Result<Tensor> {
+    const OP: &str = "scaled_dot_product_attention";
+    let dtype = query.dtype();
+    if !dtype.is_float() || key.dtype() != dtype || value.dtype() != dtype {
+        let (k, v) = (key.dtype(), value.dtype());
+        bail!(DType, OP, "expected query, key and value to be floats of one dtype, got {dtype}, {k} and {v}");
+    }
+    if query.dim() < 2 || key.dim() < 2 || value.dim() < 2 {
+        let (q, k, v) = (query.dim(), key.dim(), value.dim());
+        bail!(Dim, OP, "expected at least 2 dimensions, got {q}, {k} and {v}");
+    }
+    if options.is_causal && options.attn_mask.is_some() {
+        bail!(Value, OP, "an explicit attn_mask should not be set when is_causal is");
+    }
+    let wide = |t: &Tensor| t.to_dtype(dtype.compute());
+    let (mut k, mut v) = (wide(key)?, wide(value)?);
+    if options.enable_gqa && query.dim() >= 3 {
+        let heads = query.size(-3)?;
+        for t in [&mut k, &mut v] {
+            let own = t.size(-3)?;
+            if own == 0 || !heads.is_multiple_of(own) {
+                bail!(Shape, OP, "{heads} heads of queries are no multiple of {own}");
+            }
+            if own != heads {
+                *t = t.repeat_interleave(heads / own, Some(-3))?;
+            }
+        }
+    }
+    let scale = options.scale.unwrap_or(1.0 / (query.size(-1)? as f64).sqrt());
+    let mut scores = wide(query)?.matmul(&k.transpose(-2, -1)?)?.mul(scale)?;
+    if options.is_causal {
+        let seen = Tensor::ones([query.size(-2)?, key.size(-2)?], (DType::Bool, query.device()))?.tril(0)?;
+        scores = seen.where_(&scores, f64::NEG_INFINITY)?;
+    }
+    let mut weights = match &options.attn_mask {
+        None => scores.softmax(-1)?,
+        Some(mask) => {
+            scores = if mask.dtype() == DType::Bool {
+                mask.where_(&scores, f64::NEG_INFINITY)?
+            } else {
+                scores.add(mask)?.to_dtype(dtype.compute())?
+            };
+            let blind = no_grad(|| scores.eq(f64::NEG_INFINITY)?.all_dims(&[-1], true))?;
+            blind.where_(0.0, &blind.where_(0.0, &scores)?.softmax(-1)?)?
+        }
+    };
+    if options.dropout_p > 0.0 {
+        weights = weights.dropout(options.dropout_p, true)?;
+    }
+    weights.matmul(&v)?.to_dtype(dtype)
+}
+
+/// `y_o = x1^T W_o x2 + b_o` over the last dimensions: `x1` is `[*, in1]`, `x2` `[*, in2]`, `weight`
+/// `[out, in1, in2]`, `bias` `[out]`.
+pub fn bilinear(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    const OP: &str = "bilinear";
+    let (s1, s2, sw) = (x1.shape(), x2.shape(), weight.shape());
+    let dtype = x1.dtype();
+    if x2.dtype() != dtype || weight.dtype() != dtype {
+        bail!(DType, OP, "expected one dtype, got {dtype}, {} and {}", x2.dtype(), weight.dtype());
+    }
+    let (&[ref lead @ .., m], &[ref lead2 @ .., n], &[out, wm, wn]) = (&s1[..], &s2[..], &sw[..]) else {
+        bail!(Dim, OP, "expected weights of 3 dimensions and inputs of at least one, got {sw:?}, {s1:?} and {s2:?}");
+    };
+    if lead != lead2 || (m, n) != (wm, wn) {
+        bail!(Shape, OP, "inputs {s1:?} and {s2:?} do not fit each other and weights {sw:?}");
+    }
+    let rows = numel(lead);
+    let wide = |t: &Tensor| t.to_dtype(dtype.compute());
+    let w = wide(weight)?.permute(&[1, 0, 2])?.reshape([m, out * n])?;
+    let half = wide(x1)?.reshape([rows, m])?.matmul(&w)?.reshape([rows, out, n])?;
+    let mut y = half.matmul(&wide(x2)?.reshape([rows, n, 1])?)?.squeeze_dim(-1)?;
+    if let Some(bias) = bias {
+        y = y.add(&wide(bias)?)?;
+    }
+    let shape: Dims = lead.iter().copied().chain([out]).collect();
+    y.to_dtype(dtype)?.reshape(&shape)
+}
+
+/// The `p`-norms of the differences of all pairs of rows `i < j` of a matrix.
+///
+/// ```
+/// let x = calor::Tensor::new([[0.0f32, 0.0], [3.0, 4.0]], ())?;
+/// assert_eq!(calor::nn::functional::pdist(&x, 2.0)?.to_vec::<f32>()?, [5.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub fn pdist(x: &Tensor, p: f64) -> Result<Tensor> {
+    if x.dim() != 2 {
+        bail!(Dim, "pdist", "only supports 2D tensors, got {}D", x.dim());
+    }
+    if p < 0.0 {
+        bail!(Value, "pdist", "only supports non-negative p values, got {p}");
+    }
+    let n = x.shape()[0];
+    let pairs = Tensor::triu_indices(n, n, 1, x.device())?;
+    let rows = |k: isize| x.index_select(0, &pairs.select(0, k)?);
+    rows(0)?.sub(&rows(1)?)?.vector_norm(p, &[-1], false)
+}

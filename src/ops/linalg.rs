@@ -1,0 +1,404 @@
+//! Linear algebra over elimination: solutions, inverses, determinants, the Cholesky factor, powers, the exponential,
+//! norms of matrices.
+
+use crate::dtype::{DType, Scalar};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::graph::{Body, IndexOp, Map, Param};
+use crate::no_grad;
+use crate::ops::join::cat;
+use crate::shape::{Dims, broadcast, dims as check_dims, numel};
+use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
+use std::sync::Arc;
+
+/// Refuses what is no batch of square matrices of single or double precision.
+fn square(op: &str, a: &Tensor) -> Result<usize> {
+    let shape = a.shape();
+    let [.., n, m] = shape[..] else {
+        bail!(Dim, op, "the input tensor must have at least 2 dimensions, got {}", shape.len());
+    };
+    if n != m {
+        bail!(Shape, op, "expected square matrices, got shape {shape:?}");
+    }
+    if !matches!(a.dtype(), DType::F32 | DType::F64) {
+        bail!(DType, op, "expected a tensor of f32 or f64, got {}", a.dtype());
+    }
+    Ok(n)
+}
+
+/// `lead` dimensions and two more.
+fn joined(lead: &[usize], rows: usize, columns: usize) -> Dims {
+    lead.iter().copied().chain([rows, columns]).collect()
+}
+
+fn transposed(a: &Tensor) -> Result<Tensor> {
+    a.transpose(-2, -1)
+}
+
+fn fault(op: &str, message: &str) -> Param {
+    Param::Fault(Arc::new(Error::new(ErrorKind::Value, op, message)))
+}
+
+/// What Gauss-Jordan elimination with row pivoting leaves of `[batch, n, columns]`.
+struct Eliminated {
+    /// The first `n` columns made those of the identity.
+    rows: Tensor,
+    /// `[batch, n, 1]`, as found.
+    pivots: Tensor,
+    /// `[batch, n, 1]`: -1 for each exchange of rows.
+    signs: Tensor,
+}
+
+/// Eliminates the first `n` columns; where a pivot is 0, goes on as if its row were 0, or reports it if `report`.
+fn eliminate(op: &'static str, w: &Tensor, n: usize, report: bool) -> Result<Eliminated> {
+    let (shape, dtype) = (w.shape(), w.dtype());
+    let mut body = Body::new();
+    let (batch, row, column) = (body.coord(0), body.coord(1), body.coord(2));
+    let (step, zero, nothing) = (body.param(0), body.param(1), body.value(2, dtype));
+    let below = body.load(1, &[batch, zero, zero]);
+    let below = body.bits(DType::U32, below);
+    let pivot_row = body.index(IndexOp::Add, below, step);
+    let (is_step, is_pivot) = (body.index(IndexOp::Eq, row, step), body.index(IndexOp::Eq, row, pivot_row));
+    let exchanged = body.select(is_pivot, step, row);
+    let from = body.select(is_step, pivot_row, exchanged);
+    let (value, factor) = (body.load(0, &[batch, from, column]), body.load(0, &[batch, from, step]));
+    let (top, pivot) = (body.load(0, &[batch, pivot_row, column]), body.load(0, &[batch, pivot_row, step]));
+    let regular = body.call("op_ne", &[pivot, nothing]);
+    let scaled = body.call("op_div", &[top, pivot]);
+    let scaled = body.select(regular, scaled, nothing);
+    let product = body.call("op_mul", &[factor, scaled]);
+    let rest = body.call("op_sub", &[value, product]);
+    let mut out = body.select(is_step, scaled, rest);
+    if report {
+        out = body.guard(regular, out, 3);
+    }
+    let _ = out;
+    let map = Arc::new(Map { name: "eliminate".into(), body });
+    let singular = fault(op, "the solver failed because the input matrix is singular");
+    let (mut rows, mut pivots, mut signs) = (w.clone(), Vec::new(), Vec::new());
+    for k in 0..n {
+        let left = rows.narrow(2, k as isize, 1)?.narrow(1, k as isize, n - k)?;
+        let at = left.abs()?.argmax(Some(1), true)?;
+        pivots.push(left.gather(1, &at)?);
+        signs.push(at.eq(0)?.where_(1.0, -1.0)?.to_dtype(dtype)?);
+        let params = [Param::index(k as isize), Param::U32(0), Param::scalar(Scalar::Int(0), dtype), singular.clone()];
+        let used = if report { &params[..] } else { &params[..3] };
+        rows = Tensor::apply(map.clone(), w.device(), (&shape, dtype), &[&rows, &at], used)?;
+    }
+    let all = |parts: &[Tensor]| match parts {
+        [] => Tensor::ones([shape[0], 0, 1], (dtype, w.device())),
+        parts => cat(&parts.iter().collect::<Vec<_>>(), 1),
+    };
+    Ok(Eliminated { rows, pivots: all(&pivots)?, signs: all(&signs)? })
+}
+
+/// `X` in `a X = b`, for batches `[.., n, n]` and `[.., n, m]` with equal leading dimensions.
+fn solved(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (shape, n) = (b.shape(), a.size(-1)?);
+    let (m, lead) = (shape[shape.len() - 1], numel(&shape[..shape.len() - 2]));
+    let out = no_grad(|| {
+        if numel(&shape) == 0 {
+            return Tensor::zeros(&shape[..], (b.dtype(), b.device()));
+        }
+        let both = cat(&[&a.reshape([lead, n, n])?, &b.reshape([lead, n, m])?], 2)?;
+        eliminate(op, &both, n, true)?.rows.narrow(2, n as isize, m)?.reshape(&shape)
+    })?;
+    Ok(out.with_grad(op, &[a, b], |r| {
+        let (a, x) = (r.save(a), r.output());
+        move |g: &Tensor| {
+            let gb = solved(op, &transposed(&a.get()?)?, g)?;
+            let ga = gb.matmul(&transposed(&x.get()?)?)?.neg()?;
+            Ok(Grads::from_iter([Some(ga), Some(gb)]))
+        }
+    }))
+}
+
+/// Both with their leading dimensions broadcast, then [`solved`].
+fn solved_broadcast(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let n = square(op, a)?;
+    if a.dtype() != b.dtype() {
+        bail!(DType, op, "expected A and B to have the same dtype, got {} and {}", a.dtype(), b.dtype());
+    }
+    let (sa, sb) = (a.shape(), b.shape());
+    let [.., rows, m] = sb[..] else {
+        bail!(Dim, op, "B must have at least 2 dimensions, got {}", sb.len());
+    };
+    if rows != n {
+        bail!(Shape, op, "incompatible shapes of A and B for the equation AX = B, {sa:?} and {sb:?}");
+    }
+    let lead = broadcast(op, &sa[..sa.len() - 2], &sb[..sb.len() - 2])?;
+    solved(op, &a.expand(joined(&lead, n, n))?, &b.expand(joined(&lead, n, m))?)
+}
+
+/// The product of pivots and signs of a batch of square matrices: what determinants are made of.
+fn pivots(op: &'static str, a: &Tensor) -> Result<(Tensor, Tensor, Dims)> {
+    let n = square(op, a)?;
+    let shape = a.shape();
+    let lead = Dims::from_slice(&shape[..shape.len() - 2]);
+    let e = eliminate(op, &a.reshape([numel(&lead), n, n])?, n, false)?;
+    Ok((e.pivots, e.signs, lead))
+}
+
+/// The order of a norm of matrices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NormOrder {
+    /// The root of the sum of squares.
+    Fro,
+    /// Of a vector: the order of [`Tensor::vector_norm`]. Of a matrix: 1 and infinity for the largest sum of absolute
+    /// values of a column and of a row, negative for the smallest.
+    P(f64),
+}
+
+impl Tensor {
+    /// `X` in `self X = b`, or in `X self = b` unless `left`, in batches; `b` may be a vector, or a batch of them with
+    /// exactly this batch's shape: `torch.linalg.solve`.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let a = Tensor::new([[2.0f32, 0.0], [0.0, 4.0]], ())?;
+    /// assert_eq!(a.linalg_solve(&Tensor::new([2.0f32, 8.0], ())?, true)?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Value`, once the result is read, where a matrix is singular.
+    pub fn linalg_solve(&self, b: &Tensor, left: bool) -> Result<Tensor> {
+        const OP: &str = "linalg.solve";
+        square(OP, self)?;
+        let (sa, sb) = (self.shape(), b.shape());
+        let vector = sb.len() == 1 || sb[..] == sa[..sa.len() - 1];
+        if vector {
+            return solved_broadcast(OP, self, &b.unsqueeze(-1)?)?.squeeze_dim(-1);
+        }
+        if left {
+            return solved_broadcast(OP, self, b);
+        }
+        transposed(&solved_broadcast(OP, &transposed(self)?, &transposed(b)?)?)
+    }
+
+    /// `X` in `self X = b`, or in `X self = b` unless `left`, where only the upper or lower triangle of this tensor
+    /// counts, with ones on its diagonal if `unitriangular`: `torch.linalg.solve_triangular`.
+    pub fn linalg_solve_triangular(&self, b: &Tensor, upper: bool, left: bool, unitriangular: bool) -> Result<Tensor> {
+        const OP: &str = "linalg.solve_triangular";
+        let n = square(OP, self)?;
+        let inner = isize::from(unitriangular);
+        let mut a = if upper { self.triu(inner)? } else { self.tril(-inner)? };
+        if unitriangular {
+            a = a.add(&Tensor::eye(n, n, (self.dtype(), self.device()))?)?;
+        }
+        if left {
+            return solved_broadcast(OP, &a, b);
+        }
+        transposed(&solved_broadcast(OP, &transposed(&a)?, &transposed(b)?)?)
+    }
+
+    /// The inverses of square matrices: `torch.linalg.inv`.
+    ///
+    /// # Errors
+    /// `Value`, once the result is read, where a matrix is singular.
+    pub fn inverse(&self) -> Result<Tensor> {
+        const OP: &str = "linalg.inv";
+        let n = square(OP, self)?;
+        let eye = Tensor::eye(n, n, (self.dtype(), self.device()))?;
+        solved(OP, self, &eye.expand(self.shape())?)
+    }
+
+    /// [`Tensor::inverse`] under its other name.
+    pub fn linalg_inv(&self) -> Result<Tensor> {
+        self.inverse()
+    }
+
+    /// The determinants of square matrices.
+    ///
+    /// ```
+    /// let a = calor::Tensor::new([[0.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(a.det()?.item()?, -6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn det(&self) -> Result<Tensor> {
+        if square("linalg.det", self)? == 1 {
+            let shape = self.shape();
+            return self.reshape(&shape[..shape.len() - 2]);
+        }
+        let out = no_grad(|| {
+            let (pivots, signs, lead) = pivots("linalg.det", self)?;
+            pivots.mul(&signs)?.prod_dim(1, false)?.reshape(&lead)
+        })?;
+        Ok(out.with_grad("det", &[self], |r| {
+            let (a, det) = (r.save(self), r.output());
+            move |g: &Tensor| {
+                let g = g.mul(&det.get()?)?.unsqueeze(-1)?.unsqueeze(-1)?;
+                Ok(Grads::from_iter([Some(transposed(&a.get()?.inverse()?)?.mul(&g)?)]))
+            }
+        }))
+    }
+
+    /// The signs of determinants, and the logarithms of their absolute values: `torch.linalg.slogdet`.
+    pub fn slogdet(&self) -> Result<(Tensor, Tensor)> {
+        let (sign, log) = no_grad(|| {
+            let (pivots, signs, lead) = pivots("linalg.slogdet", self)?;
+            let sign = pivots.sgn()?.mul(&signs)?.prod_dim(1, false)?.reshape(&lead)?;
+            let log = pivots.abs()?.log()?.sum_dims(&[1], false)?.reshape(&lead)?;
+            Ok::<_, Error>((sign, log))
+        })?;
+        let log = log.with_grad("slogdet", &[self], |r| {
+            let a = r.save(self);
+            move |g: &Tensor| {
+                let g = g.unsqueeze(-1)?.unsqueeze(-1)?;
+                Ok(Grads::from_iter([Some(transposed(&a.get()?.inverse()?)?.mul(&g)?)]))
+            }
+        });
+        Ok((sign, log))
+    }
+
+    /// The logarithms of determinants; NaN where one is negative.
+    pub fn logdet(&self) -> Result<Tensor> {
+        let (sign, log) = self.slogdet()?;
+        sign.eq(-1.0)?.where_(f64::NAN, &log)?.to_dtype(self.dtype())
+    }
+
+    /// `L` in `self = L L^T` for symmetric positive definite matrices, of which the lower triangle is read; with
+    /// `upper`, `L^T`: `torch.linalg.cholesky`.
+    ///
+    /// # Errors
+    /// `Value`, once the result is read, where a matrix is not positive definite.
+    pub fn linalg_cholesky(&self, upper: bool) -> Result<Tensor> {
+        const OP: &str = "linalg.cholesky";
+        let n = square(OP, self)?;
+        let (shape, dtype) = (self.shape(), self.dtype());
+        let lower = no_grad(|| {
+            if numel(&shape) == 0 {
+                return Tensor::zeros(&shape[..], (dtype, self.device()));
+            }
+            let mut body = Body::new();
+            let (pivot, zero) = (body.input(0), body.value(0, dtype));
+            let positive = body.call("op_gt", &[pivot, zero]);
+            body.guard(positive, pivot, 1);
+            let check = Arc::new(Map { name: "positive".into(), body });
+            let params = [Param::scalar(Scalar::Int(0), dtype), fault(OP, "the input is not positive-definite")];
+            let batch = numel(&shape) / (n * n);
+            let half = self.reshape([batch, n, n])?;
+            let mut rest = half.tril(0)?.add(&transposed(&half.tril(-1)?)?)?;
+            let mut columns = Vec::with_capacity(n);
+            for k in 0..n {
+                let column = rest.narrow(2, k as isize, 1)?;
+                let pivot = column.narrow(1, k as isize, 1)?;
+                let pivot = Tensor::apply(check.clone(), self.device(), (&[batch, 1, 1], dtype), &[&pivot], &params)?;
+                let column = column.div(&pivot.sqrt()?)?;
+                rest = rest.sub(&column.mul(&transposed(&column)?)?)?;
+                columns.push(column);
+            }
+            cat(&columns.iter().collect::<Vec<_>>(), 2)?.tril(0)?.reshape(&shape)
+        })?;
+        let lower = lower.with_grad(OP, &[self], |r| {
+            let l = r.output();
+            move |g: &Tensor| {
+                // L^-T sym(phi) L^-1, phi being the lower triangle of L^T g with half its diagonal (Murray 2016)
+                let l = l.get()?;
+                let x = transposed(&l)?.matmul(g)?;
+                let sym = x.tril(0)?.add(&transposed(&x.tril(-1)?)?)?.mul(0.5)?;
+                let inverse = l.inverse()?;
+                Ok(Grads::from_iter([Some(transposed(&inverse)?.matmul(&sym)?.matmul(&inverse)?)]))
+            }
+        });
+        if upper { transposed(&lower) } else { Ok(lower) }
+    }
+
+    /// Square matrices multiplied `n` times with themselves; with the inverse, where `n` is negative.
+    pub fn matrix_power(&self, n: i64) -> Result<Tensor> {
+        const OP: &str = "linalg.matrix_power";
+        let shape = self.shape();
+        let [.., rows, columns] = shape[..] else {
+            bail!(Dim, OP, "the input tensor must have at least 2 dimensions, got {}", shape.len());
+        };
+        if rows != columns {
+            bail!(Shape, OP, "expected square matrices, got shape {shape:?}");
+        }
+        if n == 0 {
+            return Tensor::eye(rows, rows, (self.dtype(), self.device()))?.expand(&shape)?.contiguous();
+        }
+        let mut square = if n < 0 { self.inverse()? } else { self.clone() };
+        let (mut left, mut out) = (n.unsigned_abs(), None::<Tensor>);
+        loop {
+            if left & 1 == 1 {
+                out = Some(match out {
+                    Some(out) => out.matmul(&square)?,
+                    None => square.clone(),
+                });
+            }
+            left >>= 1;
+            match out {
+                Some(out) if left == 0 => return Ok(out),
+                _ => square = square.matmul(&square)?,
+            }
+        }
+    }
+
+    /// `sum_k self^k / k!` for square matrices, by scaling and squaring; waits for the matrices' norm.
+    pub fn matrix_exp(&self) -> Result<Tensor> {
+        const OP: &str = "matrix_exp";
+        let n = square(OP, self)?;
+        if self.numel() == 0 {
+            return self.try_clone();
+        }
+        // each matrix is halved until its norm is at most 3; what the terms leave out lies below the dtype's precision
+        let halvings = no_grad(|| {
+            let norm = self.abs()?.sum_dims(&[-2], true)?.amax(&[-1], true)?;
+            let halvings = norm.div(3.0)?.log2()?.ceil()?.clamp_min(0.0)?;
+            norm.isfinite()?.where_(&halvings, 0.0)
+        })?;
+        let most = halvings.max()?.item()? as usize;
+        let terms = if self.dtype() == DType::F64 { 27 } else { 18 };
+        let x = self.mul(&halvings.neg()?.exp2()?)?;
+        let eye = Tensor::eye(n, n, (self.dtype(), self.device()))?;
+        let mut sum = x.div(terms)?.add(&eye)?;
+        for k in (1..terms).rev() {
+            sum = x.matmul(&sum)?.div(k)?.add(&eye)?;
+        }
+        for done in 0..most {
+            // a square that is not wanted must not overflow: its gradient would be NaN
+            let wanted = halvings.gt(done)?;
+            let base = wanted.where_(&sum, 0.0)?;
+            sum = wanted.where_(&base.matmul(&base)?, &sum)?;
+        }
+        Ok(sum)
+    }
+
+    /// Norms of the matrices in two dimensions: `torch.linalg.matrix_norm`.
+    ///
+    /// # Errors
+    /// `Unsupported` for the orders 2 and -2, which need singular values.
+    pub fn linalg_matrix_norm(&self, order: NormOrder, dims: [isize; 2], keepdim: bool) -> Result<Tensor> {
+        const OP: &str = "linalg.matrix_norm";
+        let at = check_dims(OP, &dims, self.dim())?;
+        let p = match order {
+            NormOrder::Fro => return self.vector_norm(2.0, &dims, keepdim),
+            NormOrder::P(p) => p,
+        };
+        let (first, second) = match p.abs() {
+            1.0 => (at[0], at[1]),
+            f64::INFINITY => (at[1], at[0]),
+            2.0 => bail!(Unsupported, OP, "order {p} needs singular values"),
+            _ => bail!(Value, OP, "order {p} is not supported"),
+        };
+        let sums = self.vector_norm(1.0, &[first as isize], true)?;
+        let second = [second as isize];
+        let out = if p > 0.0 { sums.amax(&second, true)? } else { sums.amin(&second, true)? };
+        if keepdim { Ok(out) } else { out.squeeze_dims(&[at[0] as isize, at[1] as isize]) }
+    }
+
+    /// Norms of vectors (one dimension) or matrices (two): `torch.linalg.norm`. Without dimensions, those of the whole
+    /// tensor; without order, the root of the sum of squares of any number of dimensions.
+    pub fn linalg_norm(&self, order: Option<NormOrder>, dims: Option<&[isize]>, keepdim: bool) -> Result<Tensor> {
+        const OP: &str = "linalg.norm";
+        let Some(order) = order else {
+            return self.vector_norm(2.0, dims.unwrap_or(&[]), keepdim);
+        };
+        let all: Vec<isize> = (0..self.dim() as isize).collect();
+        match (dims.unwrap_or(&all), order) {
+            ([dim], NormOrder::P(p)) => self.vector_norm(p, &[*dim], keepdim),
+            (&[a, b], order) => self.linalg_matrix_norm(order, [a, b], keepdim),
+            (dims, order) => bail!(Dim, OP, "order {order:?} over {} dimensions is not defined", dims.len()),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Drivers of the family `linalg`, and of attention.
+
+use crate::backend::{many, one, op};
+use crate::call::{Call, Failure, Output};
+use crate::corpus::Value;
+use crate::drivers::{Table, Tensor};
+use calor::NormOrder;
+use calor::nn::functional::{self as f, AttentionOptions};
+
+type Outputs = Result<Vec<Output<Tensor>>, Failure>;
+
+fn order(c: &mut Call<Tensor>) -> Result<Option<NormOrder>, Failure> {
+    Ok(match c.get("ord") {
+        None | Some(Value::None) => None,
+        Some(Value::Str(s)) if s == "fro" => Some(NormOrder::Fro),
+        Some(Value::Str(s)) => return Err(Failure::Unsupported(format!("the norm {s}"))),
+        _ => Some(NormOrder::P(c.float("ord")?)),
+    })
+}
+
+fn norm(c: &mut Call<Tensor>) -> Outputs {
+    let (x, order) = (c.tensor("self")?, order(c)?);
+    let dims: Option<Vec<isize>> = c.ints_opt("dim")?.map(|l| l.into_iter().map(|d| d as isize).collect());
+    one(x.linalg_norm(order, dims.as_deref(), c.bool_or("keepdim", false)?))
+}
+
+/// Drivers by name.
+pub const OPS: Table = &[
+    ("linalg.norm", norm),
+    ("linalg.matrix_power", |c| {
+        let (x, n) = (c.tensor(0)?, c.int("n")?);
+        one(x.matrix_power(n))
+    }),
+    ("linalg.cholesky", |c| {
+        let (x, upper) = (c.tensor(0)?, c.bool_or("upper", false)?);
+        one(x.linalg_cholesky(upper))
+    }),
+    ("linalg.det", |c| one(c.tensor(0)?.det())),
+    ("linalg.inv", |c| one(c.tensor(0)?.linalg_inv())),
+    ("linalg.slogdet", |c| {
+        let (sign, log) = c.tensor(0)?.slogdet().map_err(op)?;
+        Ok(many([sign, log]))
+    }),
+    ("linalg.solve", |c| {
+        let (a, b, left) = (c.tensor(0)?, c.tensor(1)?, c.bool_or("left", true)?);
+        one(a.linalg_solve(&b, left))
+    }),
+    ("linalg.solve_triangular", |c| {
+        let (a, b, upper) = (c.tensor(0)?, c.tensor(1)?, c.bool_or("upper", false)?);
+        let (left, unit) = (c.bool_or("left", true)?, c.bool_or("unitriangular", false)?);
+        one(a.linalg_solve_triangular(&b, upper, left, unit))
+    }),
+    ("logdet", |c| one(c.tensor(0)?.logdet())),
+    ("matrix_exp", |c| one(c.tensor(0)?.matrix_exp())),
+    ("nn.functional.bilinear", |c| {
+        let (a, b, w, bias) = (c.tensor(0)?, c.tensor(1)?, c.tensor(2)?, c.tensor_opt("bias")?);
+        one(f::bilinear(&a, &b, &w, bias.as_ref()))
+    }),
+    ("nn.functional.pdist", |c| {
+        let (x, p) = (c.tensor(0)?, c.float_or("p", 2.0)?);
+        one(f::pdist(&x, p))
+    }),
+    ("nn.functional.scaled_dot_product_attention", |c| {
+        let (q, k, v) = (c.tensor(0)?, c.tensor(1)?, c.tensor(2)?);
+        let options = AttentionOptions {
+            attn_mask: c.tensor_opt("attn_mask")?,
+            dropout_p: c.float_or("dropout_p", 0.0)?,
+            is_causal: c.bool_or("is_causal", false)?,
+            scale: c.float_opt("scale")?,
+            enable_gqa: c.bool_or("enable_gqa", false)?,
+        };
+        one(f::scaled_dot_product_attention(&q, &k, &v, &options))
+    }),
+];

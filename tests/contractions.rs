@@ -1,0 +1,90 @@
+//! Products at their edges: long sums, many rows, nothing to sum, what shares a kernel.
+
+use calor::nn::functional as f;
+use calor::{Result, Tensor};
+
+/// Reproducible numbers between -1 and 1.
+fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+#[test]
+fn a_sum_longer_than_any_loop() -> Result<()> {
+    let k = 300_007;
+    let (a, b) = (numbers(2 * k, 1), numbers(k * 3, 2));
+    let x = Tensor::from_slice(&a, [2, k], ())?;
+    let y = Tensor::from_slice(&b, [k, 3], ())?;
+    let got = x.matmul(&y)?.to_vec::<f32>()?;
+    for (at, got) in got.into_iter().enumerate() {
+        let (i, j) = (at / 3, at % 3);
+        let want: f64 = (0..k).map(|l| f64::from(a[i * k + l]) * f64::from(b[l * 3 + j])).sum();
+        // the sum of so many products is about 180; f32 rounds each partial sum
+        assert!((f64::from(got) - want).abs() < 0.05, "{at}: {got}, want {want}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_weight_gradient_over_many_rows() -> Result<()> {
+    let rows = 70_001;
+    let a = numbers(rows * 2, 3);
+    let x = Tensor::from_slice(&a, [rows, 2], ())?;
+    let w = Tensor::ones([3, 2], ())?.requires_grad_(true)?;
+    let bias = Tensor::zeros([3], ())?.requires_grad_(true)?;
+    f::linear(&x, &w, Some(&bias))?.sum()?.backward()?;
+    let (gw, gb) = (w.grad(), bias.grad());
+    let gw = gw.map(|g| g.to_vec::<f32>()).transpose()?.unwrap_or_default();
+    let want: Vec<f64> = (0..2).map(|c| (0..rows).map(|r| f64::from(a[2 * r + c])).sum()).collect();
+    assert_eq!(gw.len(), 6);
+    for (at, g) in gw.into_iter().enumerate() {
+        assert!((f64::from(g) - want[at % 2]).abs() < 0.05, "{at}: {g}, want {}", want[at % 2]);
+    }
+    assert_eq!(gb.map(|g| g.to_vec::<f32>()).transpose()?, Some(vec![rows as f32; 3]));
+    Ok(())
+}
+
+#[test]
+fn a_layer_with_bias_and_activation_is_one_kernel() -> Result<()> {
+    let (x, w, b) = (Tensor::ones([5, 3], ())?, Tensor::ones([4, 3], ())?, Tensor::ones([4], ())?);
+    Tensor::eval_all(&[x.clone(), w.clone(), b.clone()])?;
+    let y = f::linear(&x, &w, Some(&b))?.relu()?;
+    let plan = y.explain()?;
+    assert!(plan.starts_with("1 kernels"), "{plan}");
+    assert_eq!(y.to_vec::<f32>()?, [4.0; 20]);
+    Ok(())
+}
+
+#[test]
+fn a_sum_of_nothing_is_zero() -> Result<()> {
+    let (x, y) = (Tensor::ones([2, 0], ())?, Tensor::ones([0, 3], ())?);
+    assert_eq!(x.matmul(&y)?.to_vec::<f32>()?, [0.0; 6]);
+    let x = x.requires_grad_(true)?;
+    x.matmul(&y)?.sum()?.backward()?;
+    assert_eq!(x.grad().map(|g| g.shape().to_vec()), Some(vec![2, 0]));
+    Ok(())
+}
+
+#[test]
+fn a_singular_matrix_is_reported_and_has_determinant_zero() -> Result<()> {
+    let a = Tensor::new([[1.0f32, 2.0], [2.0, 4.0]], ())?;
+    assert_eq!(a.det()?.item()?, 0.0);
+    assert!(a.inverse()?.to_vec::<f32>().is_err());
+    let indefinite = Tensor::new([[1.0f32, 2.0], [2.0, 1.0]], ())?;
+    assert!(indefinite.linalg_cholesky(false)?.to_vec::<f32>().is_err());
+    Ok(())
+}
+
+#[test]
+fn an_inverse_of_more_rows() -> Result<()> {
+    let n = 40;
+    let a = Tensor::from_slice(&numbers(n * n, 5), [n, n], ())?.add(&Tensor::eye(n, n, ())?.mul(4.0)?)?;
+    let eye = a.inverse()?.matmul(&a)?.sub(&Tensor::eye(n, n, ())?)?;
+    let off = eye.abs()?.max()?.item()?;
+    assert!(off < 1e-3, "{off}");
+    Ok(())
+}
