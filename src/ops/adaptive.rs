@@ -58,7 +58,7 @@ impl Adaptive {
             let (inner, at) = (build.body.coord(lead + d), build.body.coord(lead + rank + d));
             let start = self.start(&mut build, d, at);
             let place = build.op(IndexOp::Add, start, inner);
-            if self.from[d] % self.to[d] != 0 {
+            if !self.from[d].is_multiple_of(self.to[d]) {
                 let next = build.add(at, 1);
                 let from = build.number(self.from[d] as isize);
                 let end = build.op(IndexOp::Mul, next, from);
