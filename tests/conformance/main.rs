@@ -1,7 +1,7 @@
 //! Runs calor against the results of PyTorch in tests/corpus (or the folder `CALOR_CORPUS`), op by op.
 //!
 //! `cargo test --test conformance -- add 'nn.functional.*'` runs only these; `CONFORMANCE_VERBOSE=1` prints every
-//! failing case. Operations in tests/corpus/TODO are still to come: they run only when named.
+//! failing case; `CONFORMANCE_JOBS` sets the number of processes. Operations in tests/corpus/TODO are still to come: they run only when named.
 
 #![allow(dead_code, reason = "conformance_host.rs shares these files and uses other parts")]
 
@@ -29,17 +29,19 @@ mod ops_unary;
 mod report;
 mod run;
 mod signature;
+mod workers;
 
-use report::{Options, Report};
+use report::{Options, Outcome, Totals};
 use signature::Signature;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::BufRead;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let verbose = std::env::var("CONFORMANCE_VERBOSE").is_ok_and(|v| v != "0");
     let options = Options::parse(std::env::args().skip(1), verbose);
-    match run(&options) {
+    match run(options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
@@ -49,48 +51,68 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<bool, String> {
-    let dir = corpus::folder();
-    let ops = corpus::op_names(&dir)?;
+fn run(options: Options) -> Result<bool, String> {
     if options.list {
         // Tools that list libtest's tests come here; an operation isn't one of these.
         return Ok(true);
     }
+    let dir = corpus::folder();
     let todo = report::read_todo(&corpus::own_folder().join("TODO"))?;
-    for filter in options.unmatched(&ops) {
+    let suite = Suite { dir, todo, options };
+    if suite.options.worker {
+        run::keep_panics();
+        for op in std::io::stdin().lock().lines() {
+            let op = op.map_err(|e| e.to_string())?;
+            workers::answer(&suite.op(&op));
+        }
+        return Ok(true);
+    }
+    let ops = corpus::op_names(&suite.dir)?;
+    for filter in suite.options.unmatched(&ops) {
         println!("no operation matches {filter}");
     }
-    for name in todo.iter().filter(|n| drivers::find(n).is_none() && !ops.contains(n)) {
-        println!("note: {name} in TODO is not in {}", dir.display());
+    for name in suite.todo.iter().filter(|n| drivers::find(n).is_none() && !ops.contains(n)) {
+        println!("note: {name} in TODO is not in {}", suite.dir.display());
     }
-    run::keep_panics();
-    let mut report = Report::new(options.verbose);
-    for op in ops.iter().filter(|op| options.selects(op)) {
-        run_op(&dir, op, &todo, options, &mut report);
-    }
-    Ok(report.finish())
+    let ops: Vec<String> = ops.into_iter().filter(|op| suite.options.selects(op)).collect();
+    let mut totals = Totals::default();
+    workers::run(&ops, |outcome| {
+        print!("{}", outcome.text);
+        totals.add(outcome.totals);
+    });
+    Ok(totals.finish())
 }
 
-fn run_op(dir: &Path, name: &str, todo: &BTreeSet<String>, options: &Options, report: &mut Report) {
-    let op = match corpus::read_op(dir, name) {
-        Ok(op) => op,
-        Err(e) => return report.broken(name, &e),
-    };
-    let listed = todo.contains(name);
-    let driver = match drivers::find(name) {
-        // One that is to come runs when asked for by name, for whoever works on it.
-        Some(driver) if !listed || !options.filters.is_empty() => driver,
-        _ => return report.skip(name, op.cases.len(), listed),
-    };
-    let signatures: Result<Vec<_>, _> = op.signatures.iter().map(|s| Signature::parse(s)).collect();
-    let signatures = match signatures {
-        Ok(signatures) => signatures,
-        Err(e) => return report.broken(name, &e),
-    };
-    let verdicts: Vec<_> = op
-        .cases
-        .iter()
-        .map(|case| (format!("{} {}", case.name, case.desc), run::run_case(driver, &op, &signatures, case)))
-        .collect();
-    report.op(name, &verdicts);
+/// The corpus and what is asked of it.
+struct Suite {
+    dir: PathBuf,
+    todo: BTreeSet<String>,
+    options: Options,
+}
+
+impl Suite {
+    /// Runs an operation's cases.
+    fn op(&self, name: &str) -> Outcome {
+        let op = match corpus::read_op(&self.dir, name) {
+            Ok(op) => op,
+            Err(e) => return Outcome::broken(name, &e),
+        };
+        let listed = self.todo.contains(name);
+        let driver = match drivers::find(name) {
+            // One that is to come runs when asked for by name, for whoever works on it.
+            Some(driver) if !listed || !self.options.filters.is_empty() => driver,
+            _ => return Outcome::skipped(name, op.cases.len(), listed),
+        };
+        let signatures: Result<Vec<_>, _> = op.signatures.iter().map(|s| Signature::parse(s)).collect();
+        let signatures = match signatures {
+            Ok(signatures) => signatures,
+            Err(e) => return Outcome::broken(name, &e),
+        };
+        let verdicts: Vec<_> = op
+            .cases
+            .iter()
+            .map(|case| (format!("{} {}", case.name, case.desc), run::run_case(driver, &op, &signatures, case)))
+            .collect();
+        Outcome::of(name, &verdicts, self.options.verbose)
+    }
 }

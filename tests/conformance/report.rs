@@ -14,6 +14,8 @@ pub struct Options {
     pub list: bool,
     /// Print every failing case.
     pub verbose: bool,
+    /// Run the operations named on standard input: what the first process asks of the others.
+    pub worker: bool,
 }
 
 /// Failing cases printed for each operation unless verbose.
@@ -21,6 +23,9 @@ const SHOWN: usize = 3;
 
 /// libtest's flags whose value is an argument of its own.
 const FLAGS_WITH_VALUE: [&str; 6] = ["--test-threads", "--skip", "--format", "--color", "--logfile", "--shuffle-seed"];
+
+/// The argument that makes a process work for another one.
+pub const WORKER: &str = "--worker";
 
 impl Options {
     /// Reads the arguments after the program's name; flags meant for libtest do nothing.
@@ -32,6 +37,8 @@ impl Options {
                 args.next();
             } else if arg == "--list" {
                 options.list = true;
+            } else if arg == WORKER {
+                options.worker = true;
             } else if !arg.starts_with('-') {
                 options.filters.push(arg);
             }
@@ -70,87 +77,53 @@ pub fn read_todo(path: &Path) -> Result<BTreeSet<String>, String> {
     Ok(text.lines().map(name).filter(|n| !n.is_empty()).collect())
 }
 
-/// Counts of the whole run.
-#[derive(Debug, Default)]
-pub struct Report {
-    verbose: bool,
-    passed: usize,
-    by_type: usize,
-    failed: usize,
-    unsupported: usize,
-    ops: usize,
-    ops_passed: usize,
+/// Counts of one operation, or of all.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    pub passed: usize,
+    pub failed: usize,
+    pub unsupported: usize,
+    /// Passed error cases that calor's types rule out.
+    pub by_type: usize,
+    pub ops: usize,
+    pub ops_passed: usize,
     /// Operations whose only gaps are dtypes that the adapter lacks.
-    ops_bounded: usize,
-    /// Whether an operation that isn't to come didn't pass wholly.
-    bad: bool,
+    pub ops_bounded: usize,
+    /// Operations that had to pass wholly, and didn't.
+    pub bad: usize,
 }
 
-impl Report {
-    pub fn new(verbose: bool) -> Report {
-        Report { verbose, ..Report::default() }
+impl Totals {
+    fn fields(&mut self) -> [&mut usize; 8] {
+        [
+            &mut self.passed,
+            &mut self.failed,
+            &mut self.unsupported,
+            &mut self.by_type,
+            &mut self.ops,
+            &mut self.ops_passed,
+            &mut self.ops_bounded,
+            &mut self.bad,
+        ]
     }
 
-    /// An operation that isn't run, with its number of cases.
-    pub fn skip(&mut self, op: &str, cases: usize, listed: bool) {
-        self.ops += 1;
-        self.unsupported += cases;
-        if listed {
-            println!("todo {op}: {cases} unsupported");
-        } else {
-            self.bad = true;
-            println!("FAIL {op}: {cases} unsupported (no driver, and not in tests/corpus/TODO)");
-        }
+    pub fn add(&mut self, mut other: Totals) {
+        self.fields().into_iter().zip(other.fields()).for_each(|(a, b)| *a += *b);
     }
 
-    /// An operation that can't be run at all, such as an unreadable file.
-    pub fn broken(&mut self, op: &str, why: &str) {
-        self.ops += 1;
-        self.bad = true;
-        println!("FAIL {op}: {why}");
+    /// The counts as a line for the process that gathers them.
+    pub fn line(mut self) -> String {
+        self.fields().map(|n| n.to_string()).join(" ")
     }
 
-    /// The verdicts of an operation's cases, each with the case's name and description.
-    pub fn op(&mut self, op: &str, verdicts: &[(String, Verdict)]) {
-        let mut passed = 0;
-        let mut failed = 0;
-        let mut unsupported = 0;
-        let mut lacking = 0;
-        let mut messages = Vec::new();
-        for (case, verdict) in verdicts {
-            match verdict {
-                Verdict::Pass => passed += 1,
-                Verdict::PassByType => {
-                    passed += 1;
-                    self.by_type += 1;
-                }
-                Verdict::Fail(why) => {
-                    failed += 1;
-                    messages.push(format!("     {case}: {why}"));
-                }
-                Verdict::Unsupported(why) => {
-                    unsupported += 1;
-                    messages.push(format!("     {case}: unsupported: {why}"));
-                }
-                Verdict::Lacking(_) => lacking += 1,
-            }
+    /// Counts from such a line.
+    pub fn parse(line: &str) -> Option<Totals> {
+        let mut totals = Totals::default();
+        let mut words = line.split(' ');
+        for field in totals.fields() {
+            *field = words.next()?.parse().ok()?;
         }
-        let wholly = failed + unsupported == 0;
-        let mark = if wholly { "ok  " } else { "FAIL" };
-        let note = if lacking == 0 { String::new() } else { format!(", {lacking} of dtypes that the adapter lacks") };
-        println!("{mark} {op}: {passed} passed, {failed} failed, {unsupported} unsupported{note}");
-        let shown = if self.verbose { messages.len() } else { SHOWN };
-        messages.iter().take(shown).for_each(|m| println!("{m}"));
-        if messages.len() > shown {
-            println!("     and {} more (CONFORMANCE_VERBOSE=1 prints all)", messages.len() - shown);
-        }
-        self.ops += 1;
-        self.ops_passed += usize::from(wholly && lacking == 0);
-        self.ops_bounded += usize::from(wholly && lacking > 0);
-        self.bad |= !wholly;
-        self.passed += passed;
-        self.failed += failed;
-        self.unsupported += unsupported + lacking;
+        words.next().is_none().then_some(totals)
     }
 
     /// Prints the totals; true if every operation that had to pass did.
@@ -164,11 +137,75 @@ impl Report {
             println!("ops: {} more passed in every dtype that the adapter has", self.ops_bounded);
         }
         println!("{}", self.summary());
-        !self.bad
+        self.bad == 0
     }
 
     /// The last line, which other programs read.
     pub fn summary(&self) -> String {
         format!("conformance: {} passed, {} failed, {} unsupported", self.passed, self.failed, self.unsupported)
+    }
+}
+
+/// How an operation went: what is printed, and its counts.
+#[derive(Debug)]
+pub struct Outcome {
+    pub text: String,
+    pub totals: Totals,
+}
+
+impl Outcome {
+    /// An operation that isn't run, with its number of cases.
+    pub fn skipped(op: &str, cases: usize, listed: bool) -> Outcome {
+        let totals = Totals { ops: 1, unsupported: cases, bad: usize::from(!listed), ..Totals::default() };
+        let text = match listed {
+            true => format!("todo {op}: {cases} unsupported\n"),
+            false => format!("FAIL {op}: {cases} unsupported (no driver, and not in tests/corpus/TODO)\n"),
+        };
+        Outcome { text, totals }
+    }
+
+    /// An operation that can't be run at all, such as an unreadable file.
+    pub fn broken(op: &str, why: &str) -> Outcome {
+        Outcome { text: format!("FAIL {op}: {why}\n"), totals: Totals { ops: 1, bad: 1, ..Totals::default() } }
+    }
+
+    /// The verdicts of an operation's cases, each with the case's name and description.
+    pub fn of(op: &str, verdicts: &[(String, Verdict)], verbose: bool) -> Outcome {
+        let mut t = Totals { ops: 1, ..Totals::default() };
+        let mut lacking = 0;
+        let mut messages = Vec::new();
+        for (case, verdict) in verdicts {
+            match verdict {
+                Verdict::Pass => t.passed += 1,
+                Verdict::PassByType => {
+                    t.passed += 1;
+                    t.by_type += 1;
+                }
+                Verdict::Fail(why) => {
+                    t.failed += 1;
+                    messages.push(format!("     {case}: {why}\n"));
+                }
+                Verdict::Unsupported(why) => {
+                    t.unsupported += 1;
+                    messages.push(format!("     {case}: unsupported: {why}\n"));
+                }
+                Verdict::Lacking(_) => lacking += 1,
+            }
+        }
+        let wholly = t.failed + t.unsupported == 0;
+        let mark = if wholly { "ok  " } else { "FAIL" };
+        let note = if lacking == 0 { String::new() } else { format!(", {lacking} of dtypes that the adapter lacks") };
+        let counts = format!("{} passed, {} failed, {} unsupported", t.passed, t.failed, t.unsupported);
+        let mut text = format!("{mark} {op}: {counts}{note}\n");
+        let shown = if verbose { messages.len() } else { SHOWN };
+        text.extend(messages.iter().take(shown).map(String::as_str));
+        if messages.len() > shown {
+            text += &format!("     and {} more (CONFORMANCE_VERBOSE=1 prints all)\n", messages.len() - shown);
+        }
+        t.ops_passed = usize::from(wholly && lacking == 0);
+        t.ops_bounded = usize::from(wholly && lacking > 0);
+        t.bad = usize::from(!wholly);
+        t.unsupported += lacking;
+        Outcome { text, totals: t }
     }
 }
