@@ -31,10 +31,16 @@ fn main(
     }
     let begin = part * p_chunk;
     let end = min(begin + p_chunk, p_length);
+    // two sums, so that one load need not wait for the other's sum
     var sums = vec4<T>(INIT);
-    for (var k = begin; k < end; k++) {
+    var more = sums;
+    for (var k = begin; k < end; k += 2u) {
         sums = join4(sums, load4(column, k));
+        if k + 1u < end {
+            more = join4(more, load4(column, k + 1u));
+        }
     }
+    sums = join4(sums, more);
     if SPLIT == 0u {
         store4(column, sums);
         return;

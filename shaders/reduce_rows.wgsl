@@ -33,10 +33,16 @@ fn main(
         let begin = part * p_chunk;
         let end = min(begin + p_chunk, p_length);
         let whole = begin + ((end - begin) & 0xfffffffcu);
+        // two sums, so that one load need not wait for the other's sum
         var sums = vec4<T>(INIT);
-        for (var k = begin + first * 4u; k < whole; k += LANES * 4u) {
+        var more = sums;
+        for (var k = begin + first * 4u; k < whole; k += LANES * 8u) {
             sums = join4(sums, load4(row, k));
+            if k + LANES * 4u < whole {
+                more = join4(more, load4(row, k + LANES * 4u));
+            }
         }
+        sums = join4(sums, more);
         for (var k = whole + first; k < end; k += LANES) {
             sum = join(sum, load(row, k));
         }

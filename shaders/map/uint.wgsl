@@ -87,3 +87,11 @@ fn op_gcd(x: T, y: T) -> T {
     return a;
 }
 fn op_lcm(x: T, y: T) -> T { return op_trunc_divide(x, op_gcd(x, y)) * y; }
+
+// x / d for x < 2^31, where m and s belong to d: (x * m) >> 32 >> s, the upper half by sums of 16-bit parts.
+fn quotient(x: T, m: T, s: T) -> T {
+    let low = (x & T(0xffffu)) * (m & T(0xffffu));
+    let a = (x >> W(16u)) * (m & T(0xffffu)) + (low >> W(16u));
+    let b = (x & T(0xffffu)) * (m >> W(16u)) + (a & T(0xffffu));
+    return ((x >> W(16u)) * (m >> W(16u)) + (a >> W(16u)) + (b >> W(16u))) >> s;
+}

@@ -240,6 +240,7 @@ fn facts(
         f64: features.contains(wgpu::Features::SHADER_F64),
         i64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
+        subgroup_size: (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_min_size),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
         immediates: limits.max_immediate_size,

@@ -19,6 +19,8 @@ pub struct Facts {
     pub i64: bool,
     /// Subgroup operations in shaders.
     pub subgroups: bool,
+    /// Invocations of a subgroup, where all have the same number.
+    pub subgroup_size: Option<u32>,
     /// Timestamp queries.
     pub timestamps: bool,
     /// The driver's pipeline cache can be kept.
@@ -59,6 +61,7 @@ impl Facts {
             f64: false,
             i64: false,
             subgroups: false,
+            subgroup_size: None,
             timestamps: false,
             pipeline_cache: false,
             immediates: 0,

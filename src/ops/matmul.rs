@@ -2,6 +2,7 @@
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
+use crate::gpu::Facts;
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
 use crate::shape::{Dims, broadcast, numel};
@@ -10,6 +11,9 @@ use crate::tensor::grad::Grads;
 use std::sync::Arc;
 
 const GROUP: u32 = 64;
+/// Products with fewer rows than this, or fewer columns, do not fill a subgroup's tile.
+const LANES_ROWS: usize = 5;
+const LANES_COLUMNS: usize = 8;
 
 /// `[.., m, k] x [.., k, n]` with equal leading dimensions.
 #[derive(Debug)]
@@ -32,32 +36,51 @@ impl Primitive for Matmul {
         let ty = compute(cx.output.dtype);
         let coords = vec![lead, 1, 1];
         let load = |name, input, lanes| Load { name, input, coords: coords.clone(), lanes, dtype: cx.output.dtype };
-        let mut loads = vec![
-            load("load_a4", 0, Some(if a_along_k { 2 } else { 1 })),
-            load("load_b4", 1, Some(if b_along_n { 2 } else { 1 })),
-        ];
-        loads.push(load("load_a", 0, None));
-        loads.push(load("load_b", 1, None));
         let store = if whole { "store4" } else { "store" };
-        Ok(Lowering::Template(Template {
+        let mut template = Template {
             name: "matmul",
             source: shader!("matmul.wgsl"),
             types: vec![("T", scalar(ty).to_string())],
             consts: vec![
-                ("GROUP", GROUP),
                 ("A_ALONG_K", u32::from(a_along_k)),
                 ("B_ALONG_N", u32::from(b_along_n)),
                 ("WHOLE", u32::from(whole)),
             ],
             calls: Vec::new(),
-            loads,
-            stores: vec![Store { name: store, coords, lanes: whole }],
+            loads: vec![
+                load("load_a4", 0, Some(if a_along_k { 2 } else { 1 })),
+                load("load_b4", 1, Some(if b_along_n { 2 } else { 1 })),
+            ],
+            stores: vec![Store { name: store, coords: coords.clone(), lanes: whole }],
             params: vec![("batches", batches as u32), ("m", m as u32), ("n", n as u32), ("k", k as u32)],
-            groups: (batches * m.div_ceil(4) * n.div_ceil(4)).div_ceil(GROUP as usize) as u32,
+            groups: 0,
             prologue: Prologue::Free,
             work: 2 * (batches * m * n * k) as u64,
-        }))
+        };
+        match lanes(cx.facts) {
+            Some(lanes) if ty == DType::F32 && m >= LANES_ROWS && n >= LANES_COLUMNS => {
+                let rows = m.next_power_of_two().clamp(8, 32);
+                template.name = "matmul_lanes";
+                template.source = shader!("matmul_lanes.wgsl");
+                let tail = u32::from(!k.is_multiple_of(4));
+                template.consts.extend([("LANES", lanes), ("ROWS", rows as u32), ("TAIL", tail)]);
+                let tiles = m.div_ceil(rows) * n.div_ceil(lanes as usize * 4);
+                template.groups = (batches * tiles) as u32;
+            }
+            _ => {
+                template.consts.push(("GROUP", GROUP));
+                template.loads.extend([load("load_a", 0, None), load("load_b", 1, None)]);
+                template.groups = (batches * m.div_ceil(4) * n.div_ceil(4)).div_ceil(GROUP as usize) as u32;
+            }
+        }
+        Ok(Lowering::Template(template))
     }
+}
+
+/// The lanes of a subgroup, where the adapter is one that gains by sharing loads among them.
+fn lanes(facts: &Facts) -> Option<u32> {
+    let cpu = facts.is_cpu && facts.subgroups;
+    facts.subgroup_size.filter(|size| cpu && (*size == 4 || *size == 8))
 }
 
 /// The product of matrices with equal leading dimensions, without history.

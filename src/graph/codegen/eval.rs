@@ -175,8 +175,8 @@ impl Kernel<'_> {
                         first => return Ok(first),
                     }
                 }
-                Op::Coord(d) => Got::Ix(self.coord(scope, places, frame.place, *d as usize)),
-                Op::Flat => Got::Ix(self.flat(scope, places, frame.place)),
+                Op::Coord(d) => Got::Ix(self.coord(scope, places, frame.place, *d as usize)?),
+                Op::Flat => Got::Ix(self.flat(scope, places, frame.place)?),
                 Op::Param(k) => {
                     let text = self.param(&params[*k as usize]);
                     Got::Ix(Ix::scalar(text, false))
@@ -248,7 +248,7 @@ impl Kernel<'_> {
                 if places.list[place].shape == spec.shape {
                     place
                 } else {
-                    let flat = self.flat(scope, places, place);
+                    let flat = self.flat(scope, places, place)?;
                     places.at(&spec.shape, &flat)
                 }
             } else {
@@ -259,7 +259,7 @@ impl Kernel<'_> {
                 None => Read::First(input, at),
             });
         }
-        let at = self.offset(scope, places, place, layout);
+        let at = self.offset(scope, places, place, layout)?;
         if let Some(v) = memo.loaded.get(&(input, at.clone())) {
             return Ok(Read::Ready(v.clone()));
         }

@@ -271,7 +271,7 @@ impl Kernel<'_> {
             });
             let groups = groups.collect();
             let place = places.add(&spec.shape, Kind::Groups(groups));
-            let flat = self.flat(&mut scope, &mut places, place);
+            let flat = self.flat(&mut scope, &mut places, place)?;
             // a store of four lanes starts at a multiple of four: the template promises it
             let flat = match flat {
                 Ix::Linear { text, .. } => Ix::Linear { text, m4: true },

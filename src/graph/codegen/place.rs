@@ -1,6 +1,8 @@
 //! `Place`: which element a function computes, and where that element of a strided view lies.
 
 use super::{Kernel, index::Ix, index::Scope};
+use crate::dtype::DType;
+use crate::error::Result;
 use crate::layout::Layout;
 use crate::shape::{Dims, numel};
 use smallvec::SmallVec;
@@ -90,16 +92,36 @@ fn merge(shape: &[usize], strides: &[isize]) -> SmallVec<[(usize, isize); 6]> {
     axes
 }
 
+/// Invocations past the end compute places too, which are not used but must not look like others.
+const MARGIN: usize = 1 << 16;
+
+/// Factor `m` and shift `s` with `x / d = (x * m) >> 32 >> s` for all `x` below `extent`: the rounding error of
+/// `m = 2^(31 + l) / d`, where `d <= 2^l`, stays below one part as long as `x < 2^31` (Granlund and Montgomery 1994).
+fn reciprocal(d: usize, extent: usize) -> Option<(u32, u32)> {
+    if d < 2 || d > 1 << 30 || extent + MARGIN > 1 << 31 {
+        return None;
+    }
+    let l = d.next_power_of_two().trailing_zeros();
+    let factor = (1u64 << (31 + l)) / d as u64 + 1;
+    u32::try_from(factor).ok().map(|m| (m, l - 1))
+}
+
 impl Kernel<'_> {
     /// Where `layout`, whose shape is the place's, shows the place's element.
-    pub(super) fn offset(&mut self, scope: &mut Scope, places: &mut Places, id: PlaceId, layout: &Layout) -> Ix {
+    pub(super) fn offset(
+        &mut self,
+        scope: &mut Scope,
+        places: &mut Places,
+        id: PlaceId,
+        layout: &Layout,
+    ) -> Result<Ix> {
         match places.list[id].kind.clone() {
             Kind::Seen { parent, layout: seen } => {
                 // one strided read instead of two, where strides can say so
                 if let Some(both) = layout.reshape(&places.list[id].shape).and_then(|l| seen.compose(&l)) {
                     return self.offset(scope, places, parent, &both);
                 }
-                let flat = self.flat(scope, places, id);
+                let flat = self.flat(scope, places, id)?;
                 let at = places.at(&places.list[id].shape.clone(), &flat);
                 self.offset(scope, places, at, layout)
             }
@@ -119,7 +141,7 @@ impl Kernel<'_> {
                         if stride == 0 {
                             continue;
                         }
-                        let c = self.coordinate(scope, places, (id, g), ix, (position == 0, size, inner, extent));
+                        let c = self.coordinate(scope, places, (id, g), ix, (position == 0, size, inner, extent))?;
                         let term = match stride {
                             1 => c,
                             s => {
@@ -130,31 +152,31 @@ impl Kernel<'_> {
                         sum = sum.add(&term);
                     }
                 }
-                scope.bind_ix(sum)
+                Ok(scope.bind_ix(sum))
             }
         }
     }
 
     /// The place's number in row-by-row order.
-    pub(super) fn flat(&mut self, scope: &mut Scope, places: &mut Places, id: PlaceId) -> Ix {
+    pub(super) fn flat(&mut self, scope: &mut Scope, places: &mut Places, id: PlaceId) -> Result<Ix> {
         if let Some((_, ix)) = places.flats.iter().find(|f| f.0 == id) {
-            return ix.clone();
+            return Ok(ix.clone());
         }
         let shape = places.list[id].shape.clone();
         let ix = match places.list[id].kind.clone() {
             Kind::Groups(groups) if groups.len() == 1 => groups[0].0.clone(),
-            Kind::Groups(_) => self.offset(scope, places, id, &Layout::contiguous(&shape)),
-            Kind::Seen { parent, layout } => self.offset(scope, places, parent, &layout),
+            Kind::Groups(_) => self.offset(scope, places, id, &Layout::contiguous(&shape))?,
+            Kind::Seen { parent, layout } => self.offset(scope, places, parent, &layout)?,
         };
         places.flats.push((id, ix.clone()));
-        ix
+        Ok(ix)
     }
 
     /// The place's coordinate in dimension `d`.
-    pub(super) fn coord(&mut self, scope: &mut Scope, places: &mut Places, id: PlaceId, d: usize) -> Ix {
+    pub(super) fn coord(&mut self, scope: &mut Scope, places: &mut Places, id: PlaceId, d: usize) -> Result<Ix> {
         let shape = places.list[id].shape.clone();
         if shape[d] == 1 {
-            return Ix::zero();
+            return Ok(Ix::zero());
         }
         match places.list[id].kind.clone() {
             Kind::Groups(groups) => {
@@ -169,10 +191,10 @@ impl Kernel<'_> {
                     }
                     from += dims;
                 }
-                Ix::zero()
+                Ok(Ix::zero())
             }
             Kind::Seen { .. } => {
-                let flat = self.flat(scope, places, id);
+                let flat = self.flat(scope, places, id)?;
                 let at = places.at(&shape, &flat);
                 self.coord(scope, places, at, d)
             }
@@ -188,25 +210,26 @@ impl Kernel<'_> {
         (id, group): (PlaceId, usize),
         ix: &Ix,
         (outermost, size, inner, extent): (bool, usize, usize, usize),
-    ) -> Ix {
+    ) -> Result<Ix> {
         if outermost && inner == 1 {
-            return ix.clone();
+            return Ok(ix.clone());
         }
         // keyed by group too: two groups of one place may have equal sizes
         let key = (id * 16 + group, size, inner, outermost);
         if let Some((_, ix)) = places.coords.iter().find(|c| c.0 == key) {
-            return ix.clone();
+            return Ok(ix.clone());
         }
         let out = match ix {
             // four lanes within one row: only the innermost coordinate differs between them
             Ix::Linear { text, m4: true } if inner == 1 && size % 4 == 0 => {
-                let s = self.number(size as u32);
-                Ix::Linear { text: format!("({text} % {s})"), m4: true }
+                match self.remainder(scope, Ix::scalar(text.clone(), true), size, extent)? {
+                    Ix::Scalar { text, .. } => Ix::Linear { text, m4: true },
+                    other => other,
+                }
             }
             Ix::Linear { text, m4: true } if inner % 4 == 0 => {
-                let n = self.number(inner as u32);
-                let quotient = Ix::scalar(format!("({text} / {n})"), false);
-                self.wrap(quotient, outermost, size)
+                let quotient = self.quotient(scope, Ix::scalar(text.clone(), true), inner, extent)?;
+                self.wrap(scope, quotient, outermost, size, extent)?
             }
             ix => {
                 let mut out = match ix {
@@ -219,22 +242,73 @@ impl Kernel<'_> {
                     ix => ix.clone(),
                 };
                 if inner != 1 {
-                    let n = self.number(inner as u32);
-                    out = out.binary("/", &n);
+                    out = self.quotient(scope, out, inner, extent)?;
                 }
-                self.wrap(out, outermost, size)
+                self.wrap(scope, out, outermost, size, extent)?
             }
         };
         let out = scope.bind_ix(out);
         places.coords.push((key, out.clone()));
-        out
+        Ok(out)
     }
 
-    fn wrap(&mut self, ix: Ix, outermost: bool, size: usize) -> Ix {
-        if outermost {
-            return ix;
+    fn wrap(&mut self, scope: &mut Scope, ix: Ix, outermost: bool, size: usize, extent: usize) -> Result<Ix> {
+        if outermost { Ok(ix) } else { self.remainder(scope, ix, size, extent) }
+    }
+
+    /// `ix / divisor`, where `ix` is below `extent`: a product instead of a division, which few processors do fast.
+    fn quotient(&mut self, scope: &mut Scope, ix: Ix, divisor: usize, extent: usize) -> Result<Ix> {
+        if divisor == 1 {
+            return Ok(ix);
         }
-        let s = self.number(size as u32);
-        ix.binary("%", &s)
+        let Some((factor, shift)) = reciprocal(divisor, extent) else {
+            let n = self.number(divisor as u32);
+            return Ok(ix.binary("/", &n));
+        };
+        let function = self.instances.call(None, "quotient", DType::U32, ix.is_four())?;
+        let (factor, shift) = (self.number(factor), self.number(shift));
+        let wide = |n: String| if ix.is_four() { format!("vec4<u32>({n})") } else { n };
+        let text = scope.bind(format!("{function}({}, {}, {})", ix.text(), wide(factor), wide(shift)));
+        Ok(if ix.is_four() { Ix::Vec(text) } else { Ix::scalar(text, false) })
+    }
+
+    /// `ix % divisor`, where `ix` is below `extent`.
+    fn remainder(&mut self, scope: &mut Scope, ix: Ix, divisor: usize, extent: usize) -> Result<Ix> {
+        if reciprocal(divisor, extent).is_none() {
+            let n = self.number(divisor as u32);
+            return Ok(ix.binary("%", &n));
+        }
+        let ix = scope.bind_ix(ix);
+        let quotient = self.quotient(scope, ix.clone(), divisor, extent)?;
+        let n = self.number(divisor as u32);
+        let text = scope.bind(format!("({} - {} * {n})", ix.text(), quotient.text()));
+        Ok(if ix.is_four() { Ix::Vec(text) } else { Ix::scalar(text, false) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reciprocal;
+
+    #[test]
+    fn products_divide_exactly() {
+        let mut x = 0x1234_5678u64;
+        let mut next = || {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (x >> 33) as usize
+        };
+        let mut divisors: Vec<usize> =
+            (2..2000).chain((0..30).flat_map(|b| [(1 << b) + 1, 1 << b, (1 << b) - 1])).collect();
+        divisors.extend((0..2000).map(|_| next() >> 1));
+        for d in divisors.into_iter().filter(|&d| d >= 2) {
+            let (m, s) = reciprocal(d, (1 << 31) - super::MARGIN).unwrap();
+            let last = (1usize << 31) - 1;
+            let near = [0, 1, d - 1, d, d + 1, last / d * d, (last / d * d).saturating_sub(1), last];
+            for x in near.into_iter().chain((0..20).map(|_| next())) {
+                let x = x.min(last);
+                assert_eq!(((x as u64 * u64::from(m)) >> 32 >> s) as usize, x / d, "{x} / {d}");
+            }
+        }
+        assert!(reciprocal(3, 1 << 31).is_none());
     }
 }
