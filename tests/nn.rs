@@ -290,3 +290,36 @@ fn dropout_drops_a_share_while_training() -> Result<()> {
     assert!(Dropout::new(1.5).is_err());
     Ok(())
 }
+
+#[test]
+fn a_border_never_wins_a_pool() -> Result<()> {
+    // nothing but -inf: the first element inside each window is the largest, and gets the gradient
+    let x = Tensor::full([1, 1, 3, 3], f64::NEG_INFINITY, ())?.requires_grad_(true)?;
+    let pool = MaxPool2d::new(2).stride(2).padding(1);
+    let (values, places) = functional::max_pool_with_indices(&x, &pool)?;
+    assert_eq!(values.to_vec::<f32>()?, [f32::NEG_INFINITY; 4]);
+    assert_eq!(places.to_vec::<i32>()?, [0, 1, 3, 4]);
+    functional::max_pool(&x, &pool)?.backward_with(&Tensor::new([[[[1.0f32, 2.0], [3.0, 4.0]]]], ())?)?;
+    assert_eq!(x.grad().unwrap().to_vec::<f32>()?, [1.0, 2.0, 0.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0]);
+    Ok(())
+}
+
+#[test]
+fn overlapping_pools_have_gradients_of_any_order() -> Result<()> {
+    if !Device::best()?.supports(DType::F64) {
+        println!("skipped: gradients are checked in f64, which this adapter lacks");
+        return Ok(());
+    }
+    let values: Vec<f64> = (0..2 * 7 * 6).map(|i| f64::from((i * 37) % 101) / 10.0).collect();
+    let x = Tensor::from_slice(&values, [1, 2, 7, 6], ())?.requires_grad_(true)?;
+    for pool in [
+        MaxPool2d::new(3).stride(1).padding(1),
+        MaxPool2d::new(3).stride(2).padding(1),
+        MaxPool2d::new(2).stride(1).dilation(2),
+        MaxPool2d::new(2).stride(3),
+    ] {
+        gradcheck(|t| functional::max_pool(&t[0], &pool), &[&x], None)?;
+        gradgradcheck(|t| functional::max_pool(&t[0], &pool), &[&x], None)?;
+    }
+    Ok(())
+}

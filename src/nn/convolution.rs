@@ -5,6 +5,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::ops::window::{Sizes, Windows};
 use crate::tensor::Tensor;
+use crate::tensor::grad::is_grad_enabled;
 use smallvec::SmallVec;
 
 /// Zeros around the input of a convolution.
@@ -177,6 +178,10 @@ pub(super) fn lowest(dtype: DType) -> f64 {
 /// `Shape` for other dimensions; `Value` where the padding is more than half a window.
 pub fn max_pool<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Result<Tensor> {
     let windows = pool_windows("max_pool", x, (o.kernel_size, o.stride, o.padding, o.dilation), o.ceil_mode)?;
+    let places = x.requires_grad() && is_grad_enabled();
+    if let Some((values, _)) = windows.largest("max_pool", x, lowest(x.dtype()), places)? {
+        return Ok(values);
+    }
     let (columns, dim) = flat_windows("max_pool", x, lowest(x.dtype()), &windows)?;
     Ok(columns.max_dim(dim, false)?.0)
 }
@@ -184,6 +189,9 @@ pub fn max_pool<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Result<Tensor> {
 /// [`max_pool`] and where each value stands in the last `N` dimensions of the input, counted row by row, `i32`.
 pub fn max_pool_with_indices<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Result<(Tensor, Tensor)> {
     let windows = pool_windows("max_pool", x, (o.kernel_size, o.stride, o.padding, o.dilation), o.ceil_mode)?;
+    if let Some((values, Some(at))) = windows.largest("max_pool", x, lowest(x.dtype()), true)? {
+        return Ok((values, at));
+    }
     let (columns, dim) = flat_windows("max_pool", x, lowest(x.dtype()), &windows)?;
     let (values, at) = columns.max_dim(dim, false)?;
     let shape = x.shape();
@@ -378,24 +386,29 @@ pub fn conv_transpose(
             _ => bail!(Shape, op, "the output would be too small: padding {} of {reach}", padding[d]),
         }
     }
-    let (n, length) = (own[0], own[2..].iter().product::<usize>());
-    let depth: usize = w[1..].iter().product();
-    let rows = weight.reshape([groups, w[0] / groups, depth])?.transpose(1, 2)?;
-    // the columns are stored: f16 has the digits for that, bf16 has not
-    let stored = if x.dtype() == DType::BF16 { DType::F32 } else { x.dtype() };
-    let wide = |t: &Tensor| t.to_dtype(stored);
-    let columns = wide(&rows)?.matmul(&wide(x)?.reshape([n, groups, w[0] / groups, length])?)?;
-    let mut shape = vec![n, outputs];
-    shape.extend_from_slice(&w[2..]);
-    shape.extend_from_slice(&own[2..]);
-    let y = sliding(&w[2..], (stride, padding, dilation)).fold(&columns.reshape(shape)?, &sizes)?;
+    let dtype = x.dtype();
+    let windows = sliding(&w[2..], (stride, padding, dilation));
+    // bf16 is rounded once, after the bias; f16 before its sums over a window too, as in PyTorch
+    let wide = if dtype == DType::F16 { dtype } else { dtype.compute() };
+    let (x, weight) = (&x.to_dtype(wide)?, &weight.to_dtype(wide)?);
+    let y = if dtype == DType::F16 {
+        let depth: usize = w[1..].iter().product();
+        let rows = weight.reshape([groups, w[0] / groups, depth])?.transpose(1, 2)?;
+        let columns = rows.matmul(&x.reshape([own[0], groups, w[0] / groups, own[2..].iter().product()])?)?;
+        let mut shape = vec![own[0], outputs];
+        shape.extend_from_slice(&w[2..]);
+        shape.extend_from_slice(&own[2..]);
+        windows.fold(&columns.reshape(shape)?, &sizes)?
+    } else {
+        windows.transposed(op, x, weight, &sizes, groups)?
+    };
     let y = match bias {
         Some(bias) => {
             let mut channel = vec![1; rank + 2];
             channel[1] = outputs;
-            (y + bias.reshape(channel)?)?
+            (y + bias.to_dtype(wide)?.reshape(channel)?)?
         }
         None => y,
     };
-    y.to_dtype(x.dtype())
+    y.to_dtype(dtype)
 }

@@ -4,6 +4,7 @@ pub mod adaptive;
 pub mod arg;
 pub(crate) mod build;
 pub mod contract;
+pub mod convolve;
 pub mod create;
 pub mod elementwise;
 pub mod index;

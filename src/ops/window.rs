@@ -99,7 +99,7 @@ impl Windows {
     }
 
     /// [`Windows::unfold`] of so many windows, whether or not more would fit.
-    fn unfold_some(&self, op: &'static str, x: &Tensor, fill: f64, counts: &[usize]) -> Result<Tensor> {
+    pub(super) fn unfold_some(&self, op: &'static str, x: &Tensor, fill: f64, counts: &[usize]) -> Result<Tensor> {
         let shape = x.shape();
         let (lead, sizes) = shape.split_at(shape.len() - self.rank());
         let mut out = Dims::from_slice(lead);
@@ -142,16 +142,42 @@ impl Windows {
             return Ok(none.with_grad("fold", &[x], |_| |_: &Tensor| Ok(Grads::from_iter([None]))));
         }
         let counts = &rest[rank..];
-        let mut spread = Dims::from_slice(lead);
-        spread.extend_from_slice(&self.kernel);
-        spread.extend_from_slice(sizes);
+        let wide = x.to_dtype(x.dtype().compute())?;
+        let y = self.spread("fold", &wide.detach(), (lead.len(), true), sizes)?;
+        let dims: SmallVec<[isize; 3]> = (lead.len()..lead.len() + rank).map(|d| d as isize).collect();
+        let y = y.sum_dims(&dims, false)?.to_dtype(x.dtype())?;
+        let (windows, counts) = (self.clone(), Sizes::from_slice(counts));
+        Ok(y.with_grad("fold", &[x], |_| {
+            move |g: &Tensor| Ok(Grads::from_iter([Some(windows.unfold_some("unfold", g, 0.0, &counts)?)]))
+        }))
+    }
+}
+
+impl Windows {
+    /// For each place of `sizes` and each element of a window, what the window that has its element there holds: zero
+    /// where there is none. From `[lead.., counts..]`, or where windows hold a value for each element
+    /// `[lead.., kernel.., counts..]`, to `[lead.., kernel.., sizes..]`, without history.
+    pub(super) fn spread(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        (lead, each): (usize, bool),
+        sizes: &[usize],
+    ) -> Result<Tensor> {
+        let shape = x.shape();
+        let rank = self.rank();
+        let counts = &shape[shape.len() - rank..];
+        let mut out = Dims::from_slice(&shape[..lead]);
+        out.extend_from_slice(&self.kernel);
+        out.extend_from_slice(sizes);
         let mut build = Build::default();
-        let mut coords: SmallVec<[Ref; 8]> = (0..lead.len() + rank).map(|d| build.body.coord(d)).collect();
+        let coords = lead + if each { rank } else { 0 };
+        let mut coords: SmallVec<[Ref; 8]> = (0..coords).map(|d| build.body.coord(d)).collect();
         let mut ok = None;
         for (d, &count) in counts.iter().enumerate() {
-            let (inner, at) = (build.body.coord(lead.len() + d), build.body.coord(lead.len() + rank + d));
+            let (inner, at) = (build.body.coord(lead + d), build.body.coord(lead + rank + d));
             let inner = times(&mut build, inner, self.dilation[d]);
-            let at = build.add(at, self.padding[d] as isize);
+            let at = if self.padding[d] == 0 { at } else { build.add(at, self.padding[d] as isize) };
             // wraps to a large number where it is negative, which no window has
             let mut place = build.op(IndexOp::Sub, at, inner);
             if self.stride[d] > 1 {
@@ -164,44 +190,223 @@ impl Windows {
             }
             coords.push(inside(&mut build, place, count, &mut ok));
         }
-        let dims: SmallVec<[isize; 3]> = (lead.len()..lead.len() + rank).map(|d| d as isize).collect();
-        let wide = x.to_dtype(x.dtype().compute())?;
-        let y = finish(build, "fold", &wide.detach(), &spread, (&coords, ok), 0.0)?;
-        let y = y.sum_dims(&dims, false)?.to_dtype(x.dtype())?;
-        let (windows, counts) = (self.clone(), Sizes::from_slice(counts));
-        Ok(y.with_grad("fold", &[x], |_| {
-            move |g: &Tensor| Ok(Grads::from_iter([Some(windows.unfold_some("unfold", g, 0.0, &counts)?)]))
-        }))
+        finish(build, op, x, &out, (&coords, ok), 0.0)
     }
 }
 
 /// Product of some sizes.
-fn area(sizes: &[usize]) -> usize {
+pub(super) fn area(sizes: &[usize]) -> usize {
     sizes.iter().product()
 }
 
+/// Windows of so many elements at most are written out element by element.
+const FEW: usize = 32;
+
 impl Windows {
-    /// The convolution of `[n, in, sizes..]` with `[out, in / groups, kernel..]`, plus a bias `[out]`; shapes were
-    /// checked. It is a matrix product whose right side reads the windows, and so are its gradients.
-    pub fn convolve(
+    /// Whether a window, and the windows that share an element, are few enough to be written out.
+    fn is_small(&self) -> bool {
+        area(&self.kernel) <= FEW && (0..self.rank()).map(|d| self.sharing(d)).product::<usize>() <= FEW
+    }
+
+    /// How many windows may share an element of dimension `d`.
+    fn sharing(&self, d: usize) -> usize {
+        (self.dilation[d] * (self.kernel[d] - 1) + 1).div_ceil(self.stride[d])
+    }
+
+    /// Each element of the windows in order: its value, `fill` outside of `sizes`, its place, and whether it lies inside.
+    fn each(
+        &self,
+        build: &mut Build,
+        (lead, sizes, counts): (usize, &[usize], &[usize]),
+        (fill, dtype): (f64, DType),
+        mut with: impl FnMut(&mut Build, Ref, &[Ref], Option<Ref>),
+    ) {
+        let rank = self.rank();
+        let outer: SmallVec<[Ref; 6]> = (0..lead).map(|d| build.body.coord(d)).collect();
+        let starts: SmallVec<[Ref; 3]> = (0..rank)
+            .map(|d| {
+                let at = build.body.coord(lead + d);
+                times(build, at, self.stride[d])
+            })
+            .collect();
+        for element in 0..area(&self.kernel) {
+            let mut ok = None;
+            let mut places: SmallVec<[Ref; 3]> = SmallVec::new();
+            let mut inner = area(&self.kernel);
+            for d in 0..rank {
+                inner /= self.kernel[d];
+                let step = (element / inner % self.kernel[d] * self.dilation[d]) as isize - self.padding[d] as isize;
+                let last = ((counts[d] - 1) * self.stride[d]) as isize + step;
+                let mut place = if step == 0 { starts[d] } else { build.add(starts[d], step) };
+                if step < 0 || last >= sizes[d] as isize {
+                    place = inside(build, place, sizes[d], &mut ok);
+                }
+                places.push(place);
+            }
+            let coords: SmallVec<[Ref; 6]> = outer.iter().chain(&places).copied().collect();
+            let mut value = build.body.load(0, &coords);
+            if let Some(ok) = ok {
+                let fill = build.value(fill, dtype);
+                value = build.body.select(ok, value, fill);
+            }
+            with(build, value, &places, ok);
+        }
+    }
+
+    /// The largest element of each window of `[lead.., sizes..]`, NaN before all, `fill` standing for what lies
+    /// outside, and, where `places` asks for it, where in `sizes` it first stands, row by row, as `i32`. Without
+    /// history; `None` where windows are too large to be written out.
+    pub fn largest(
         &self,
         op: &'static str,
-        (x, weight, bias): (&Tensor, &Tensor, Option<&Tensor>),
-        groups: usize,
-    ) -> Result<Tensor> {
-        let (own, w) = (x.shape(), weight.shape());
-        let counts = self.count(op, &own[2..])?;
-        let (n, depth) = (own[0], area(&w[1..]));
-        let columns = self.unfold(op, x, 0.0)?.reshape([n, groups, depth, area(&counts)])?;
-        let y = weight.reshape([groups, w[0] / groups, depth])?.matmul(&columns)?;
-        let y = match bias {
-            // before the reshape, where the product can take it along
-            Some(bias) => y.add(&bias.reshape([groups, w[0] / groups, 1])?)?,
-            None => y,
-        };
-        let mut shape = Dims::from_slice(&[n, w[0]]);
-        shape.extend_from_slice(&counts);
-        y.reshape(&shape)
+        x: &Tensor,
+        fill: f64,
+        places: bool,
+    ) -> Result<Option<(Tensor, Option<Tensor>)>> {
+        let shape = x.shape();
+        let (lead, sizes) = shape.split_at(shape.len() - self.rank());
+        let counts = self.count(op, sizes)?;
+        let mut out = Dims::from_slice(lead);
+        out.extend_from_slice(&counts);
+        let dtype = x.dtype().compute();
+        if !self.is_small() || out.contains(&0) || x.dtype() == DType::Bool {
+            return Ok(None);
+        }
+        let what = (lead.len(), sizes, &counts[..]);
+        if !places {
+            let mut build = Build::default();
+            let mut best = None;
+            self.each(&mut build, what, (fill, dtype), |b, value, _, _| {
+                best = Some(best.map_or(value, |best| b.body.call("op_maximum", &[best, value])));
+            });
+            return Ok(Some((build.apply(op, &out, x.dtype(), &[&x.detach()])?, None)));
+        }
+        let mut build = Build::default();
+        let mut best: Option<(Ref, Ref)> = None;
+        // whether an element inside was seen; none where that is certain
+        let mut seen = None;
+        self.each(&mut build, what, (fill, dtype), |b, value, places, ok| {
+            let mut at = places[0];
+            for d in 1..places.len() {
+                at = times(b, at, sizes[d]);
+                at = b.op(IndexOp::Add, at, places[d]);
+            }
+            best = Some(match best {
+                None => {
+                    seen = ok;
+                    (value, at)
+                }
+                Some((most, place)) => {
+                    // keeps the first of equals, and the first NaN
+                    let keep = b.body.call("op_ge", &[most, value]);
+                    // true as well where the best is NaN already: then nothing beats it
+                    let keep = match dtype.is_float() {
+                        true => {
+                            let nan = b.body.call("op_isnan", &[most]);
+                            b.body.select(nan, nan, keep)
+                        }
+                        false => keep,
+                    };
+                    // the first element inside beats what lies outside, be it as low
+                    let keep = match (seen, ok) {
+                        (None, _) => keep,
+                        (Some(before), None) => {
+                            seen = None;
+                            b.body.select(before, keep, before)
+                        }
+                        (Some(before), Some(ok)) => {
+                            seen = Some(b.body.select(before, before, ok));
+                            let first = b.body.select(ok, before, keep);
+                            b.body.select(before, keep, first)
+                        }
+                    };
+                    (b.body.select(keep, most, value), b.body.select(keep, place, at))
+                }
+            });
+        });
+        let Some((_, at)) = best else { return Ok(None) };
+        build.body.bits(DType::I32, at);
+        let at = build.apply(op, &out, DType::I32, &[&x.detach()])?;
+        Ok(Some((self.pick(op, x, &at)?, Some(at))))
+    }
+
+    /// The elements of `[lead.., sizes..]` at `places` of `sizes`, `[lead.., counts..]`.
+    pub fn pick(&self, op: &'static str, x: &Tensor, places: &Tensor) -> Result<Tensor> {
+        let (shape, at) = (x.shape(), places.shape());
+        let lead = shape.len() - self.rank();
+        let sizes = Sizes::from_slice(&shape[lead..]);
+        let mut build = Build::default();
+        let index = build.body.input(1);
+        let flat = build.body.bits(DType::U32, index);
+        let flat = build.at_most(flat, area(&sizes) as isize - 1);
+        let mut coords: SmallVec<[Ref; 6]> = (0..lead).map(|d| build.body.coord(d)).collect();
+        coords.push(flat);
+        build.body.load(0, &coords);
+        let mut flattened = Dims::from_slice(&shape[..lead]);
+        flattened.push(area(&sizes));
+        let y = build.apply(op, &at, x.dtype(), &[&x.detach().reshape(&flattened)?, places])?;
+        let windows = self.clone();
+        Ok(y.with_grad(op, &[x], |r| {
+            let places = r.save(places);
+            move |g: &Tensor| Ok(Grads::from_iter([Some(windows.put(op, g, &places.get()?, &sizes)?)]))
+        }))
+    }
+
+    /// The other way: each of `[lead.., counts..]` added at its place of `sizes`. Places must be as
+    /// [`Windows::largest`] gives them: each inside its window.
+    pub fn put(&self, op: &'static str, g: &Tensor, places: &Tensor, sizes: &[usize]) -> Result<Tensor> {
+        let shape = g.shape();
+        let rank = self.rank();
+        let (lead, counts) = shape.split_at(shape.len() - rank);
+        let mut out = Dims::from_slice(lead);
+        out.extend_from_slice(sizes);
+        let dtype = g.dtype().compute();
+        let mut build = Build::default();
+        let outer: SmallVec<[Ref; 6]> = (0..lead.len()).map(|d| build.body.coord(d)).collect();
+        // the last window that may hold an element, and the element's place
+        let mut windows: SmallVec<[Ref; 3]> = SmallVec::new();
+        let mut here = None;
+        for d in 0..rank {
+            let at = build.body.coord(lead.len() + d);
+            here = Some(match here {
+                None => at,
+                Some(flat) => {
+                    let flat = times(&mut build, flat, sizes[d]);
+                    build.op(IndexOp::Add, flat, at)
+                }
+            });
+            let at = if self.padding[d] == 0 { at } else { build.add(at, self.padding[d] as isize) };
+            windows.push(if self.stride[d] == 1 { at } else { build.div(at, self.stride[d]) });
+        }
+        let Some(here) = here else { bail!(Shape, op, "has no windows") };
+        let zero = build.value(0.0, dtype);
+        let shared: Sizes = (0..rank).map(|d| self.sharing(d)).collect();
+        let mut sum = None;
+        for number in 0..area(&shared) {
+            let mut ok = None;
+            let mut coords = outer.clone();
+            let mut inner = area(&shared);
+            for d in 0..rank {
+                inner /= shared[d];
+                let back = (number / inner % shared[d]) as isize;
+                // wraps to a large number before the first window
+                let at = if back == 0 { windows[d] } else { build.add(windows[d], -back) };
+                coords.push(inside(&mut build, at, counts[d], &mut ok));
+            }
+            let place = build.body.load(1, &coords);
+            let place = build.body.bits(DType::U32, place);
+            let hit = build.op(IndexOp::Eq, place, here);
+            let hit = build.both(ok, hit);
+            let value = build.body.load(0, &coords);
+            let value = build.body.select(hit, value, zero);
+            sum = Some(sum.map_or(value, |sum| build.body.call("op_add", &[sum, value])));
+        }
+        let y = build.apply(op, &out, g.dtype(), &[&g.detach(), places])?;
+        let windows = self.clone();
+        Ok(y.with_grad(op, &[g], |r| {
+            let places = r.save(places);
+            move |v: &Tensor| Ok(Grads::from_iter([Some(windows.pick(op, v, &places.get()?)?)]))
+        }))
     }
 }
 
