@@ -1,7 +1,7 @@
 //! Products at their edges: long sums, many rows, nothing to sum, what shares a kernel.
 
 use calor::nn::functional as f;
-use calor::{Result, Tensor};
+use calor::{DType, Device, Result, Tensor};
 
 /// Reproducible numbers between -1 and 1.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -86,5 +86,74 @@ fn an_inverse_of_more_rows() -> Result<()> {
     let eye = a.inverse()?.matmul(&a)?.sub(&Tensor::eye(n, n, ())?)?;
     let off = eye.abs()?.max()?.item()?;
     assert!(off < 1e-3, "{off}");
+    Ok(())
+}
+
+/// Sizes around the tiles of every kernel.
+const SIZES: [(usize, usize, usize); 9] = [
+    (1, 1, 1),
+    (5, 8, 3),
+    (8, 32, 4),
+    (17, 33, 7),
+    (32, 36, 16),
+    (33, 40, 9),
+    (40, 70, 32),
+    (64, 12, 5),
+    (13, 100, 66),
+];
+
+/// Products of all four ways to lie, alone and batched, against sums in double precision.
+fn products(device: &Device, dtype: DType, tolerance: f64, sizes: &[(usize, usize, usize)]) -> Result<()> {
+    for &(m, n, k) in sizes {
+        for batch in if m == 33 { 1..=3 } else { 1..=1 } {
+            let (a, b) = (numbers(batch * m * k, 1), numbers(batch * k * n, 2));
+            let make = |v: &[f32], rows: usize, columns: usize, flip: bool| -> Result<(Tensor, Vec<f32>)> {
+                let t = Tensor::from_slice(v, [batch, rows, columns], device)?.to_dtype(dtype)?;
+                let rounded = t.to_dtype(DType::F32)?.to_vec::<f32>()?;
+                // the same values, stored the other way round
+                let t = if flip { t.transpose(1, 2)?.contiguous()?.transpose(1, 2)? } else { t };
+                t.eval()?;
+                Ok((t, rounded))
+            };
+            for flips in 0..4 {
+                let (x, xs) = make(&a, m, k, flips & 1 == 1)?;
+                let (y, ys) = make(&b, k, n, flips & 2 == 2)?;
+                let got = x.matmul(&y)?.to_dtype(DType::F32)?.to_vec::<f32>()?;
+                for (at, got) in got.iter().enumerate() {
+                    let (p, i, j) = (at / (m * n), at / n % m, at % n);
+                    let terms = (0..k).map(|q| f64::from(xs[(p * m + i) * k + q]) * f64::from(ys[(p * k + q) * n + j]));
+                    let want: f64 = terms.sum();
+                    let off = (f64::from(*got) - want).abs();
+                    assert!(
+                        off <= tolerance * (1.0 + want.abs()),
+                        "{dtype} {batch}x[{m}, {k}] x [{k}, {n}], flips {flips}, at {at}: {got}, expected {want}"
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_size_and_layout_of_a_product() -> Result<()> {
+    let device = Device::best()?;
+    products(&device, DType::F32, 1e-5, &SIZES)?;
+    products(&device, DType::F16, 1e-3, &SIZES[3..5])?;
+    products(&device, DType::BF16, 8e-3, &SIZES[6..8])
+}
+
+#[test]
+fn infinities_stay_in_their_row_and_column() -> Result<()> {
+    // the last step of k, in a product whose k is no multiple of four
+    let (m, n, k) = (20, 40, 6);
+    let mut b = vec![1.0f32; k * n];
+    b[(k - 1) * n + 3] = f32::INFINITY;
+    let a = Tensor::ones([m, k], ())?;
+    let y = a.matmul(&Tensor::from_slice(&b, [k, n], ())?)?.to_vec::<f32>()?;
+    for (at, value) in y.iter().enumerate() {
+        let want = if at % n == 3 { f32::INFINITY } else { k as f32 };
+        assert_eq!(*value, want, "at {at}");
+    }
     Ok(())
 }
