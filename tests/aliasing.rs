@@ -147,8 +147,7 @@ fn view(rng: &mut SmallRng, x: &Alias, host: &mut Host) -> Result<Option<Alias>>
             out
         }
         8 => {
-            let mut out: Vec<usize> =
-                shape.iter().map(|&s| if s == 1 { rng.random_range(1..4) } else { s }).collect();
+            let mut out: Vec<usize> = shape.iter().map(|&s| if s == 1 { rng.random_range(1..4) } else { s }).collect();
             if rng.random() {
                 out.insert(0, rng.random_range(1..3));
             }
@@ -419,7 +418,8 @@ fn leaves_that_require_a_gradient_are_not_written_to() -> Result<()> {
     refused(x.add_(1.0), ErrorKind::Autograd, "a leaf Variable that requires grad");
     refused(x.copy_(&Tensor::zeros([4], ())?), ErrorKind::Autograd, "copy_: a leaf Variable");
     refused(x.zero_(), ErrorKind::Autograd, "a leaf Variable that requires grad");
-    let views = [x.narrow(0, 0, 2)?, x.view(&[2, 2])?.t()?, x.select(0, 1)?, x.narrow(0, 0, 3)?.slice(0, None, None, 2)?];
+    let views =
+        [x.narrow(0, 0, 2)?, x.view(&[2, 2])?.t()?, x.select(0, 1)?, x.narrow(0, 0, 3)?.slice(0, None, None, 2)?];
     for v in &views {
         refused(v.mul_(2.0), ErrorKind::Autograd, "a view of a leaf");
         refused(v.fill_(2.0), ErrorKind::Autograd, "a view of a leaf");
