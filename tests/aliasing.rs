@@ -213,7 +213,7 @@ fn write(rng: &mut SmallRng, x: &Alias, pool: &[Alias], host: &mut Host) -> Resu
         _ => (t.add_(1.0), old.iter().map(|v| v + 1.0).collect()),
     };
     if x.shares_elements() {
-        let e = done.err().expect("a write to elements that share memory is refused");
+        let e = done.expect_err("a write to elements that share memory is refused");
         assert!(e.kind() == ErrorKind::Value && e.to_string().contains("single memory location"), "{e}");
         return Ok(t.clone());
     }
