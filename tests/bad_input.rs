@@ -9,15 +9,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 type Case<'a> = (&'a str, ErrorKind, &'a str, Box<dyn Fn() -> Result<()> + 'a>);
 
+/// What is to be refused.
+#[derive(Default)]
+struct Cases<'a>(Vec<Case<'a>>);
+
 /// A case: the operation the error names, its kind, a part of its text, and what is refused.
 macro_rules! case {
     ($list:ident, $op:expr, $kind:ident, $text:expr, $call:expr) => {
-        $list.push(($op, ErrorKind::$kind, $text, Box::new(|| $call.map(drop))));
+        $list.0.push(($op, ErrorKind::$kind, $text, Box::new(|| $call.map(drop))));
     };
 }
 
 /// Checks all cases and names every one that is wrong.
-fn check(cases: Vec<Case>) {
+fn check(Cases(cases): Cases) {
     let mut wrong = Vec::new();
     let count = cases.len();
     for (i, (op, kind, text, run)) in cases.into_iter().enumerate() {
@@ -38,7 +42,7 @@ const HUGE: usize = usize::MAX;
 fn shapes_and_dimensions() -> Result<()> {
     let (t, v) = (Tensor::ones([2, 3], ())?, Tensor::ones([4], ())?);
     let (s, cube) = (Tensor::scalar(1.0, ())?, Tensor::ones([2, 3, 4], ())?);
-    let mut c: Vec<Case> = Vec::new();
+    let mut c = Cases::default();
     case!(c, "add", Shape, "[2, 3] and [4] do not broadcast", t.add(&v));
     case!(c, "add", Shape, "do not broadcast", &t + &v);
     case!(c, "where", Shape, "broadcast", t.gt(0.0)?.where_(&t, &v));
@@ -125,7 +129,7 @@ fn sizes_beyond_what_can_be_addressed() -> Result<()> {
     let flags = Tensor::ones([2], DType::I32)?;
     let image = Tensor::ones([1, 2, 3], ())?;
     let host = HostData { shape: vec![2], dtype: DType::F32, bytes: vec![0; 7] };
-    let mut c: Vec<Case> = Vec::new();
+    let mut c = Cases::default();
     let many = "more elements than can be addressed";
     case!(c, "full", OutOfMemory, many, Tensor::zeros([HUGE, 2], ()));
     case!(c, "full", OutOfMemory, many, Tensor::zeros([HUGE], ()));
@@ -183,7 +187,7 @@ fn sizes_beyond_what_can_be_addressed() -> Result<()> {
 fn dtypes_and_values() -> Result<()> {
     let (t, int) = (Tensor::ones([2, 3], ())?, Tensor::ones([2, 3], DType::I32)?);
     let flag = Tensor::ones([2, 3], DType::Bool)?;
-    let mut c: Vec<Case> = Vec::new();
+    let mut c = Cases::default();
     case!(c, "matmul", DType, "f32 and i32", t.matmul(&int.t()?));
     case!(c, "matmul", DType, "bool", flag.matmul(&flag.t()?));
     case!(c, "add_", DType, "f32 can't be cast to the desired output type i32", int.add_(0.5));
@@ -224,7 +228,7 @@ fn indexing() -> Result<()> {
     let t = Tensor::ones([4, 3], ())?;
     let (index, float) = (Tensor::new([0, 1], ())?, Tensor::new([0.0f32, 1.0], ())?);
     let (wide, src) = (Tensor::new([[0, 1]], ())?, Tensor::ones([1, 2], ())?);
-    let mut c: Vec<Case> = Vec::new();
+    let mut c = Cases::default();
     case!(c, "index_select", DType, "f32", t.index_select(0, &float));
     case!(c, "index_select", Dim, "dimension 2", t.index_select(2, &index));
     case!(c, "index_select", Shape, "vector, got shape [1, 2]", t.index_select(0, &wide));
@@ -286,7 +290,7 @@ fn convolution_and_pooling() -> Result<()> {
         f::conv(&x, w, None, (&[stride; 2], Padding::Sides(&[pad; 2]), &[dilation; 2]), groups)
     };
     let max = |k: usize, s: usize, p: usize| f::max_pool(&x, &nn::MaxPool2d::new(k).stride(s).padding(p));
-    let mut c: Vec<Case> = Vec::new();
+    let mut c = Cases::default();
     case!(c, "conv2d", Shape, "smaller than the kernel's 9", conv(&w, 1, 0, 4, 1));
     case!(c, "conv2d", Value, "must be positive", conv(&w, 0, 0, 1, 1));
     case!(c, "conv2d", Value, "must be positive", conv(&w, 1, 0, 0, 1));
@@ -354,7 +358,7 @@ fn layers_losses_and_state_dicts() -> Result<()> {
     extra.insert("nonsense", x.clone());
     let mut shapes = before.clone();
     shapes.insert("weight", Tensor::zeros([3, 4], ())?);
-    let mut c: Vec<Case> = Vec::new();
+    let mut c = Cases::default();
     case!(c, "matmul", Shape, "inner sizes differ, [2, 4]", layer.forward(&Tensor::ones([2, 4], ())?));
     case!(c, "batch_norm", Shape, "more than 1 value per channel", one.forward(&Tensor::ones([1, 3], ())?));
     case!(c, "BatchNorm1d", Shape, "expected 3 channels", one.forward(&Tensor::ones([3], ())?));
@@ -394,7 +398,7 @@ fn layers_losses_and_state_dicts() -> Result<()> {
 fn optimizers_and_loaders() -> Result<()> {
     let p = || nn::Parameter::new(&Tensor::ones([2], ())?);
     let w = p()?;
-    let mut c: Vec<Case> = Vec::new();
+    let mut c = Cases::default();
     for bad in &[-1.0, f64::NAN] {
         case!(c, "SGD", Value, "invalid learning rate", Sgd::new([p()?], SgdOptions::new(*bad)));
         case!(c, "SGD", Value, "invalid momentum", Sgd::new([p()?], SgdOptions::new(0.1).momentum(*bad)));
@@ -429,7 +433,7 @@ fn adapters_that_are_not_there() {
     let backend = |backend: &str| AdapterChoice { backend: Some(backend.into()), ..AdapterChoice::default() };
     let limit = |name: &str, n: u64| AdapterChoice { limits: vec![(name.into(), n)], ..AdapterChoice::default() };
     let off = |name: &str| AdapterChoice { disable: vec![name.into()], ..AdapterChoice::default() };
-    let mut c: Vec<Case> = Vec::new();
+    let mut c = Cases::default();
     case!(c, "open", NoAdapter, "no such thing", Device::open(&named("no such thing")));
     case!(c, "open", NoAdapter, "999", Device::open(&named("999")));
     case!(c, "open", NoAdapter, "-1", Device::open(&named("-1")));
