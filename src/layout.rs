@@ -1,7 +1,7 @@
 //! `Layout`: how a tensor lies in its storage. Shape, strides and offset; every view is arithmetic on these.
 
 use crate::error::{Result, bail};
-use crate::shape::{Dims, Strides, contiguous_strides, dim as check_dim, numel};
+use crate::shape::{Dims, Strides, checked_numel, contiguous_strides, dim as check_dim, numel};
 use smallvec::SmallVec;
 
 /// Shape, strides and offset, in elements: element `(i, j, ..)` lies at `offset + i * strides[0] + j * strides[1] + ..`.
@@ -30,8 +30,15 @@ impl Layout {
             bail!(Shape, op, "{} sizes but {} strides", shape.len(), strides.len());
         }
         let layout = Self { shape: shape.into(), strides: strides.into(), offset };
-        if layout.numel() > 0 && layout.bounds().0 < 0 {
+        if checked_numel(op, shape)? == 0 {
+            return Ok(layout);
+        }
+        let (low, high) = layout.bounds();
+        if low < 0 {
             bail!(Index, op, "strides {strides:?} at offset {offset} reach before the start of the storage");
+        }
+        if high == isize::MAX {
+            bail!(Index, op, "strides {strides:?} at offset {offset} reach further than can be addressed");
         }
         Ok(layout)
     }
@@ -72,7 +79,7 @@ impl Layout {
                 if stride != step {
                     return false;
                 }
-                step *= size as isize;
+                step = step.saturating_mul(size as isize);
             }
         }
         true
@@ -115,7 +122,7 @@ impl Layout {
             if stride <= reach {
                 return true;
             }
-            reach += stride * (size - 1);
+            reach = reach.saturating_add(stride.saturating_mul(size - 1));
         }
         false
     }
@@ -154,6 +161,7 @@ impl Layout {
         if shape.len() < self.rank() {
             bail!(Shape, op, "cannot expand {:?} to the fewer dimensions of {shape:?}", self.shape);
         }
+        checked_numel(op, shape)?;
         let lead = shape.len() - self.rank();
         let mut strides: Strides = SmallVec::from_elem(0, shape.len());
         for (i, (&size, &stride)) in self.shape.iter().zip(&self.strides).enumerate() {
@@ -179,7 +187,8 @@ impl Layout {
             out.offset += start as isize * self.strides[dim];
         }
         out.shape[dim] = length;
-        out.strides[dim] *= step;
+        // the stride of one element or none is never walked
+        out.strides[dim] = out.strides[dim].saturating_mul(step);
         out
     }
 
@@ -194,7 +203,7 @@ impl Layout {
         if start < -size || from > size {
             bail!(Index, op, "start {start} is out of range for dimension {d} of size {size}");
         }
-        if from + length as isize > size {
+        if length > (size - from) as usize {
             bail!(Index, op, "start {start} and length {length} exceed size {size} of dimension {d}");
         }
         Ok(self.sliced(d, from as usize, length, 1))
@@ -241,9 +250,12 @@ impl Layout {
         out
     }
 
-    /// The same elements in the same order under another shape, where strides can say so.
+    /// The same elements in the same order under another shape, where strides can say so; `None` too where the
+    /// shape has another number of elements.
     pub fn reshape(&self, shape: &[usize]) -> Option<Self> {
-        debug_assert_eq!(numel(shape), self.numel());
+        if numel(shape) != self.numel() {
+            return None;
+        }
         if self.numel() == 0 || self.is_contiguous() {
             return Some(Self { shape: shape.into(), strides: contiguous_strides(shape), offset: self.offset });
         }
@@ -324,10 +336,12 @@ impl Layout {
         let mut out = self.clone();
         if self.rank() > 0 {
             out.shape[d] = (length - size) / step + 1;
-            out.strides[d] = stride * step as isize;
+            out.strides[d] = stride.saturating_mul(isize::try_from(step).unwrap_or(isize::MAX));
         }
         out.shape.push(size);
         out.strides.push(stride);
+        // windows that overlap are more than there are elements
+        checked_numel(op, &out.shape)?;
         Ok(out)
     }
 

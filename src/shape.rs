@@ -9,9 +9,9 @@ pub type Dims = SmallVec<[usize; 5]>;
 /// The strides of a tensor's dimensions, in elements.
 pub type Strides = SmallVec<[isize; 5]>;
 
-/// Number of elements of `shape`; 1 without dimensions.
+/// Number of elements of `shape`; 1 without dimensions. Stays at the largest number where it would exceed that.
 pub fn numel(shape: &[usize]) -> usize {
-    shape.iter().product()
+    shape.iter().fold(1, |n, &d| n.saturating_mul(d))
 }
 
 /// `numel`, refused where it does not fit the engine's 32-bit indices.
@@ -115,7 +115,8 @@ pub fn contiguous_strides(shape: &[usize]) -> Strides {
     let mut step = 1isize;
     for i in (0..shape.len()).rev() {
         strides[i] = step;
-        step *= shape[i].max(1) as isize;
+        // a shape this large is refused before anything is computed of it
+        step = step.saturating_mul(isize::try_from(shape[i].max(1)).unwrap_or(isize::MAX));
     }
     strides
 }

@@ -1,5 +1,6 @@
-//! Indices out of range, which only the device sees. One test: a device's errors belong to whoever reads next.
+//! Indices and probabilities out of range, which only the device sees. One test: a device's errors belong to whoever reads next.
 
+use calor::nn::functional::{cross_entropy, nll_loss};
 use calor::{DType, ErrorKind, Reduce, Tensor};
 
 type Result = calor::Result<()>;
@@ -7,6 +8,7 @@ type Result = calor::Result<()>;
 #[test]
 fn indices_out_of_range_are_errors_at_the_next_read() -> Result {
     the_next_read_says_so()?;
+    probabilities_out_of_range_are_errors()?;
     every_operation_reports_indices_out_of_range()
 }
 
@@ -22,6 +24,21 @@ fn the_next_read_says_so() -> Result {
         assert_eq!((e.kind(), e.op()), (ErrorKind::Index, "index_add"));
         assert_eq!(t.index_select(0, &Tensor::new([3], ())?)?.sum()?.item()?, 3.0);
     }
+    Ok(())
+}
+
+fn probabilities_out_of_range_are_errors() -> Result {
+    for bad in [-0.25f32, 1.25, f32::NAN, f32::INFINITY] {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let p = Tensor::new([0.5, bad], ())?.to_dtype(dtype)?;
+            let e = p.bernoulli()?.read_bytes().expect_err("no probability");
+            assert_eq!((e.kind(), e.op()), (ErrorKind::Value, "bernoulli"), "{e}");
+            let e = Tensor::zeros([2], ())?.bernoulli_(&p)?.to_vec::<f32>().expect_err("no probability");
+            assert!(e.to_string().contains("not between 0 and 1"), "{e}");
+        }
+    }
+    // the bounds themselves are probabilities
+    assert_eq!(Tensor::new([0.0f32, 1.0], ())?.bernoulli()?.to_vec::<f32>()?, [0.0, 1.0]);
     Ok(())
 }
 
@@ -43,6 +60,9 @@ fn every_operation_reports_indices_out_of_range() -> Result {
         ("put", t.put(&far, &Tensor::ones([2], ())?, false)?),
         ("embedding", t.embedding(&bad, None)?),
         ("masked_scatter", t.masked_scatter(&t.gt(0.0)?, &ones)?),
+        ("one_hot", Tensor::new([0, 3], ())?.one_hot(Some(3))?.to_dtype(DType::F32)?),
+        ("nll_loss", nll_loss(&row, &Tensor::new([0, 3], ())?, ())?),
+        ("cross_entropy", cross_entropy(&row, &Tensor::new([-1, 0], ())?, ())?),
     ];
     for (op, out) in cases {
         let e = out.to_vec::<f32>().expect_err(op);

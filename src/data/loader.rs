@@ -121,11 +121,11 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
         let (dataset, collate, size) = (self.dataset.clone(), self.collate.clone(), self.batch_size);
         let make: Make<B> = Arc::new(move |batch| {
             let from = batch * size;
-            let indices = &order[from.min(order.len())..(from + size).min(order.len())];
+            let indices = &order[from.min(order.len())..from.saturating_add(size).min(order.len())];
             let items = indices.iter().map(|&i| dataset.get(i)).collect::<Result<Vec<_>>>()?;
             collate(items)
         });
-        Ok(Batches::new(make, count, self.workers.min(count), self.prefetch))
+        Ok(Batches::new(make, count, self.workers.min(count), self.prefetch.min(count)))
     }
 }
 

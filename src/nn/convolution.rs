@@ -55,14 +55,14 @@ pub fn conv(
     if x.dtype() != weight.dtype() {
         bail!(DType, op, "input is {}, weight {}", x.dtype(), weight.dtype());
     }
-    if groups == 0 || own[1] != w[1] * groups || !w[0].is_multiple_of(groups) {
+    if groups == 0 || own[1] != w[1].saturating_mul(groups) || !w[0].is_multiple_of(groups) {
         bail!(
             Shape,
             op,
             "given groups={groups}, weight of size {:?}, expected input {:?} to have {} channels",
             &w[..],
             &own[..],
-            w[1] * groups
+            w[1].saturating_mul(groups)
         );
     }
     if let Some(bias) = bias
@@ -83,7 +83,7 @@ pub fn conv(
         );
     }
     let kernel = Sizes::from_slice(&w[2..]);
-    let reach = |d: usize| dilation[d] * kernel[d].saturating_sub(1);
+    let reach = |d: usize| dilation[d].saturating_mul(kernel[d].saturating_sub(1));
     let (before, after): (Sizes, Sizes) = match padding {
         Padding::Valid => (SmallVec::from_elem(0, spatial), SmallVec::from_elem(0, spatial)),
         Padding::Sides(sides) => (sides.into(), sides.into()),
@@ -122,7 +122,8 @@ fn pool_windows<const N: usize>(
                 dilation[d]
             );
         }
-        if padding * 2 > dilation[d] * (kernel - 1) + 1 {
+        let need = dilation[d].saturating_mul(kernel - 1).saturating_add(1);
+        if padding.saturating_mul(2) > need {
             bail!(
                 Value,
                 op,
@@ -131,11 +132,10 @@ fn pool_windows<const N: usize>(
                 dilation[d]
             );
         }
-        let need = dilation[d] * (kernel - 1) + 1;
-        if let (true, Some(rest)) = (ceil_mode, (sizes[d] + 2 * padding).checked_sub(need)) {
+        if let (true, Some(rest)) = (ceil_mode, (sizes[d].saturating_add(2 * padding)).checked_sub(need)) {
             let mut count = rest.div_ceil(stride) + 1;
             // a window must start inside the input or its border before
-            if (count - 1) * stride >= sizes[d] + padding {
+            if (count - 1).saturating_mul(stride) >= sizes[d] + padding {
                 count -= 1;
             }
             after[d] = ((count - 1) * stride + need).saturating_sub(sizes[d] + padding);
@@ -343,7 +343,8 @@ pub fn conv_transpose(
         let all = (stride, padding, output_padding, dilation);
         return conv_transpose(&x.unsqueeze(0)?, weight, bias, all, groups)?.squeeze_dim(0);
     }
-    if own.len() != rank + 2 || w.len() != rank + 2 {
+    let fits = [padding.len(), output_padding.len(), dilation.len()] == [rank; 3];
+    if own.len() != rank + 2 || w.len() != rank + 2 || !fits {
         bail!(Shape, op, "expected input and weight of {} dimensions, got {:?} and {:?}", rank + 2, own, w);
     }
     if x.dtype() != weight.dtype() || bias.is_some_and(|b| b.dtype() != x.dtype()) {
@@ -359,7 +360,7 @@ pub fn conv_transpose(
             w[0]
         );
     }
-    let outputs = w[1] * groups;
+    let outputs = w[1].saturating_mul(groups);
     if let Some(bias) = bias
         && bias.shape()[..] != [outputs]
     {
@@ -380,8 +381,10 @@ pub fn conv_transpose(
                 dilation[d]
             );
         }
-        let reach = (own[2 + d].max(1) - 1) * stride[d] + dilation[d] * (w[2 + d].max(1) - 1) + output_padding[d] + 1;
-        match reach.checked_sub(2 * padding[d]) {
+        let steps = (own[2 + d].max(1) - 1).saturating_mul(stride[d]);
+        let window = dilation[d].saturating_mul(w[2 + d].max(1) - 1).saturating_add(1);
+        let reach = steps.saturating_add(window).saturating_add(output_padding[d]);
+        match reach.checked_sub(padding[d].saturating_mul(2)) {
             Some(size) if size > 0 => sizes.push(size),
             _ => bail!(Shape, op, "the output would be too small: padding {} of {reach}", padding[d]),
         }

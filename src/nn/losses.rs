@@ -117,9 +117,9 @@ fn classes(op: &'static str, x: &Tensor, target: &Tensor, weight: Option<&Tensor
 
 impl Classes {
     /// `-x[target]`, weighted.
-    fn picked(&self) -> Result<Tensor> {
+    fn picked(&self, op: &'static str) -> Result<Tensor> {
         let at = self.target.unsqueeze(self.dim)?;
-        self.x.gather(self.dim, &at)?.squeeze_dim(self.dim)?.neg()? * &self.counts
+        self.x.along(op, self.dim, &at, false)?.squeeze_dim(self.dim)?.neg()? * &self.counts
     }
 
     fn reduce(&self, loss: &Tensor, reduction: Reduction) -> Result<Tensor> {
@@ -141,7 +141,7 @@ impl Classes {
 pub fn nll_loss(x: &Tensor, target: &Tensor, options: impl Into<NllOptions>) -> Result<Tensor> {
     let o = options.into();
     let classes = classes("nll_loss", x, target, o.weight.as_ref(), o.ignore_index)?;
-    classes.reduce(&classes.picked()?, o.reduction)
+    classes.reduce(&classes.picked("nll_loss")?, o.reduction)
 }
 
 /// `-log softmax(x)[target]` for scores `[n, classes, ..]` and classes `[n, ..]`, or, for float targets of the shape
@@ -186,7 +186,7 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: impl Into<CrossEntrop
         return o.reduction.of(&loss);
     }
     let classes = classes(OP, &log, target, o.weight.as_ref(), o.ignore_index)?;
-    let mut loss = classes.picked()?;
+    let mut loss = classes.picked(OP)?;
     if smooth > 0.0 {
         let all = match &o.weight {
             Some(weight) => (&log * beside(weight)?)?,

@@ -5,7 +5,7 @@ use super::build::Build;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
-use crate::shape::{Dims, dim as check_dim};
+use crate::shape::{Dims, checked_numel, dim as check_dim};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 
@@ -269,14 +269,16 @@ impl Tensor {
             let d = rank - 1 - i;
             let (left, right) = (p[0], p[1]);
             let size = shape[d] as isize;
-            let (from, to) = ((-left).max(0), size + right.min(0));
-            if size + left + right < 0 || from > to {
+            let (from, to) = (left.saturating_neg().max(0), size.saturating_add(right.min(0)));
+            let whole = size.saturating_add(left).saturating_add(right);
+            if whole < 0 || from > to {
                 bail!(Shape, "pad", "padding ({left}, {right}) gives dimension {d} of size {size} a negative size");
             }
             x = x.narrow(d as isize, from, (to - from) as usize)?;
             before[d] = left.max(0);
-            shape[d] = (size + left + right) as usize;
+            shape[d] = whole as usize;
         }
+        checked_numel("pad", &shape)?;
         if x.shape() == shape {
             return x.try_clone();
         }

@@ -3,7 +3,7 @@
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::layout::Layout;
-use crate::shape::{Dims, broadcast, dim as check_dim, dims as check_dims, infer, numel};
+use crate::shape::{Dims, broadcast, checked_numel, dim as check_dim, dims as check_dims, infer, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 
@@ -253,8 +253,9 @@ impl Tensor {
             let size = if i < lead { 1 } else { own[i - lead] };
             view.extend_from_slice(&[1, size]);
             wide.extend_from_slice(&[times, size]);
-            out.push(times * size);
+            out.push(times.saturating_mul(size));
         }
+        checked_numel("repeat", &out)?;
         let t = self.reshape(&view)?.expand(&wide)?.reshape(&out)?;
         if t.shares_storage(self) { t.try_clone() } else { Ok(t) }
     }
@@ -275,7 +276,8 @@ impl Tensor {
         let mut wide = x.shape();
         wide.insert(d + 1, times);
         let mut shape = x.shape();
-        shape[d] *= times;
+        shape[d] = shape[d].saturating_mul(times);
+        checked_numel("repeat_interleave", &shape)?;
         let out = x.unsqueeze(d as isize + 1)?.expand(&wide)?.reshape(&shape)?;
         if out.shares_storage(self) { out.try_clone() } else { Ok(out) }
     }
@@ -337,7 +339,10 @@ impl Tensor {
             if mode != PadMode::Replicate && (left > most || right > most) {
                 bail!(Shape, "pad", "padding ({left}, {right}) at dimension {d} is too large for size {n}");
             }
-            if n + left + right <= 0 {
+            let whole = n.saturating_add(left).saturating_add(right);
+            if whole > 0 {
+                checked_numel("pad", &[whole as usize])?;
+            } else {
                 bail!(Shape, "pad", "padding ({left}, {right}) leaves nothing of dimension {d} of size {n}");
             }
             if (left, right) == (0, 0) {
@@ -360,14 +365,15 @@ impl Tensor {
     pub fn pixel_shuffle(&self, factor: usize) -> Result<Tensor> {
         let own = self.shape();
         let rank = own.len();
-        if rank < 3 || factor == 0 || !own[rank - 3].is_multiple_of(factor * factor) {
+        let area = factor.saturating_mul(factor);
+        if rank < 3 || factor == 0 || !own[rank - 3].is_multiple_of(area) {
             bail!(
                 Shape,
                 "pixel_shuffle",
                 "expects at least 3 dimensions and channels divisible by the square of the factor {factor}, got {own:?}"
             );
         }
-        let (lead, c, h, w) = (&own[..rank - 3], own[rank - 3] / (factor * factor), own[rank - 2], own[rank - 1]);
+        let (lead, c, h, w) = (&own[..rank - 3], own[rank - 3] / area, own[rank - 2], own[rank - 1]);
         let n = numel(lead);
         let t = self.reshape([n, c, factor, factor, h, w])?.permute(&[0, 1, 4, 2, 5, 3])?;
         let mut shape = Dims::from_slice(lead);
@@ -392,7 +398,7 @@ impl Tensor {
         let n = numel(lead);
         let t = self.reshape([n, c, h, factor, w, factor])?.permute(&[0, 1, 3, 5, 2, 4])?;
         let mut shape = Dims::from_slice(lead);
-        shape.extend_from_slice(&[c * factor * factor, h, w]);
+        shape.extend_from_slice(&[c.saturating_mul(factor.saturating_mul(factor)), h, w]);
         t.reshape(&shape)
     }
 

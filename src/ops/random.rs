@@ -4,8 +4,8 @@
 use super::arg::Arg;
 use super::build::Build;
 use crate::dtype::DType;
-use crate::error::{Result, bail};
-use crate::graph::{IndexOp, Map};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::graph::{IndexOp, Map, Param};
 use crate::tensor::grad::Grads;
 use crate::tensor::{Draw, Options, Tensor};
 use std::sync::Arc;
@@ -123,18 +123,31 @@ impl Tensor {
         keys.argsort(0, false)?.to_dtype(dtype)
     }
 
-    /// 1 with the probability that each element says, else 0.
+    /// 1 with the probability that each element says, else 0. One that is none is reported at the next read.
     pub fn bernoulli(&self) -> Result<Tensor> {
         if !self.dtype().is_float() {
             bail!(DType, "bernoulli", "expected floats as probabilities, got {}", self.dtype());
         }
-        let u = Self::rand(self.shape(), (self.dtype(), self.device()))?;
-        u.lt(self.detach())?.to_dtype(self.dtype())
+        let (dtype, draw) = (self.dtype(), self.device().generator().draw());
+        let mut b = Build::default();
+        let p = b.body.input(0);
+        let u = uniform(&mut b, draw, 0, dtype, false);
+        let (zero, one) = (b.value(0.0, dtype.compute()), b.value(1.0, dtype.compute()));
+        let error = Error::new(ErrorKind::Value, "bernoulli", "a probability is not between 0 and 1");
+        b.params.push(Param::Fault(Arc::new(error)));
+        let code = b.params.len() - 1;
+        let above = b.body.call("op_ge", &[p, zero]);
+        let p = b.body.guard(above, p, code);
+        let below = b.body.call("op_le", &[p, one]);
+        let p = b.body.guard(below, p, code);
+        let hit = b.body.call("op_lt", &[u, p]);
+        b.body.cast(dtype, hit);
+        b.apply("bernoulli", &self.shape(), dtype, &[self])
     }
 
     /// Uniform random numbers in `low .. high` in place.
     pub fn uniform_(&self, low: f64, high: f64) -> Result<Tensor> {
-        if low > high {
+        if low > high || low.is_nan() || high.is_nan() {
             bail!(Value, "uniform_", "expects to return a [from, to) range, but found from={low} > to={high}");
         }
         let u = Self::rand(self.shape(), (self.dtype(), self.device()))?;
@@ -143,7 +156,7 @@ impl Tensor {
 
     /// Normal random numbers in place.
     pub fn normal_(&self, mean: f64, std: f64) -> Result<Tensor> {
-        if std < 0.0 {
+        if std < 0.0 || std.is_nan() {
             bail!(Value, "normal_", "expects std >= 0.0, but found std {std}");
         }
         let n = Self::randn(self.shape(), (self.dtype(), self.device()))?;
@@ -152,7 +165,13 @@ impl Tensor {
 
     /// 1 with probability `p`, a number or a tensor of them, else 0, in place.
     pub fn bernoulli_(&self, p: impl Into<Arg>) -> Result<Tensor> {
-        let p = p.into().tensor(DType::F32, self.device())?;
+        let p = p.into();
+        if let Arg::Scalar(s) = &p
+            && !(0.0..=1.0).contains(&s.as_f64())
+        {
+            bail!(Value, "bernoulli_", "probability has to be between 0 and 1, but got {}", s.as_f64());
+        }
+        let p = p.tensor(DType::F32, self.device())?;
         self.copy_(&p.expand(self.shape())?.bernoulli()?)
     }
 

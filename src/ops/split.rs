@@ -43,7 +43,7 @@ impl Tensor {
             bail!(Value, "split", "split_size can only be 0 if dimension size is 0, but got dimension size of {n}");
         }
         let count = if n == 0 { 1 } else { n.div_ceil(size) };
-        self.parts(d, (1..=count).map(|i| (i * size).min(n)))
+        self.parts(d, (1..=count).map(|i| i.saturating_mul(size).min(n)))
     }
 
     /// Parts of the given sizes, which sum to the dimension's.
@@ -52,7 +52,7 @@ impl Tensor {
             bail!(Dim, "split_with_sizes", "expects at least a 1-dimensional tensor");
         }
         let d = check_dim("split_with_sizes", dim, self.dim())?;
-        let (n, sum) = (self.shape()[d], sizes.iter().sum::<usize>());
+        let (n, sum) = (self.shape()[d], sizes.iter().fold(0usize, |n, &s| n.saturating_add(s)));
         if sum != n {
             bail!(Shape, "split_with_sizes", "expects split sizes to sum exactly to {n}, got {sizes:?}");
         }

@@ -2,7 +2,7 @@
 
 use crate::error::{Result, bail};
 use crate::layout::Layout;
-use crate::shape::{Dims, dim as check_dim, dims as check_dims, infer, numel};
+use crate::shape::{Dims, checked_numel, dim as check_dim, dims as check_dims, infer, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
@@ -55,7 +55,10 @@ impl Tensor {
 
     /// Another shape for the same elements: a view where strides can say so, else a copy.
     pub fn reshape(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
-        let shape: SmallVec<[isize; 6]> = shape.as_ref().iter().map(|&d| d as isize).collect();
+        let shape = shape.as_ref();
+        // what does not fit must not become the -1 that is inferred
+        checked_numel("reshape", shape)?;
+        let shape: SmallVec<[isize; 6]> = shape.iter().map(|&d| isize::try_from(d).unwrap_or(isize::MAX)).collect();
         self.reshape_infer("reshape", &shape)
     }
 
@@ -165,7 +168,8 @@ impl Tensor {
 
     /// Any shape, strides and offset over this tensor's storage.
     pub fn as_strided(&self, shape: &[usize], strides: &[isize], offset: usize) -> Result<Tensor> {
-        let layout = Layout::strided("as_strided", shape, strides, offset as isize)?;
+        let offset = isize::try_from(offset).unwrap_or(isize::MAX);
+        let layout = Layout::strided("as_strided", shape, strides, offset)?;
         let reach = layout.bounds().1;
         if layout.numel() > 0 && reach >= self.storage_numel() as isize {
             bail!(

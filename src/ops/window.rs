@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
 use crate::graph::body::Ref;
-use crate::shape::Dims;
+use crate::shape::{Dims, checked_numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
@@ -78,7 +78,9 @@ impl Windows {
                         "kernel size, stride and dilation must be positive, got {kernel}, {stride}, {dilation}"
                     );
                 }
-                let (whole, need) = (sizes[d] + self.padding[d] + self.after[d], dilation * (kernel - 1) + 1);
+                // as large as it gets where it would be larger: no window fits, or their number is refused
+                let whole = sizes[d].saturating_add(self.padding[d]).saturating_add(self.after[d]);
+                let need = dilation.saturating_mul(kernel - 1).saturating_add(1);
                 match whole.checked_sub(need) {
                     Some(rest) => Ok(rest / stride + 1),
                     None => bail!(
@@ -105,6 +107,7 @@ impl Windows {
         let mut out = Dims::from_slice(lead);
         out.extend_from_slice(&self.kernel);
         out.extend_from_slice(counts);
+        checked_numel(op, &out)?;
         if out.contains(&0) || shape.contains(&0) {
             let none = Tensor::full(&out[..], fill, (x.dtype(), x.device()))?;
             return Ok(none.with_grad("unfold", &[x], |_| |_: &Tensor| Ok(Grads::from_iter([None]))));
@@ -116,7 +119,7 @@ impl Windows {
             let (inner, at) = (build.body.coord(lead.len() + d), build.body.coord(lead.len() + self.rank() + d));
             let (at, inner) = (times(&mut build, at, self.stride[d]), times(&mut build, inner, self.dilation[d]));
             let mut place = build.op(IndexOp::Add, at, inner);
-            let reach = (counts[d] - 1) * self.stride[d] + self.dilation[d] * (self.kernel[d] - 1);
+            let reach = (counts[d] - 1).saturating_mul(self.stride[d]) + self.dilation[d] * (self.kernel[d] - 1);
             if self.padding[d] > 0 {
                 place = build.add(place, -(self.padding[d] as isize));
             }
@@ -170,6 +173,7 @@ impl Windows {
         let mut out = Dims::from_slice(&shape[..lead]);
         out.extend_from_slice(&self.kernel);
         out.extend_from_slice(sizes);
+        checked_numel(op, &out)?;
         let mut build = Build::default();
         let coords = lead + if each { rank } else { 0 };
         let mut coords: SmallVec<[Ref; 8]> = (0..coords).map(|d| build.body.coord(d)).collect();
@@ -181,7 +185,7 @@ impl Windows {
             // wraps to a large number where it is negative, which no window has
             let mut place = build.op(IndexOp::Sub, at, inner);
             if self.stride[d] > 1 {
-                let fits = build.less(place, (count * self.stride[d]) as isize);
+                let fits = build.less(place, count.saturating_mul(self.stride[d]) as isize);
                 ok = Some(build.both(ok, fits));
                 let over = build.rem(place, self.stride[d]);
                 let exact = build.less(over, 1);

@@ -1,7 +1,7 @@
 //! Printing as PyTorch prints: aligned columns, an ellipsis in large tensors, dtype and `grad_fn` behind.
 
 use super::{HostData, Tensor};
-use crate::dtype::{DType, Element};
+use crate::dtype::{DType, Element, Scalar};
 use crate::error::Result;
 use crate::tensor::grad::no_grad;
 use std::fmt;
@@ -56,30 +56,35 @@ fn plain_float(v: f64) -> String {
 }
 
 impl Writer {
-    fn new(values: &[f64], dtype: DType, shortened: bool) -> Self {
+    fn new(values: &[Scalar], dtype: DType, shortened: bool) -> Self {
         let mut writer = Self { style: Style::Plain, width: 1, shortened };
         if !dtype.is_float() {
-            writer.width = values.iter().map(|v| writer.element(*v, dtype).len()).max().unwrap_or(1);
+            writer.width = values.iter().map(|v| writer.element(*v).len()).max().unwrap_or(1);
             return writer;
         }
-        let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite() && *v != 0.0).collect();
+        // as in PyTorch, what is zero, infinite or NaN takes no part in the width
+        let finite: Vec<f64> = values.iter().map(|v| v.as_f64()).filter(|v| v.is_finite() && *v != 0.0).collect();
         let most = finite.iter().fold(0f64, |m, v| m.max(v.abs()));
         let least = finite.iter().fold(f64::INFINITY, |m, v| m.min(v.abs()));
-        let whole = values.iter().all(|v| !v.is_finite() || v.fract() == 0.0);
+        let whole = finite.iter().all(|v| v.fract() == 0.0);
         let wide = !finite.is_empty() && (most / least > 1000.0 || most > 1e8);
         writer.style = match (whole, wide) {
             (true, false) => Style::Whole,
             (false, false) if finite.is_empty() || least >= 1e-4 => Style::Fixed,
             _ => Style::Scientific,
         };
-        writer.width = values.iter().map(|v| writer.element(*v, dtype).len()).max().unwrap_or(1);
+        writer.width = finite.iter().map(|v| writer.element((*v).into()).len()).max().unwrap_or(1);
         writer
     }
 
-    fn element(&self, v: f64, dtype: DType) -> String {
+    fn element(&self, value: Scalar) -> String {
+        let v = match value {
+            Scalar::Bool(b) => return if b { "True" } else { "False" }.into(),
+            Scalar::Int(i) => return i.to_string(),
+            Scalar::Float(v) => v,
+        };
         match self.style {
-            Style::Plain if dtype == DType::Bool => if v != 0.0 { "True" } else { "False" }.into(),
-            Style::Plain => format!("{v:.0}"),
+            Style::Plain => v.to_string(),
             _ if !v.is_finite() => plain_float(v),
             Style::Whole => format!("{v:.0}."),
             Style::Fixed => format!("{v:.4}"),
@@ -88,9 +93,9 @@ impl Writer {
     }
 
     /// Writes a part of `shape` that starts at `at`.
-    fn part(&self, out: &mut String, values: &[f64], shape: &[usize], full: &[usize], indent: usize, dtype: DType) {
+    fn part(&self, out: &mut String, values: &[Scalar], shape: &[usize], full: &[usize], indent: usize) {
         let Some((&size, inner)) = shape.split_first() else {
-            let text = values.first().map_or_else(String::new, |v| self.element(*v, dtype));
+            let text = values.first().map_or_else(String::new, |v| self.element(*v));
             out.push_str(&format!("{text:>width$}", width = self.width));
             return;
         };
@@ -99,7 +104,7 @@ impl Writer {
         if inner.is_empty() {
             let per_line = ((LINE.saturating_sub(indent)) / (self.width + 2)).max(1);
             let mut items: Vec<String> =
-                values.iter().map(|v| format!("{:>width$}", self.element(*v, dtype), width = self.width)).collect();
+                values.iter().map(|v| format!("{:>width$}", self.element(*v), width = self.width)).collect();
             if cut {
                 items.insert(EDGE, " ...".into());
             }
@@ -119,27 +124,27 @@ impl Writer {
                     out.push_str(&" ".repeat(indent + 1));
                 }
                 let rest = values.get(i * stride..(i + 1) * stride).unwrap_or_default();
-                self.part(out, rest, inner, &full[1..], indent + 1, dtype);
+                self.part(out, rest, inner, &full[1..], indent + 1);
             }
         }
         out.push(']');
     }
 }
 
-fn numbers(host: &HostData) -> Vec<f64> {
-    fn read<T: Element>(host: &HostData, f: impl Fn(T) -> f64) -> Vec<f64> {
-        T::from_bytes(&host.bytes).into_iter().map(f).collect()
+fn numbers(host: &HostData) -> Vec<Scalar> {
+    fn read<T: Element>(host: &HostData) -> Vec<Scalar> {
+        T::from_bytes(&host.bytes).into_iter().map(Into::into).collect()
     }
     match host.dtype {
-        DType::F32 => read::<f32>(host, f64::from),
-        DType::F64 => read::<f64>(host, |v| v),
-        DType::F16 => read::<half::f16>(host, |v| v.to_f64()),
-        DType::BF16 => read::<half::bf16>(host, |v| v.to_f64()),
-        DType::I32 => read::<i32>(host, f64::from),
-        DType::U32 => read::<u32>(host, f64::from),
-        DType::I64 => read::<i64>(host, |v| v as f64),
-        DType::U8 => read::<u8>(host, f64::from),
-        DType::Bool => read::<bool>(host, |v| f64::from(u8::from(v))),
+        DType::F32 => read::<f32>(host),
+        DType::F64 => read::<f64>(host),
+        DType::F16 => read::<half::f16>(host),
+        DType::BF16 => read::<half::bf16>(host),
+        DType::I32 => read::<i32>(host),
+        DType::U32 => read::<u32>(host),
+        DType::I64 => read::<i64>(host),
+        DType::U8 => read::<u8>(host),
+        DType::Bool => read::<bool>(host),
     }
 }
 
@@ -188,12 +193,14 @@ impl fmt::Display for Tensor {
                 Ok(host) => {
                     let values = numbers(&host);
                     let writer = Writer::new(&values, dtype, self.numel() > THRESHOLD);
-                    writer.part(&mut text, &values, &host.shape, &shape, PREFIX.len(), dtype);
+                    writer.part(&mut text, &values, &host.shape, &shape, PREFIX.len());
                 }
                 Err(e) => text.push_str(&format!("<{e}>")),
             }
         }
-        if !matches!(dtype, DType::F32 | DType::I32 | DType::Bool) {
+        // without elements only the default dtype goes without saying
+        let shown = self.numel() > 0 && matches!(dtype, DType::I32 | DType::Bool);
+        if !shown && dtype != DType::F32 {
             behind.push(format!("dtype={dtype}"));
         }
         if let Some(grad_fn) = self.grad_fn() {
@@ -201,9 +208,16 @@ impl fmt::Display for Tensor {
         } else if self.requires_grad() {
             behind.push("requires_grad=True".into());
         }
+        // PyTorch's count of the last line, which is two too many
+        let mut column = text.len() + 2 - text.rfind('\n').map_or(0, |at| at + 1);
         for part in behind {
-            text.push_str(", ");
-            text.push_str(&part);
+            if column + part.len() + 2 > LINE {
+                text.push_str(&format!(",\n{}{part}", " ".repeat(PREFIX.len())));
+                column = PREFIX.len() + part.len();
+            } else {
+                text.push_str(&format!(", {part}"));
+                column += part.len() + 2;
+            }
         }
         write!(f, "{text})")
     }

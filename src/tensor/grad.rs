@@ -32,6 +32,8 @@ pub(crate) struct Meta {
     pub retain_grad: bool,
     pub hooks: Vec<(u64, Hook)>,
     pub view: Option<View>,
+    /// That it is a view, made without recording, of something with a history: that would not learn of a write.
+    pub untracked: bool,
 }
 
 /// That a tensor shows a part of another one, and until which write its history is up to date.
@@ -409,9 +411,12 @@ impl Tensor {
                 )
             });
             let mut meta = self.meta();
-            meta.requires_grad = grad_fn.is_some();
-            meta.grad_fn = grad_fn;
-            meta.output = 0;
+            // a view may be a leaf of its own where its base has no history
+            if grad_fn.is_some() || meta.grad_fn.is_some() {
+                meta.requires_grad = grad_fn.is_some();
+                meta.grad_fn = grad_fn;
+                meta.output = 0;
+            }
             if let Some(v) = &mut meta.view {
                 v.version = self.0.storage.version();
             }
@@ -429,6 +434,8 @@ impl Tensor {
             let version = self.version();
             self.meta().view = Some(View { base: root, version });
         }
+        let untracked = base.meta().untracked || (!is_grad_enabled() && base.requires_grad());
+        self.meta().untracked = untracked;
         self
     }
 

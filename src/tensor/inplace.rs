@@ -13,6 +13,14 @@ impl Tensor {
     /// Refuses what an in-place operation must not write to.
     pub(crate) fn check_writable(&self, op: &str) -> Result<()> {
         if is_grad_enabled() {
+            if self.meta().untracked {
+                bail!(
+                    Autograd,
+                    op,
+                    "a view was created in no_grad mode and is being modified inplace with grad mode enabled; move \
+                     both inside no_grad or both outside"
+                );
+            }
             let base = self.meta().view.clone().map(|v| v.base);
             if self.requires_grad() && self.is_leaf() {
                 bail!(Autograd, op, "a leaf Variable that requires grad is being used in an in-place operation");

@@ -1,5 +1,7 @@
 //! `Tensor`: the handle. Storage and views, in-place writing, autograd meta, host conversion, display.
 
+#[cfg(feature = "ndarray")]
+mod arrays;
 mod device;
 mod display;
 pub mod grad;

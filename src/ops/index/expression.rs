@@ -145,40 +145,42 @@ macro_rules! numbers {
         $(
             impl From<Range<$ty>> for Slice {
                 fn from(r: Range<$ty>) -> Self {
-                    Slice::new(Some(r.start as isize), Some(r.end as isize))
+                    Slice::new(Some(place(r.start)), Some(place(r.end)))
                 }
             }
             impl From<RangeFrom<$ty>> for Slice {
                 fn from(r: RangeFrom<$ty>) -> Self {
-                    Slice::new(Some(r.start as isize), None)
+                    Slice::new(Some(place(r.start)), None)
                 }
             }
             impl From<RangeTo<$ty>> for Slice {
                 fn from(r: RangeTo<$ty>) -> Self {
-                    Slice::new(None, Some(r.end as isize))
+                    Slice::new(None, Some(place(r.end)))
                 }
             }
             impl From<RangeInclusive<$ty>> for Slice {
                 fn from(r: RangeInclusive<$ty>) -> Self {
-                    Slice::new(Some(*r.start() as isize), after(*r.end() as isize))
+                    Slice::new(Some(place(*r.start())), after(place(*r.end())))
                 }
             }
             impl From<RangeToInclusive<$ty>> for Slice {
                 fn from(r: RangeToInclusive<$ty>) -> Self {
-                    Slice::new(None, after(r.end as isize))
+                    Slice::new(None, after(place(r.end)))
                 }
             }
             impl From<StepBy<Range<$ty>>> for Slice {
                 fn from(r: StepBy<Range<$ty>>) -> Self {
-                    let mut all = r.clone();
+                    let count = r.size_hint().0;
+                    let mut all = r;
                     let (first, second) = (all.next(), all.next());
-                    let (Some(first), Some(last)) = (first, r.last()) else { return Slice::new(Some(0), Some(0)) };
-                    let step = second.map_or(1, |s| s as isize - first as isize);
-                    Slice::new(Some(first as isize), Some(last as isize + 1)).step(step)
+                    let Some(first) = first.map(place) else { return Slice::new(Some(0), Some(0)) };
+                    let step = second.map_or(1, |s| place(s).saturating_sub(first));
+                    let reach = step.saturating_mul(place(count.saturating_sub(1)));
+                    Slice::new(Some(first), after(first.saturating_add(reach))).step(step)
                 }
             }
             component! {
-                $ty, x => IndexItem::At(x as isize);
+                $ty, x => IndexItem::At(place(x));
                 Range<$ty>, x => IndexItem::Slice(x.into());
                 RangeFrom<$ty>, x => IndexItem::Slice(x.into());
                 RangeTo<$ty>, x => IndexItem::Slice(x.into());
@@ -193,7 +195,12 @@ numbers!(i32, i64, isize, usize);
 
 /// The end of a slice whose last element is named; -1 is the end itself.
 fn after(last: isize) -> Option<isize> {
-    (last != -1).then_some(last + 1)
+    (last != -1).then_some(last.saturating_add(1))
+}
+
+/// A number as a place; one beyond all places stays beyond them, and must not become a negative one.
+fn place<N: TryInto<isize> + PartialOrd + Default + Copy>(n: N) -> isize {
+    n.try_into().unwrap_or(if n < N::default() { isize::MIN } else { isize::MAX })
 }
 
 macro_rules! tuples {
@@ -271,6 +278,9 @@ impl Tensor {
                     indices.push(Some(t.reshape([1])?));
                 }
                 IndexItem::Tensor(t) if t.dim() == 0 && !read => {
+                    if !t.dtype().is_int() {
+                        bail!(DType, op, "tensors used as indices must be integers or masks, got {}", t.dtype());
+                    }
                     view = view.select(d, t.item()? as isize)?;
                 }
                 IndexItem::Tensor(t) if t.dim() == 0 => {

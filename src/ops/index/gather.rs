@@ -473,7 +473,8 @@ impl Tensor {
         self.along("gather", dim, index, false)
     }
 
-    fn along(&self, op: &'static str, dim: isize, index: &Tensor, wrap: bool) -> Result<Tensor> {
+    /// [`Tensor::gather`] on behalf of `op`, which errors name; with `wrap`, negative indices count from the end.
+    pub(crate) fn along(&self, op: &'static str, dim: isize, index: &Tensor, wrap: bool) -> Result<Tensor> {
         let (x, i) = (at_least_1d(self)?, at_least_1d(index)?);
         let out = Along { wrap, ..Along::new(op, &x.shape(), dim, &i)? }.pick(&x)?;
         if index.dim() == 0 { out.reshape([]) } else { Ok(out) }

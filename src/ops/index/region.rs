@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
 use crate::layout::Layout;
-use crate::shape::{Dims, dim as check_dim};
+use crate::shape::{Dims, checked_numel, dim as check_dim};
 use crate::tensor::grad::Grads;
 use crate::tensor::{Options, Tensor};
 use smallvec::SmallVec;
@@ -180,29 +180,34 @@ impl Tensor {
 
     /// Row and column numbers, `[2, n]`, of the lower triangle of a matrix, row by row; `i32` unless asked otherwise.
     pub fn tril_indices(rows: usize, columns: usize, offset: isize, options: impl Into<Options>) -> Result<Tensor> {
-        let end = |row: usize| (row as isize + offset + 1).clamp(0, columns as isize) as usize;
-        triangle_indices(rows, |row| 0..end(row), options.into())
+        let end = |row: usize| offset.saturating_add(row as isize + 1).clamp(0, columns as isize) as usize;
+        triangle_indices("tril_indices", (rows, columns), |row| 0..end(row), options.into())
     }
 
     /// Row and column numbers, `[2, n]`, of the upper triangle of a matrix, row by row; `i32` unless asked otherwise.
     pub fn triu_indices(rows: usize, columns: usize, offset: isize, options: impl Into<Options>) -> Result<Tensor> {
-        let begin = |row: usize| (row as isize + offset).clamp(0, columns as isize) as usize;
-        triangle_indices(rows, |row| begin(row)..columns, options.into())
+        let begin = |row: usize| offset.saturating_add(row as isize).clamp(0, columns as isize) as usize;
+        triangle_indices("triu_indices", (rows, columns), |row| begin(row)..columns, options.into())
     }
 }
 
 fn triangle_indices(
-    rows: usize,
-    columns: impl Fn(usize) -> std::ops::Range<usize>,
+    op: &str,
+    (rows, columns): (usize, usize),
+    within: impl Fn(usize) -> std::ops::Range<usize>,
     options: Options,
 ) -> Result<Tensor> {
+    checked_numel(op, &[rows])?;
+    checked_numel(op, &[columns])?;
+    let count = (0..rows).fold(0usize, |n, row| n.saturating_add(within(row).len()));
+    checked_numel(op, &[2, count])?;
     let mut numbers: Vec<i32> = Vec::new();
     for row in 0..rows {
-        numbers.extend(columns(row).map(|_| row as i32));
+        numbers.extend(within(row).map(|_| row as i32));
     }
     let n = numbers.len();
     for row in 0..rows {
-        numbers.extend(columns(row).map(|c| c as i32));
+        numbers.extend(within(row).map(|c| c as i32));
     }
     let dtype = options.dtype_or(DType::I32);
     Tensor::from_slice(&numbers, [2, n], &options.device()?)?.to_dtype(dtype)

@@ -217,12 +217,15 @@ impl Tensor {
         let shape = self.shape();
         let indices = without_masks(OP, &shape, indices)?;
         if indices.iter().all(Option::is_none) {
+            values.layout().expand(OP, &shape)?;
             let values = values.expand(&shape)?;
             return if accumulate { self.add(values) } else { values.try_clone() };
         }
         let indices = Indices::new(OP, &shape, &indices, true)?;
         let result = indices.result();
-        let values = values.reshape(without_leading_ones(&values.shape(), result.len()))?.expand(&result)?;
+        let values = values.reshape(without_leading_ones(&values.shape(), result.len()))?;
+        values.layout().expand(OP, &result)?;
+        let values = values.expand(&result)?;
         if !accumulate {
             return indices.assign(self, &values);
         }
