@@ -291,9 +291,9 @@ impl Windows {
         let mut seen = None;
         self.each(&mut build, what, (fill, dtype), |b, value, places, ok| {
             let mut at = places[0];
-            for d in 1..places.len() {
-                at = times(b, at, sizes[d]);
-                at = b.op(IndexOp::Add, at, places[d]);
+            for (&place, &size) in places.iter().zip(sizes).skip(1) {
+                at = times(b, at, size);
+                at = b.op(IndexOp::Add, at, place);
             }
             best = Some(match best {
                 None => {
@@ -370,12 +370,12 @@ impl Windows {
         // the last window that may hold an element, and the element's place
         let mut windows: SmallVec<[Ref; 3]> = SmallVec::new();
         let mut here = None;
-        for d in 0..rank {
+        for (d, &size) in sizes.iter().enumerate() {
             let at = build.body.coord(lead.len() + d);
             here = Some(match here {
                 None => at,
                 Some(flat) => {
-                    let flat = times(&mut build, flat, sizes[d]);
+                    let flat = times(&mut build, flat, size);
                     build.op(IndexOp::Add, flat, at)
                 }
             });

@@ -98,7 +98,7 @@ const MARGIN: usize = 1 << 16;
 /// Factor `m` and shift `s` with `x / d = (x * m) >> 32 >> s` for all `x` below `extent`: the rounding error of
 /// `m = 2^(31 + l) / d`, where `d <= 2^l`, stays below one part as long as `x < 2^31` (Granlund and Montgomery 1994).
 fn reciprocal(d: usize, extent: usize) -> Option<(u32, u32)> {
-    if d < 2 || d > 1 << 30 || extent + MARGIN > 1 << 31 {
+    if !(2..=1 << 30).contains(&d) || extent + MARGIN > 1 << 31 {
         return None;
     }
     let l = d.next_power_of_two().trailing_zeros();
