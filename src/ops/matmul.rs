@@ -3,7 +3,7 @@
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::library::{compute, scalar, shader};
-use crate::graph::{Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
+use crate::graph::{Input, Load, LowerCx, Lowering, Primitive, Prologue, Spec, Store, Template};
 use crate::shape::{Dims, broadcast, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
@@ -57,6 +57,11 @@ impl Primitive for Matmul {
             prologue: Prologue::Free,
             work: 2 * (batches * m * n * k) as u64,
         }))
+    }
+
+    fn work(&self, inputs: &[Input], output: &Spec) -> u64 {
+        let k = inputs.first().and_then(|a| a.layout.shape().last()).copied().unwrap_or(0);
+        2 * (output.numel() as u64).saturating_mul(k as u64)
     }
 }
 

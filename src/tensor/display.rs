@@ -126,7 +126,7 @@ impl Writer {
     }
 }
 
-fn numbers(host: &HostData) -> Vec<f64> {
+pub(super) fn numbers(host: &HostData) -> Vec<f64> {
     fn read<T: Element>(host: &HostData, f: impl Fn(T) -> f64) -> Vec<f64> {
         T::from_bytes(&host.bytes).into_iter().map(f).collect()
     }

@@ -1,15 +1,19 @@
 //! `Tensor`: the handle. Storage and views, in-place writing, autograd meta, host conversion, display.
 
+mod check;
 mod device;
 mod display;
 pub mod grad;
 mod host;
 mod inplace;
+mod profile;
 mod random;
 mod storage;
 
+pub use check::{Difference, FusionCheck, check_fusion};
 pub use device::{Device, Options};
 pub use host::{HostData, NestedArray};
+pub use profile::{Profiler, profile};
 pub use random::{Draw, Generator};
 
 use crate::dtype::{DType, Element};
@@ -77,6 +81,8 @@ impl Tensor {
     ) -> Result<Self> {
         for input in inputs {
             if !input.device().same(device) {
+                device.engine().gpu().alive(prim.name())?;
+                input.device().engine().gpu().alive(prim.name())?;
                 bail!(Value, prim.name(), "tensors lie on different devices");
             }
         }
