@@ -68,7 +68,8 @@ impl Gpu {
     #[doc(hidden)]
     pub fn destroy(&self) {
         self.0.device.destroy();
-        self.poll();
+        // the loss is told once the device is idle
+        let _ = self.wait("destroy", None);
     }
 
     /// `Err` when a failure was asked for here.

@@ -159,6 +159,10 @@ impl Gpu {
     /// Compiles on threads. Errors are kept with the kernel and met again by whoever asks for it.
     #[cfg(not(target_arch = "wasm32"))]
     fn compile_aside(&self, missing: &[(usize, &Arc<Kernel>)]) {
+        if missing.is_empty() {
+            return;
+        }
+        let _span = self.span("wait");
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
         let next = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {

@@ -289,7 +289,8 @@ impl KernelTime {
 }
 
 /// One kind of host work of a profile: `record` (everything outside the library's other spans: the program itself and
-/// the making of graphs), `plan`, `compile`, `submit`, `wait`, `read`.
+/// the making of graphs), `upload`, `plan`, `compile`, `encode`, `submit` (the driver takes the commands), `wait`,
+/// `read`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTime {
     /// What was done.

@@ -304,6 +304,7 @@ impl Gpu {
     /// Commands into the queue, behind everything written so far.
     pub(super) fn hand_over(&self, engine: &mut Engine, op: &str, commands: Option<wgpu::CommandBuffer>) -> Result<()> {
         self.may_fail(Point::Submission, op)?;
+        let _span = self.span("submit");
         let written = self.0.unsubmitted.load(Relaxed);
         let index = scoped(&self.0.device, op, || self.0.queue.submit(commands))?;
         self.0.health.alive(op)?;
@@ -397,7 +398,7 @@ impl Gpu {
             Command::Dispatch(run) => Some(&run.kernel),
             _ => None,
         }))?;
-        let _span = self.span(OP);
+        let _span = self.span("encode");
         let mut engine = lock(&shared.engine);
         if recording.commands.iter().any(|c| matches!(c, Command::Dispatch(run) if run.kernel.faults)) {
             shared.faults.await_report();
