@@ -171,7 +171,10 @@ impl Gpu {
     pub fn empty_cache(&self) {
         let blocks = self.0.pool.drain();
         let gone = blocks.iter().map(pool::Block::id).collect();
-        lock(&self.0.engine).forget(&gone);
+        let mut engine = lock(&self.0.engine);
+        engine.forget(&gone);
+        engine.forget_arenas();
+        drop(engine);
         lock(&self.0.staging).clear();
         drop(blocks);
         self.poll();

@@ -94,7 +94,7 @@ pub(super) struct Block {
 struct Shelves {
     free: HashMap<u64, Vec<Block>>,
     /// Bytes and content of what is in use, by allocation.
-    live: HashMap<u64, Allocation>,
+    live: rustc_hash::FxHashMap<u64, Allocation>,
     closed: bool,
 }
 

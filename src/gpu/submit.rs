@@ -98,6 +98,11 @@ impl Engine {
         self.groups.forget(gone);
     }
 
+    /// Drops the parameter buffers; what was written to them is in the queue.
+    pub fn forget_arenas(&mut self) {
+        self.arenas.clear();
+    }
+
     /// Drops every bind group.
     pub fn forget_all(&mut self) {
         self.groups.clear();
@@ -364,6 +369,7 @@ impl Gpu {
         }
         let blocks = self.0.pool.drain();
         engine.forget(&blocks.iter().map(|block| block.id()).collect());
+        engine.forget_arenas();
         lock(&self.0.staging).clear();
         drop(blocks);
         self.wait(OP, None)?;
