@@ -175,3 +175,37 @@ fn the_first_operation_that_differs_is_named() -> Result<()> {
     assert_eq!(Tensor::rand([2], &device)?.to_vec::<f32>()?, before.1);
     Ok(())
 }
+
+/// Keeps what the library logs.
+struct Lines(Mutex<Vec<String>>);
+
+impl log::Log for Lines {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("calor")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{} {}", record.level(), record.args());
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn devices_pipelines_and_submissions_are_logged() -> Result<()> {
+    static LINES: Lines = Lines(Mutex::new(Vec::new()));
+    let _turn = turn();
+    log::set_logger(&LINES).expect("the only logger");
+    log::set_max_level(log::LevelFilter::Trace);
+    let device = Device::open(&AdapterChoice::from_env()?)?;
+    program(&device)?;
+    log::set_max_level(log::LevelFilter::Off);
+    let lines = LINES.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for start in ["INFO opened ", "DEBUG compiled `matmul: ", "TRACE submitted "] {
+        assert!(lines.iter().any(|line| line.starts_with(start)), "{start}: {lines:#?}");
+    }
+    Ok(())
+}
