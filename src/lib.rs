@@ -41,7 +41,10 @@ pub use ops::split::Sections;
 pub use tensor::grad::{
     Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled,
 };
-pub use tensor::{Device, Draw, Generator, HostData, NestedArray, Options, Tensor};
+pub use tensor::{
+    Device, Difference, Draw, FusionCheck, Generator, HostData, NestedArray, Options, Profiler, Tensor, check_fusion,
+    profile,
+};
 
 const _: () = {
     const fn shared<T: Send + Sync>() {}

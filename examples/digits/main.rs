@@ -63,7 +63,7 @@ struct Options {
 const STEPS_PER_READ: usize = 10;
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::init_from_env(env_logger::Env::new().filter("CALOR_LOG"));
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -12,7 +12,7 @@ mod train;
 use calor::{Device, Result};
 
 fn main() -> Result<()> {
-    env_logger::init();
+    env_logger::init_from_env(env_logger::Env::new().filter("CALOR_LOG"));
     let row = std::env::args().nth(1).unwrap_or_default();
     if row.is_empty() || row == "list" {
         protocol::ROWS.iter().for_each(|row| println!("{row}"));

@@ -18,7 +18,7 @@ pub(super) const FEATURES: [&str; 8] = [
 ];
 
 /// Limits that [`AdapterChoice::limits`] can name, each with the least value the library can work with.
-pub(super) const LIMITS: [(&str, u64); 8] = [
+pub(super) const LIMITS: [(&str, u64); 11] = [
     ("bindings", 2),
     ("binding_bytes", 256),
     ("buffer_bytes", 4096),
@@ -27,6 +27,9 @@ pub(super) const LIMITS: [(&str, u64); 8] = [
     ("groups", 1),
     ("uniform_bytes", 256),
     ("loop_iterations", 1),
+    ("memory", 0),
+    ("submission_work", 1),
+    ("submission_bytes", 1),
 ];
 
 /// Backends that [`AdapterChoice::backend`] can name.
@@ -67,7 +70,8 @@ impl Display for AdapterSummary {
 }
 
 impl AdapterChoice {
-    /// Reads `CALOR_ADAPTER`, `CALOR_BACKEND`, `CALOR_DISABLE` (names with commas) and `CALOR_LIMIT_<NAME>`.
+    /// Reads `CALOR_ADAPTER`, `CALOR_BACKEND`, `CALOR_DISABLE` (names with commas), `CALOR_MEMORY_LIMIT` (bytes, or
+    /// `500M`, `8G`) and `CALOR_LIMIT_<NAME>`.
     pub fn from_env() -> Result<Self> {
         Self::from_vars(
             std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned())),
@@ -88,6 +92,12 @@ impl AdapterChoice {
                 "CALOR_DISABLE" => {
                     let names = value.split(',').map(|n| n.trim().to_lowercase()).filter(|n| !n.is_empty());
                     choice.disable.extend(names);
+                }
+                "CALOR_MEMORY_LIMIT" => {
+                    let bytes = bytes(value).ok_or_else(|| {
+                        refused(&key, format!("`{value}` is not a number of bytes such as 500000000, 500M or 8G"))
+                    })?;
+                    choice.limits.push(("memory".to_owned(), bytes));
                 }
                 key => {
                     let Some(name) = key.strip_prefix("CALOR_LIMIT_") else { continue };
@@ -135,6 +145,17 @@ impl AdapterChoice {
     /// The lowest value given for a limit.
     pub(super) fn limit(&self, name: &str) -> Option<u64> {
         self.limits.iter().filter(|(n, _)| n == name).map(|(_, value)| *value).min()
+    }
+}
+
+/// A number of bytes, in units of 1024 when a letter follows.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.replace('_', "");
+    let units = [('k', 10), ('m', 20), ('g', 30), ('t', 40)];
+    let last = text.chars().last()?.to_ascii_lowercase();
+    match units.iter().find(|(letter, _)| *letter == last) {
+        Some((_, bits)) => text[..text.len() - 1].trim().parse::<u64>().ok()?.checked_mul(1 << bits),
+        None => text.parse().ok(),
     }
 }
 

@@ -9,6 +9,8 @@ use smallvec::SmallVec;
 
 use super::Gpu;
 use super::health::{lock, scoped};
+use super::inject::Point;
+use super::profile::clock;
 use super::recording::{Access, Kernel};
 use crate::error::{Error, ErrorKind, Result, bail};
 
@@ -119,7 +121,7 @@ impl Gpu {
         let outcome = match &*entry {
             Some(outcome) => outcome.clone(),
             None => {
-                let outcome = self.build(kernel);
+                let outcome = self.spare(|| self.build(kernel));
                 // A refused shader stays refused; lack of memory may pass.
                 if outcome.as_ref().map_or_else(|e| e.kind() == ErrorKind::Device, |_| true) {
                     *entry = Some(outcome.clone());
@@ -157,6 +159,10 @@ impl Gpu {
     /// Compiles on threads. Errors are kept with the kernel and met again by whoever asks for it.
     #[cfg(not(target_arch = "wasm32"))]
     fn compile_aside(&self, missing: &[(usize, &Arc<Kernel>)]) {
+        if missing.is_empty() {
+            return;
+        }
+        let _span = self.span("wait");
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
         let next = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -177,6 +183,8 @@ impl Gpu {
     }
 
     fn build(&self, kernel: &Kernel) -> Result<Arc<Compiled>> {
+        self.may_fail(Point::Compilation, "compile")?;
+        let (_span, start) = (self.span("compile"), clock());
         let facts = &self.0.facts;
         let (label, device) = (kernel.label.as_str(), &self.0.device);
         let bindings = kernel.access.len() + usize::from(kernel.faults);
@@ -217,6 +225,7 @@ impl Gpu {
         .map_err(named)?;
         self.0.health.alive("compile")?;
         self.0.pool.tally.pipelines.fetch_add(1, Relaxed);
+        log::debug!("compiled `{label}` in {:.1} ms", (clock() - start) as f64 / 1e6);
         Ok(Arc::new(Compiled { pipeline, layout }))
     }
 

@@ -8,14 +8,20 @@ mod adapter;
 mod choice;
 mod facts;
 mod health;
+#[doc(hidden)]
+pub mod inject;
 mod kernels;
+mod memory;
+mod pace;
 mod pool;
 mod probe;
+mod profile;
 mod readback;
 mod recording;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +29,10 @@ use std::time::Duration;
 
 pub use choice::{AdapterChoice, AdapterSummary};
 pub use facts::Facts;
+pub use memory::{Allocation, MemorySnapshot, MemoryStats, Origin};
+pub use pace::Pace;
 pub use pool::{Buffer, Counters};
+pub use profile::{HostTime, KernelTime, Profile};
 pub use recording::{Access, Command, Dispatch, Kernel, Recording};
 
 use crate::error::Result;
@@ -52,7 +61,11 @@ struct Shared {
     faults: readback::Faults,
     /// Bytes written to the queue since the last submission.
     unsubmitted: AtomicU64,
-    timeout_ms: AtomicU64,
+    timeout_ns: AtomicU64,
+    pace: pace::SharedPace,
+    profiler: profile::Profiler,
+    injector: inject::Injector,
+    choice: AdapterChoice,
 }
 
 impl Gpu {
@@ -75,6 +88,9 @@ impl Gpu {
     pub async fn open_async(choice: &AdapterChoice) -> Result<Gpu> {
         let adapter::Opened { device, queue, facts, health } = adapter::open(choice).await?;
         let engine = submit::Engine::new(&device, &facts)?;
+        let mut pace = Pace::usual(facts.is_cpu);
+        pace.submission_work = choice.limit("submission_work").unwrap_or(pace.submission_work);
+        pace.submission_bytes = choice.limit("submission_bytes").unwrap_or(pace.submission_bytes);
         let mut gpu = Gpu(Arc::new(Shared {
             device,
             queue,
@@ -86,7 +102,11 @@ impl Gpu {
             staging: Mutex::default(),
             faults: readback::Faults::default(),
             unsubmitted: AtomicU64::new(0),
-            timeout_ms: AtomicU64::new(TIMEOUT.as_millis() as u64),
+            timeout_ns: AtomicU64::new(TIMEOUT.as_nanos() as u64),
+            pace: pace::SharedPace::new(pace),
+            profiler: profile::Profiler::default(),
+            injector: inject::Injector::default(),
+            choice: choice.clone(),
         }));
         if gpu.0.facts.is_cpu {
             let cap = probe::loop_cap(&gpu).await?;
@@ -101,7 +121,35 @@ impl Gpu {
                 shared.engine.get_mut().unwrap_or_else(PoisonError::into_inner).forget_all();
             }
         }
+        gpu.set_memory_limit(choice.limit("memory"));
+        let facts = gpu.facts();
+        log::info!("opened {} through {} ({})", facts.name, facts.backend, facts.driver);
         Ok(gpu)
+    }
+
+    /// A fresh device by the same choice, with the same settings.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn reopen(&self) -> Result<Gpu> {
+        pollster::block_on(self.reopen_async())
+    }
+
+    /// The same without blocking the thread.
+    pub async fn reopen_async(&self) -> Result<Gpu> {
+        let gpu = Self::open_async(&self.0.choice).await?;
+        gpu.set_pace(self.pace());
+        gpu.set_memory_limit(self.memory_stats().limit);
+        gpu.0.timeout_ns.store(self.0.timeout_ns.load(Relaxed), Relaxed);
+        Ok(gpu)
+    }
+
+    /// Whether the device is gone, so that every call on it fails.
+    pub fn is_lost(&self) -> bool {
+        self.0.health.alive("device").is_err()
+    }
+
+    /// `Err` when the device is lost.
+    pub fn alive(&self, op: &str) -> Result<()> {
+        self.0.health.alive(op)
     }
 
     /// Features and limits.
@@ -123,7 +171,10 @@ impl Gpu {
     pub fn empty_cache(&self) {
         let blocks = self.0.pool.drain();
         let gone = blocks.iter().map(pool::Block::id).collect();
-        lock(&self.0.engine).forget(&gone);
+        let mut engine = lock(&self.0.engine);
+        engine.forget(&gone);
+        engine.forget_arenas();
+        drop(engine);
         lock(&self.0.staging).clear();
         drop(blocks);
         self.poll();
@@ -131,8 +182,13 @@ impl Gpu {
 
     /// Sets how long a wait may take before it is `Err(Timeout)`.
     pub fn set_timeout(&self, limit: Duration) {
-        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        self.0.timeout_ms.store(millis.max(1), Relaxed);
+        let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self.0.timeout_ns.store(nanos, Relaxed);
+    }
+
+    /// How long a wait may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_nanos(self.0.timeout_ns.load(Relaxed))
     }
 
     /// Whether both are the same open device.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::health::lock;
+use super::memory::{Allocation, Origin};
 
 /// Allocations are whole multiples of this, so that a kernel may read whole vectors past the logical end.
 const PADDING: u64 = 32;
@@ -24,7 +25,7 @@ const EXACT_ABOVE: u64 = 64 << 20;
 pub struct Counters {
     /// Kernels run.
     pub dispatches: u64,
-    /// Recordings submitted.
+    /// Submissions of recordings; a long one takes several.
     pub submits: u64,
     /// Reads by the host.
     pub readbacks: u64,
@@ -48,6 +49,7 @@ pub(super) struct Tally {
     pub readbacks: AtomicU64,
     pub pipelines: AtomicU64,
     pub uploads: AtomicU64,
+    pub reclaims: AtomicU64,
     in_use: AtomicU64,
     peak: AtomicU64,
     reserved: AtomicU64,
@@ -91,15 +93,25 @@ pub(super) struct Block {
 #[derive(Default)]
 struct Shelves {
     free: HashMap<u64, Vec<Block>>,
+    /// Bytes and content of what is in use, by allocation.
+    live: rustc_hash::FxHashMap<u64, Allocation>,
     closed: bool,
 }
 
 /// Blocks waiting for reuse, and the books.
-#[derive(Default)]
 pub(super) struct Pool {
     shelves: Mutex<Shelves>,
     next_id: AtomicU64,
     pub tally: Tally,
+    /// The most that may be reserved.
+    pub limit: AtomicU64,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let (shelves, next_id, tally) = Default::default();
+        Self { shelves, next_id, tally, limit: AtomicU64::new(u64::MAX) }
+    }
 }
 
 /// Device memory. Clones share it; when the last one drops it goes back to the pool.
@@ -127,15 +139,30 @@ pub(super) fn size_class(bytes: u64) -> u64 {
 impl Pool {
     /// A block of exactly this capacity from the shelf.
     pub fn reuse(self: &Arc<Self>, capacity: u64, bytes: u64) -> Option<Buffer> {
-        let block = lock(&self.shelves).free.get_mut(&capacity)?.pop()?;
+        let mut shelves = lock(&self.shelves);
+        let block = shelves.free.get_mut(&capacity)?.pop()?;
+        shelves.live.insert(block.id, Allocation { bytes, origin: None });
+        drop(shelves);
         Some(self.wrap(block, bytes))
     }
 
-    /// Takes a new buffer of the device into the books.
+    /// Puts so many bytes on the books, or tells the limit.
+    pub fn book(&self, capacity: u64) -> Result<(), u64> {
+        let limit = self.limit.load(Relaxed);
+        let more = |held: u64| held.checked_add(capacity).filter(|sum| *sum <= limit);
+        self.tally.reserved.fetch_update(Relaxed, Relaxed, more).map(drop).map_err(|_| limit)
+    }
+
+    /// Takes bytes off the books that were not allocated in the end.
+    pub fn unbook(&self, capacity: u64) {
+        self.tally.reserved.fetch_sub(capacity, Relaxed);
+    }
+
+    /// Takes a new buffer of the device in; its capacity is on the books already.
     pub fn adopt(self: &Arc<Self>, raw: wgpu::Buffer, bytes: u64) -> Buffer {
         let capacity = raw.size();
-        self.tally.reserved.fetch_add(capacity, Relaxed);
         let id = self.next_id.fetch_add(1, Relaxed);
+        lock(&self.shelves).live.insert(id, Allocation { bytes, origin: None });
         self.wrap(Block { raw, id, capacity }, bytes)
     }
 
@@ -146,19 +173,45 @@ impl Pool {
 
     fn put(&self, block: Block) {
         let mut shelves = lock(&self.shelves);
+        shelves.live.remove(&block.id);
         if shelves.closed {
             drop(shelves);
-            self.tally.reserved.fetch_sub(block.capacity, Relaxed);
+            self.unbook(block.capacity);
         } else {
             shelves.free.entry(block.capacity).or_default().push(block);
         }
+    }
+
+    /// How many buffers are alive.
+    pub fn live(&self) -> u64 {
+        lock(&self.shelves).live.len() as u64
+    }
+
+    /// Every live buffer.
+    pub fn allocations(&self) -> Vec<Allocation> {
+        lock(&self.shelves).live.values().cloned().collect()
+    }
+
+    /// Notes what buffers hold.
+    pub fn name(&self, named: Vec<(Buffer, Origin)>) {
+        let mut shelves = lock(&self.shelves);
+        let mut handles = Vec::with_capacity(named.len());
+        for (buffer, origin) in named {
+            if let Some(live) = shelves.live.get_mut(&buffer.id()) {
+                // it may have been resized since it was taken
+                *live = Allocation { bytes: buffer.bytes(), origin: Some(origin) };
+            }
+            handles.push(buffer);
+        }
+        // the last handle of a buffer must not drop while the shelves are locked
+        drop(shelves);
     }
 
     /// Takes every waiting block off the books; the caller drops them.
     pub fn drain(&self) -> Vec<Block> {
         let free = std::mem::take(&mut lock(&self.shelves).free);
         let blocks: Vec<Block> = free.into_values().flatten().collect();
-        self.tally.reserved.fetch_sub(blocks.iter().map(|b| b.capacity).sum(), Relaxed);
+        self.unbook(blocks.iter().map(|b| b.capacity).sum());
         blocks
     }
 

@@ -3,11 +3,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 #[cfg(not(target_arch = "wasm32"))]
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
 use super::health::{lock, now, scoped};
+use super::inject::Point;
 use super::pool::{Buffer, size_class};
 use super::{FAULT_BYTES, Gpu};
 use crate::error::{Result, bail};
@@ -167,6 +168,7 @@ impl Gpu {
         if let Some(buffer) = lock(&self.0.staging).take(size) {
             return Ok(buffer);
         }
+        self.may_fail(Point::Allocation, "read")?;
         scoped(&self.0.device, "read", || {
             self.0.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("staging"),
@@ -200,6 +202,7 @@ impl Gpu {
     fn begin_read(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Pending> {
         const OP: &str = "read";
         let shared = &*self.0;
+        let _span = self.span(OP);
         shared.health.check(OP)?;
         let mut pending =
             Pending { gpu: self.clone(), batches: Vec::new(), pieces: Vec::new(), fault: None, index: None };
@@ -208,11 +211,11 @@ impl Gpu {
             return Ok(pending);
         }
         for batch in &mut pending.batches {
-            batch.buffer = Some(self.staging(batch.used)?);
+            batch.buffer = Some(self.spare(|| self.staging(batch.used))?);
         }
         let mut engine = lock(&shared.engine);
         self.make_room(&mut engine, OP)?;
-        let index = scoped(&shared.device, OP, || {
+        let commands = scoped(&shared.device, OP, || {
             let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
             let copies = ranges.iter().zip(&pending.pieces).filter(|((_, _, bytes), _)| *bytes > 0);
             for ((buffer, offset, bytes), (at, start, _)) in copies {
@@ -227,13 +230,11 @@ impl Gpu {
             {
                 encoder.copy_buffer_to_buffer(&engine.fault, 0, staging, start, Some(bytes));
             }
-            shared.queue.submit([encoder.finish()])
+            encoder.finish()
         })?;
-        shared.health.alive(OP)?;
-        engine.submitted(index.clone());
+        self.hand_over(&mut engine, OP, Some(commands))?;
+        pending.index = engine.newest();
         drop(engine);
-        shared.unsubmitted.store(0, Relaxed);
-        pending.index = Some(index);
         for batch in &mut pending.batches {
             let (answer, mapped) = oneshot_channel();
             batch.mapped = Some(mapped);
@@ -253,14 +254,16 @@ impl Gpu {
     /// Whether a mapping succeeded. The work is done, but the thread that polls may be another one, which has taken our
     /// callback and not called it yet.
     #[cfg(not(target_arch = "wasm32"))]
-    fn mapped(&self, answer: &OneshotReceiver<bool>) -> bool {
-        let limit = Duration::from_millis(self.0.timeout_ms.load(Relaxed));
+    fn mapped(&self, answer: &OneshotReceiver<bool>) -> Result<bool> {
+        let limit = self.timeout();
         let start = Instant::now();
         loop {
             match now(answer.receive()) {
-                Some(outcome) => return outcome.unwrap_or(false),
-                None if start.elapsed() > limit || self.0.health.alive("read").is_err() => return false,
-                None => {}
+                Some(outcome) => return Ok(outcome.unwrap_or(false)),
+                None if start.elapsed() > limit => {
+                    bail!(Timeout, "read", "the device did not hand over the bytes within {limit:?}")
+                }
+                None => self.0.health.alive("read")?,
             }
             self.poll();
             std::thread::yield_now();
@@ -268,21 +271,28 @@ impl Gpu {
     }
 
     #[cfg(target_arch = "wasm32")]
-    fn mapped(&self, answer: &OneshotReceiver<bool>) -> bool {
-        now(answer.receive()).flatten().unwrap_or(false)
+    fn mapped(&self, answer: &OneshotReceiver<bool>) -> Result<bool> {
+        Ok(now(answer.receive()).flatten().unwrap_or(false))
     }
 
     fn finish_read(&self, pending: &mut Pending) -> Result<Vec<Vec<u8>>> {
         const OP: &str = "read";
+        self.may_fail(Point::Read, OP)?;
         self.0.health.alive(OP)?;
         let mut views = Vec::with_capacity(pending.batches.len());
         for batch in &pending.batches {
-            let mapped = batch.mapped.as_ref().is_some_and(|answer| self.mapped(answer));
+            let mapped = match &batch.mapped {
+                Some(answer) => self.mapped(answer)?,
+                None => false,
+            };
             let view = match (&batch.buffer, mapped) {
                 (Some(buffer), true) => buffer.get_mapped_range(0..batch.used).ok(),
                 _ => None,
             };
-            let Some(view) = view else { bail!(Device, OP, "the device did not hand over the bytes") };
+            let Some(view) = view else {
+                self.0.health.alive(OP)?;
+                bail!(Device, OP, "the device did not hand over the bytes")
+            };
             views.push(view);
         }
         let take = |(at, start, bytes): &Piece| match views.get(*at) {

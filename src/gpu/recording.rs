@@ -88,3 +88,13 @@ pub struct Recording {
     /// What to do, in order.
     pub commands: Vec<Command>,
 }
+
+impl Recording {
+    /// Its kernel runs, in order.
+    pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
+        self.commands.iter().filter_map(|command| match command {
+            Command::Dispatch(run) => Some(run),
+            _ => None,
+        })
+    }
+}

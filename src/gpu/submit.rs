@@ -3,15 +3,17 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::adapter::ARENA_BYTES;
 use super::facts::Facts;
 use super::health::{lock, scoped};
+use super::inject::Point;
 use super::kernels::{Compiled, GroupKey, Groups};
+use super::pace::Load;
 use super::pool::{Buffer, padded, size_class};
+use super::profile::{Timing, clock};
 use super::recording::{Access, Command, Dispatch, Recording};
 use super::{FAULT_BYTES, Gpu};
 use crate::error::{Error, ErrorKind, Result, bail};
@@ -96,6 +98,11 @@ impl Engine {
         self.groups.forget(gone);
     }
 
+    /// Drops the parameter buffers; what was written to them is in the queue.
+    pub fn forget_arenas(&mut self) {
+        self.arenas.clear();
+    }
+
     /// Drops every bind group.
     pub fn forget_all(&mut self) {
         self.groups.clear();
@@ -106,14 +113,20 @@ impl Engine {
         self.in_flight.push_back(index);
     }
 
+    /// The submission made last.
+    pub fn newest(&self) -> Option<wgpu::SubmissionIndex> {
+        self.in_flight.back().cloned()
+    }
+
     /// Room for a parameter block: arena and offset.
-    fn reserve(&mut self, device: &wgpu::Device, bytes: u64, align: u64) -> Result<(usize, u64)> {
+    fn reserve(&mut self, gpu: &Gpu, bytes: u64, align: u64) -> Result<(usize, u64)> {
         let mut at = self.arenas.iter().rposition(|a| !a.data.is_empty()).unwrap_or(0);
         loop {
             if at == self.arenas.len() {
                 let size = self.arena_bytes;
-                let buffer = scoped(device, "submit", || {
-                    device.create_buffer(&wgpu::BufferDescriptor {
+                gpu.may_fail(Point::Allocation, "submit")?;
+                let buffer = scoped(&gpu.0.device, "submit", || {
+                    gpu.0.device.create_buffer(&wgpu::BufferDescriptor {
                         label: Some("parameters"),
                         size,
                         usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
@@ -136,14 +149,14 @@ impl Engine {
     /// Lays a dispatch's parameters into an arena: group 1 and the dynamic offset.
     fn extra(
         &mut self,
-        device: &wgpu::Device,
+        gpu: &Gpu,
         align: u64,
         run: &Dispatch,
         compiled: &Compiled,
     ) -> Result<(Option<wgpu::BindGroup>, Option<u32>)> {
         let Some(layout) = &compiled.layout.extra else { return Ok((None, None)) };
         let (bytes, faults) = (run.kernel.param_bytes(), run.kernel.faults);
-        let (at, offset) = self.reserve(device, bytes, align)?;
+        let (at, offset) = self.reserve(gpu, bytes, align)?;
         let arena = &mut self.arenas[at];
         if bytes > 0 {
             arena.data.resize(offset as usize, 0);
@@ -161,7 +174,8 @@ impl Engine {
         if faults {
             entries.push(entry(1, &self.fault, FAULT_BYTES));
         }
-        let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout, entries: &entries };
+        let group = gpu.0.device.create_bind_group(&descriptor);
         arena.groups.push(((bytes, faults), group.clone()));
         Ok((Some(group), offset))
     }
@@ -200,6 +214,12 @@ impl Slots<'_> {
         Ok(())
     }
 
+    /// Gives freed buffers back to the pool, once the commands that use them are in the queue.
+    fn release(&mut self) {
+        self.retired.clear();
+        self.held.clear();
+    }
+
     fn reuse(&mut self, capacity: u64, bytes: u64) -> Option<Buffer> {
         let mut buffer = self.retired.get_mut(&capacity)?.pop()?;
         // Retired buffers have one owner, so this succeeds.
@@ -209,6 +229,16 @@ impl Slots<'_> {
         self.held.push(buffer);
         None
     }
+}
+
+/// How far a recording is.
+#[derive(Default)]
+struct Progress {
+    /// The next command, and how many dispatches came before it.
+    next: usize,
+    kernel: usize,
+    /// The command for which memory was short last.
+    starved: Option<usize>,
 }
 
 /// What a command does to a slot.
@@ -224,28 +254,12 @@ impl Gpu {
         const OP: &str = "upload";
         let shared = &*self.0;
         shared.health.check(OP)?;
-        let buffer = match self.allocate(OP, bytes.len() as u64) {
-            Err(e) if e.kind() == ErrorKind::OutOfMemory => {
-                let capacity = self.capacity(OP, bytes.len() as u64)?;
-                self.reclaim(&mut lock(&shared.engine))?;
-                self.create(OP, capacity, bytes.len() as u64)?
-            }
-            other => other?,
-        };
+        let _span = self.span(OP);
+        let buffer = self.spare(|| self.allocate(OP, bytes.len() as u64))?;
         let Some(raw) = buffer.raw() else { return Ok(buffer) };
         for (i, piece) in bytes.chunks(PIECE).enumerate() {
             let offset = (i * PIECE) as u64;
-            let whole = piece.len() & !3;
-            scoped(&shared.device, OP, || {
-                if whole > 0 {
-                    shared.queue.write_buffer(raw, offset, &piece[..whole]);
-                }
-                if whole < piece.len() {
-                    let mut word = [0; 4];
-                    word[..piece.len() - whole].copy_from_slice(&piece[whole..]);
-                    shared.queue.write_buffer(raw, offset + whole as u64, &word);
-                }
-            })?;
+            self.spare(|| self.write(raw, offset, piece))?;
             let size = piece.len() as u64;
             if shared.unsubmitted.fetch_add(size, Relaxed) + size >= UNSUBMITTED {
                 self.flush(OP)?;
@@ -256,13 +270,52 @@ impl Gpu {
         Ok(buffer)
     }
 
+    /// Bytes into a buffer; the last word is filled up with zeros.
+    fn write(&self, raw: &wgpu::Buffer, offset: u64, piece: &[u8]) -> Result<()> {
+        self.may_fail(Point::Upload, "upload")?;
+        let whole = piece.len() & !3;
+        scoped(&self.0.device, "upload", || {
+            if whole > 0 {
+                self.0.queue.write_buffer(raw, offset, &piece[..whole]);
+            }
+            if whole < piece.len() {
+                let mut word = [0; 4];
+                word[..piece.len() - whole].copy_from_slice(&piece[whole..]);
+                self.0.queue.write_buffer(raw, offset + whole as u64, &word);
+            }
+        })
+    }
+
+    /// Does something that takes memory, again when it is short and what waited for reuse was given back.
+    pub(super) fn spare<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(e) if e.kind() == ErrorKind::OutOfMemory => {
+                self.reclaim(&mut lock(&self.0.engine))?;
+                let value = work()?;
+                self.0.pool.tally.reclaims.fetch_add(1, Relaxed);
+                Ok(value)
+            }
+            other => other,
+        }
+    }
+
     /// Hands pending writes to the device, which frees their staging memory.
     fn flush(&self, op: &str) -> Result<()> {
         let mut engine = lock(&self.0.engine);
         self.make_room(&mut engine, op)?;
-        let index = scoped(&self.0.device, op, || self.0.queue.submit([]))?;
+        self.hand_over(&mut engine, op, None)
+    }
+
+    /// Commands into the queue, behind everything written so far.
+    pub(super) fn hand_over(&self, engine: &mut Engine, op: &str, commands: Option<wgpu::CommandBuffer>) -> Result<()> {
+        self.may_fail(Point::Submission, op)?;
+        let _span = self.span("submit");
+        let written = self.0.unsubmitted.load(Relaxed);
+        let index = scoped(&self.0.device, op, || self.0.queue.submit(commands))?;
+        self.0.health.alive(op)?;
         engine.submitted(index);
-        self.0.unsubmitted.store(0, Relaxed);
+        // what other threads wrote meanwhile stays counted
+        self.0.unsubmitted.fetch_sub(written, Relaxed);
         Ok(())
     }
 
@@ -276,7 +329,7 @@ impl Gpu {
     }
 
     /// A buffer from the pool or the device.
-    fn allocate(&self, op: &str, bytes: u64) -> Result<Buffer> {
+    pub(super) fn allocate(&self, op: &str, bytes: u64) -> Result<Buffer> {
         let capacity = self.capacity(op, bytes)?;
         match self.0.pool.reuse(capacity, bytes) {
             Some(buffer) => Ok(buffer),
@@ -285,36 +338,43 @@ impl Gpu {
     }
 
     fn create(&self, op: &str, capacity: u64, bytes: u64) -> Result<Buffer> {
-        let raw = scoped(&self.0.device, op, || {
-            self.0.device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size: capacity,
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
+        self.book(op, capacity, bytes)?;
+        let raw = self.may_fail(Point::Allocation, op).and_then(|()| {
+            scoped(&self.0.device, op, || {
+                self.0.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: None,
+                    size: capacity,
+                    usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
             })
         });
-        self.0.health.alive(op)?;
-        match raw {
+        match raw.and_then(|raw| self.0.health.alive(op).map(|()| raw)) {
             Ok(raw) => Ok(self.0.pool.adopt(raw, bytes)),
-            Err(e) if e.kind() == ErrorKind::OutOfMemory => {
-                let c = self.counters();
-                Err(e.context(format!(
-                    "asked for {bytes} bytes; {} in use, {} held for reuse",
-                    c.bytes_in_use,
-                    c.bytes_reserved.saturating_sub(c.bytes_in_use)
-                )))
+            Err(e) => {
+                self.0.pool.unbook(capacity);
+                let short = e.kind() == ErrorKind::OutOfMemory;
+                Err(if short { self.short_of(op, bytes, e.message()) } else { e })
             }
-            Err(e) => Err(e),
         }
     }
 
     /// Frees everything that waits for reuse, once the device is done with it.
-    fn reclaim(&self, engine: &mut Engine) -> Result<()> {
+    pub(super) fn reclaim(&self, engine: &mut Engine) -> Result<()> {
+        const OP: &str = "reclaim";
+        log::debug!("memory is short: giving back what waits for reuse");
+        if self.0.unsubmitted.load(Relaxed) > 0 {
+            // staging memory and buffers that were written to are free only behind their writes
+            self.hand_over(engine, OP, None)?;
+        }
         let blocks = self.0.pool.drain();
         engine.forget(&blocks.iter().map(|block| block.id()).collect());
+        engine.forget_arenas();
         lock(&self.0.staging).clear();
         drop(blocks);
-        self.wait("reclaim", None)
+        self.wait(OP, None)?;
+        engine.in_flight.clear();
+        Ok(())
     }
 
     /// Waits while too many submissions are unfinished. In a browser nothing can wait.
@@ -332,6 +392,9 @@ impl Gpu {
 
     /// Runs a recording. `bound[slot]` gives the buffers of slots that exist already; the others come from the pool when
     /// first written. Returns the buffers of all slots that were not freed. Does not wait for the work.
+    ///
+    /// A recording of much work becomes several submissions. When memory is short, what was placed so far is submitted,
+    /// its freed buffers are given back, and the rest is tried again. After an `Err` some of it may have run.
     pub fn submit(&self, recording: &Recording, bound: Vec<Option<Buffer>>) -> Result<Vec<Option<Buffer>>> {
         const OP: &str = "submit";
         let shared = &*self.0;
@@ -341,36 +404,81 @@ impl Gpu {
             Command::Dispatch(run) => Some(&run.kernel),
             _ => None,
         }))?;
+        let _span = self.span("encode");
         let mut engine = lock(&shared.engine);
-        self.make_room(&mut engine, OP)?;
-        for arena in &mut engine.arenas {
-            arena.data.clear();
+        if recording.commands.iter().any(|c| matches!(c, Command::Dispatch(run) if run.kernel.faults)) {
+            shared.faults.await_report();
         }
-        let outcome = scoped(&shared.device, OP, || {
-            let steps = self.place(&mut engine, recording, &mut slots, &compiled)?;
-            if recording.commands.iter().any(|c| matches!(c, Command::Dispatch(run) if run.kernel.faults)) {
-                shared.faults.await_report();
-            }
-            Ok(self.encode(&mut engine, &steps, &compiled))
-        });
-        let done = outcome.and_then(|inner| inner);
-        let index = match done {
-            Ok(index) => index,
-            Err(e) => {
+        let mut progress = Progress::default();
+        while progress.next < recording.commands.len() {
+            if let Err(e) = self.submit_some(&mut engine, recording, &mut slots, &compiled, &mut progress) {
                 // One of them may be what was refused.
                 engine.forget_all();
                 shared.health.alive(OP)?;
                 return Err(e);
             }
-        };
-        shared.health.alive(OP)?;
-        engine.submitted(index);
-        let now = engine.submissions;
-        engine.groups.trim(now);
-        shared.unsubmitted.store(0, Relaxed);
-        shared.pool.tally.submits.fetch_add(1, Relaxed);
+        }
         shared.pool.tally.dispatches.fetch_add(compiled.len() as u64, Relaxed);
         Ok(slots.buffers)
+    }
+
+    /// Submits commands until the submission is full, memory is short, or none is left.
+    fn submit_some(
+        &self,
+        engine: &mut Engine,
+        recording: &Recording,
+        slots: &mut Slots<'_>,
+        compiled: &[Arc<Compiled>],
+        progress: &mut Progress,
+    ) -> Result<()> {
+        const OP: &str = "submit";
+        self.make_room(engine, OP)?;
+        for arena in &mut engine.arenas {
+            arena.data.clear();
+        }
+        let first = progress.next;
+        let (short, placed) = scoped(&self.0.device, OP, || {
+            let mut steps = Vec::with_capacity(recording.commands.len() - first);
+            let short = match self.place(engine, recording, slots, compiled, progress, &mut steps) {
+                Err(e) if e.kind() == ErrorKind::OutOfMemory => Some(e),
+                other => other.map(|()| None)?,
+            };
+            if steps.is_empty() {
+                return Ok((short, None));
+            }
+            let mut timing = self.timing(steps.iter().filter(|s| matches!(s, Step::Dispatch { .. })).count());
+            let commands = self.encode(&steps, compiled, timing.as_mut());
+            for arena in engine.arenas.iter().filter(|arena| !arena.data.is_empty()) {
+                self.0.queue.write_buffer(&arena.buffer, 0, &arena.data);
+            }
+            Ok((short, Some((commands, steps, timing))))
+        })
+        .and_then(|outcome| outcome)?;
+        if let Some((commands, steps, timing)) = placed {
+            let submitted = if self.profiles() { clock() } else { 0 };
+            self.hand_over(engine, OP, Some(commands))?;
+            log::trace!("submitted {} commands", steps.len());
+            let now = engine.submissions;
+            engine.groups.trim(now);
+            self.0.pool.tally.submits.fetch_add(1, Relaxed);
+            if self.profiles() {
+                let runs: Vec<&Dispatch> = recording.dispatches().collect();
+                let ran = steps.iter().filter_map(|step| match step {
+                    Step::Dispatch { kernel, .. } => runs.get(*kernel).copied(),
+                    _ => None,
+                });
+                self.note_runs(ran, recording, timing, submitted);
+            }
+        }
+        let Some(short) = short else { return Ok(()) };
+        if progress.starved == Some(progress.next) {
+            return Err(short);
+        }
+        progress.starved = Some(progress.next);
+        slots.release();
+        self.reclaim(engine)?;
+        self.0.pool.tally.reclaims.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     fn slots<'a>(&self, recording: &'a Recording, mut bound: Vec<Option<Buffer>>) -> Result<Slots<'a>> {
@@ -392,7 +500,7 @@ impl Gpu {
     }
 
     /// The buffer of a slot, allocated when the slot is written for the first time.
-    fn occupy<'a>(&self, engine: &mut Engine, slots: &'a mut Slots<'_>, slot: u32, usage: Use) -> Result<&'a Buffer> {
+    fn occupy<'a>(&self, slots: &'a mut Slots<'_>, slot: u32, usage: Use) -> Result<&'a Buffer> {
         const OP: &str = "submit";
         let bytes = slots.size(slot)?;
         let at = slot as usize;
@@ -403,13 +511,7 @@ impl Gpu {
             let capacity = self.capacity(OP, bytes)?;
             let buffer = match slots.reuse(capacity, bytes) {
                 Some(buffer) => buffer,
-                None => match self.allocate(OP, bytes) {
-                    Err(e) if e.kind() == ErrorKind::OutOfMemory => {
-                        self.reclaim(engine)?;
-                        self.create(OP, capacity, bytes)?
-                    }
-                    other => other?,
-                },
+                None => self.allocate(OP, bytes)?,
             };
             slots.buffers[at] = Some(buffer);
         }
@@ -419,37 +521,43 @@ impl Gpu {
         }
     }
 
-    /// Gives every command its buffers, bind groups and parameters.
+    /// Gives commands their buffers, bind groups and parameters, as many as go into one submission.
     fn place(
         &self,
         engine: &mut Engine,
         recording: &Recording,
         slots: &mut Slots<'_>,
         compiled: &[Arc<Compiled>],
-    ) -> Result<Vec<Step>> {
-        let mut steps = Vec::with_capacity(recording.commands.len());
-        let mut kernel = 0;
-        for command in &recording.commands {
+        progress: &mut Progress,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        let mut load = Load::new(self.pace());
+        while let Some(command) = recording.commands.get(progress.next) {
+            if !load.takes(command, recording) {
+                break;
+            }
             match command {
                 Command::Dispatch(run) => {
+                    let kernel = progress.kernel;
                     let Some(ready) = compiled.get(kernel) else {
                         bail!(Device, "submit", "kernel `{}` was not compiled", run.kernel.label)
                     };
                     steps.extend(self.place_dispatch(engine, slots, run, kernel, ready)?);
-                    kernel += 1;
+                    progress.kernel += 1;
                 }
                 Command::Copy { from, from_offset, to, to_offset, bytes } => {
-                    steps.extend(self.place_copy(engine, slots, (*from, *from_offset), (*to, *to_offset), *bytes)?);
+                    steps.extend(self.place_copy(slots, (*from, *from_offset), (*to, *to_offset), *bytes)?);
                 }
                 Command::Clear(slot) => {
-                    let buffer = self.occupy(engine, slots, *slot, Use::Writes)?;
+                    let buffer = self.occupy(slots, *slot, Use::Writes)?;
                     let bytes = padded(buffer.bytes()).min(buffer.capacity());
                     steps.extend(buffer.raw().map(|raw| Step::Clear(raw.clone(), bytes)));
                 }
                 Command::Free(slot) => slots.free(*slot)?,
             }
+            progress.next += 1;
         }
-        Ok(steps)
+        Ok(())
     }
 
     fn place_dispatch(
@@ -473,7 +581,7 @@ impl Gpu {
         let mut bound: SmallVec<[(u64, u64); 8]> = SmallVec::new();
         for (i, (slot, mode)) in run.slots.iter().zip(access).enumerate() {
             let usage = if *mode == Access::Read { Use::Reads } else { Use::Writes };
-            let buffer = self.occupy(engine, slots, *slot, usage)?;
+            let buffer = self.occupy(slots, *slot, usage)?;
             let (id, bytes, most) = (buffer.id(), buffer.bytes(), facts.max_binding_bytes);
             if bytes.next_multiple_of(4) > most {
                 return refuse(ErrorKind::OutOfMemory, format!("binding {bytes} bytes exceeds the limit of {most}"));
@@ -494,7 +602,7 @@ impl Gpu {
             let most = u64::from(facts.max_groups).pow(2);
             return refuse(ErrorKind::Unsupported, format!("{} workgroups exceed the limit of {most}", run.groups));
         };
-        let (extra, offset) = engine.extra(&self.0.device, u64::from(facts.uniform_align), run, compiled)?;
+        let (extra, offset) = engine.extra(self, u64::from(facts.uniform_align), run, compiled)?;
         let key = GroupKey { layout: compiled.layout.id, bound };
         let sizes = key.bound.clone();
         let group = engine.groups.get(key, engine.submissions, || {
@@ -513,14 +621,13 @@ impl Gpu {
 
     fn place_copy(
         &self,
-        engine: &mut Engine,
         slots: &mut Slots<'_>,
         (from, from_offset): (u32, u64),
         (to, to_offset): (u32, u64),
         bytes: u64,
     ) -> Result<Option<Step>> {
-        let source = self.occupy(engine, slots, from, Use::Reads)?.clone();
-        let target = self.occupy(engine, slots, to, Use::Writes)?;
+        let source = self.occupy(slots, from, Use::Reads)?.clone();
+        let target = self.occupy(slots, to, Use::Writes)?;
         let within = |buffer: &Buffer, offset: u64| offset.checked_add(bytes).is_some_and(|end| end <= buffer.bytes());
         if !within(&source, from_offset) || !within(target, to_offset) {
             bail!(
@@ -550,8 +657,13 @@ impl Gpu {
         Ok(Some(Step::Copy { from, from_offset, to, to_offset, bytes }))
     }
 
-    /// One encoder, passes as long as possible, one submission.
-    fn encode(&self, engine: &mut Engine, steps: &[Step], compiled: &[Arc<Compiled>]) -> wgpu::SubmissionIndex {
+    /// One encoder, passes as long as possible; one for each dispatch where they are timed.
+    fn encode(
+        &self,
+        steps: &[Step],
+        compiled: &[Arc<Compiled>],
+        mut timing: Option<&mut Timing>,
+    ) -> wgpu::CommandBuffer {
         let mut encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let mut pass: Option<wgpu::ComputePass<'static>> = None;
         let mut last = None;
@@ -559,9 +671,14 @@ impl Gpu {
             match step {
                 Step::Dispatch { kernel, group, extra, offset, grid } => {
                     let Some(ready) = compiled.get(*kernel) else { continue };
+                    if timing.is_some() {
+                        pass = None;
+                    }
                     let pass = pass.get_or_insert_with(|| {
                         last = None;
-                        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
+                        let timestamp_writes = timing.as_mut().and_then(|timing| timing.next());
+                        let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                        encoder.begin_compute_pass(&descriptor).forget_lifetime()
                     });
                     if last != Some(Arc::as_ptr(ready)) {
                         last = Some(Arc::as_ptr(ready));
@@ -584,16 +701,16 @@ impl Gpu {
             }
         }
         drop(pass);
-        let commands = encoder.finish();
-        for arena in engine.arenas.iter().filter(|arena| !arena.data.is_empty()) {
-            self.0.queue.write_buffer(&arena.buffer, 0, &arena.data);
+        if let Some(timing) = timing {
+            timing.resolve(&mut encoder);
         }
-        self.0.queue.submit([commands])
+        encoder.finish()
     }
 
     /// Waits for a submission, or for all. A driver that fails here makes wgpu panic; that is a lost device to us.
     pub(super) fn wait(&self, op: &str, index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let limit = Duration::from_millis(self.0.timeout_ms.load(Relaxed));
+        let _span = self.span("wait");
+        let limit = self.timeout();
         let kind = wgpu::PollType::Wait { submission_index: index, timeout: Some(limit) };
         match self.polled(kind) {
             Some(Ok(_)) => self.0.health.alive(op),

@@ -354,7 +354,12 @@ fn the_choice_reads_its_variables() {
     assert_eq!(choice.backend.as_deref(), Some("vulkan"));
     assert!(!choice.allows("shader-f16") && !choice.allows("subgroups") && choice.allows("timestamps"));
     assert_eq!(choice.limit("binding_bytes"), Some(1 << 20));
+    for (text, bytes) in [("1000", 1000), ("64k", 64 << 10), ("500M", 500 << 20), ("8G", 8 << 30)] {
+        assert_eq!(read(&[("CALOR_MEMORY_LIMIT", text)]).unwrap().limit("memory"), Some(bytes));
+    }
     for (vars, told) in [
+        (("CALOR_MEMORY_LIMIT", "much"), "much"),
+        (("CALOR_MEMORY_LIMIT", "99999999T"), "99999999T"),
         (("CALOR_DISABLE", "shader-f17"), "shader-f16, shader-f64"),
         (("CALOR_BACKEND", "glide"), "vulkan, metal"),
         (("CALOR_LIMIT_BINDINGS", "many"), "many"),

@@ -3,26 +3,26 @@
 use super::body::Param;
 use super::codegen::Generated;
 use super::node::{Input, Node, Primitive, Spec, Stored, Value};
+use super::pending::Pending;
 use super::plan::{Fresh, Kernels, Options, Plan};
 use super::schedule::padded_bytes;
+use super::watch::Watch;
 use crate::dtype::DType;
 use crate::error::{Error, Result, bail};
-use crate::gpu::{Buffer, Command, Gpu, Kernel};
+use crate::gpu::{Buffer, Command, Gpu, Kernel, Origin};
 use crate::shape::checked_numel;
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// So many nodes may wait before the engine computes them by itself.
-const PENDING: usize = 4096;
-
 /// Makes nodes and computes them.
 #[derive(Debug)]
 pub struct Engine {
     gpu: Gpu,
     fuse: AtomicBool,
-    pending: Mutex<Vec<Weak<Node>>>,
+    pending: Mutex<Pending>,
+    watch: Watch,
     running: Mutex<()>,
     faults: Mutex<Vec<Arc<Error>>>,
     kernels: Mutex<HashMap<String, Arc<Kernel>>>,
@@ -53,6 +53,7 @@ impl Engine {
             gpu,
             fuse: AtomicBool::new(fuse),
             pending: Mutex::default(),
+            watch: Watch::default(),
             running: Mutex::default(),
             faults: Mutex::default(),
             kernels: Mutex::default(),
@@ -82,23 +83,28 @@ impl Engine {
         inputs: SmallVec<[Input; 2]>,
         params: SmallVec<[Param; 2]>,
     ) -> Result<Value> {
+        self.gpu.alive(prim.name())?;
         self.check(prim.name(), &spec)?;
         if inputs.len() + 2 > self.gpu.facts().max_bindings as usize {
             bail!(Unsupported, prim.name(), "{} inputs exceed the adapter's bindings", inputs.len());
         }
+        let (work, pace) = (prim.work(&inputs, &spec), self.gpu.pace());
         let value = Node::pending(prim, spec, inputs, params);
+        self.watch.note(&value);
         let full = {
             let mut pending = lock(&self.pending);
-            pending.push(Arc::downgrade(&value));
-            if pending.len() >= PENDING {
-                pending.retain(|w| w.upgrade().is_some_and(|n| n.get().is_none()));
-            }
-            pending.len() >= PENDING
+            pending.add(&value, work, &pace);
+            pending.is_full(&pace)
         };
         if full {
             self.flush()?;
         }
         Ok(value)
+    }
+
+    /// Nodes made from now on are kept, to be looked at.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     fn check(&self, op: &str, spec: &Spec) -> Result<()> {
@@ -133,6 +139,11 @@ impl Engine {
             return Ok(Node::stored(spec, Stored::Nowhere));
         }
         let padded = padded_bytes(&spec) as usize;
+        let much = lock(&self.pending).holds_much(padded as u64, &self.gpu.pace());
+        if much {
+            // here no operation is half done, so this is a good moment
+            self.flush()?;
+        }
         let buffer = if padded == bytes.len() {
             self.gpu.upload(bytes)?
         } else {
@@ -140,6 +151,9 @@ impl Engine {
             whole.resize(padded, 0);
             self.gpu.upload(&whole)?
         };
+        lock(&self.pending).uploaded(buffer.bytes());
+        let origin = Origin { op: op.into(), shape: spec.shape.clone(), dtype: spec.dtype };
+        self.gpu.name_buffers(vec![(buffer.clone(), origin)]);
         Ok(Node::stored(spec, Stored::Buffer(buffer)))
     }
 
@@ -150,12 +164,16 @@ impl Engine {
 
     /// Computes and submits `roots`, without waiting.
     pub fn run(&self, roots: &[Value]) -> Result<()> {
+        self.gpu.alive("run")?;
         let _running = lock(&self.running);
         let roots: Vec<Value> = roots.iter().filter(|r| r.get().is_none()).cloned().collect();
         if roots.is_empty() {
             return Ok(());
         }
-        let mut plan = self.plan(&roots)?;
+        let mut plan = {
+            let _span = self.gpu.span("plan");
+            self.plan(&roots)?
+        };
         drop(roots);
         for (command, word, error) in std::mem::take(&mut plan.faults) {
             let code = self.fault_code(error);
@@ -171,19 +189,25 @@ impl Engine {
         for value in &plan.empty {
             value.store(Stored::Nowhere);
         }
+        let mut named = Vec::with_capacity(plan.outputs.len());
         for (slot, value) in &plan.outputs {
             match buffers.get(*slot as usize).cloned().flatten() {
-                Some(buffer) => value.store(Stored::Buffer(buffer)),
+                Some(buffer) => {
+                    let Spec { shape, dtype } = value.spec.clone();
+                    named.push((buffer.clone(), Origin { op: value.prim.name().into(), shape, dtype }));
+                    value.store(Stored::Buffer(buffer));
+                }
                 None => bail!(Device, "run", "{value:?} was not computed"),
             }
         }
+        self.gpu.name_buffers(named);
         Ok(())
     }
 
     /// Computes and submits every pending value that someone still holds, without waiting. Values made of nothing
     /// (constants, ranges, random numbers) wait for a reader.
     pub fn flush(&self) -> Result<()> {
-        let waiting = std::mem::take(&mut *lock(&self.pending));
+        let waiting = lock(&self.pending).take();
         let live: Vec<Value> = waiting.iter().filter_map(Weak::upgrade).collect();
         let mut inside: HashMap<u64, usize> = HashMap::default();
         for value in &live {
@@ -198,7 +222,12 @@ impl Engine {
         let roots: Vec<Value> = live.iter().filter(wanted).cloned().collect();
         // the references of this list must not count as holders
         drop(live);
-        self.run(&roots)
+        let outcome = self.run(&roots);
+        if outcome.is_err() {
+            // what was not computed waits for the next try
+            lock(&self.pending).put_back(waiting);
+        }
+        outcome
     }
 
     fn fault_code(&self, error: Arc<Error>) -> u32 {

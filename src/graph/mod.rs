@@ -9,9 +9,11 @@ mod codegen;
 mod engine;
 pub mod library;
 mod node;
+mod pending;
 pub mod plan;
 mod schedule;
 pub mod template;
+mod watch;
 
 pub use body::{Body, IndexOp, Param};
 pub use engine::Engine;

@@ -45,6 +45,11 @@ pub trait Primitive: fmt::Debug + Send + Sync {
 
     /// How its output is computed, for an adapter with these facts.
     fn lower(&self, cx: &LowerCx<'_>) -> Result<Lowering>;
+
+    /// Estimated operations, known before it is lowered; what decides when pending work is submitted.
+    fn work(&self, inputs: &[Input], output: &Spec) -> u64 {
+        inputs.iter().fold(output.numel() as u64, |sum, i| sum.saturating_add(i.layout.numel() as u64))
+    }
 }
 
 /// What a primitive knows when it is lowered.

@@ -4,7 +4,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::graph::library::{compute, scalar, shader};
-use crate::graph::{Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
+use crate::graph::{Input, Load, LowerCx, Lowering, Primitive, Prologue, Spec, Store, Template};
 use crate::shape::{Dims, broadcast, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
@@ -74,6 +74,11 @@ impl Primitive for Matmul {
             }
         }
         Ok(Lowering::Template(template))
+    }
+
+    fn work(&self, inputs: &[Input], output: &Spec) -> u64 {
+        let k = inputs.first().and_then(|a| a.layout.shape().last()).copied().unwrap_or(0);
+        2 * (output.numel() as u64).saturating_mul(k as u64)
     }
 }
 

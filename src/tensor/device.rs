@@ -2,7 +2,8 @@
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterChoice, Counters, Facts, Gpu};
+use crate::gpu::inject::Injection;
+use crate::gpu::{AdapterChoice, Counters, Facts, Gpu, MemorySnapshot, MemoryStats, Pace};
 use crate::graph::Engine;
 use crate::tensor::random::Generator;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -22,6 +23,8 @@ pub struct Device(Arc<Inner>);
 struct Inner {
     engine: Engine,
     generator: Generator,
+    /// The device opened in place of this one when it was lost.
+    next: Mutex<Option<Device>>,
 }
 
 static BEST: OnceLock<Device> = OnceLock::new();
@@ -29,14 +32,15 @@ static OPENING: Mutex<()> = Mutex::new(());
 
 impl Device {
     /// The default device of this process: the best adapter, or what `CALOR_ADAPTER` and `CALOR_BACKEND` name.
-    /// Opened once; an error is returned again until it is mended.
+    /// Opened once; an error is returned again until it is mended. When it is lost, its successor takes its place:
+    /// see [`Device::recover`].
     pub fn best() -> Result<Device> {
         if let Some(device) = BEST.get() {
-            return Ok(device.clone());
+            return device.recover();
         }
         let _opening = OPENING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(device) = BEST.get() {
-            return Ok(device.clone());
+            return device.recover();
         }
         let device = Device::open(&AdapterChoice::from_env()?)?;
         Ok(BEST.get_or_init(|| device).clone())
@@ -53,7 +57,43 @@ impl Device {
     }
 
     fn over(gpu: Gpu) -> Self {
-        Self(Arc::new(Inner { engine: Engine::new(gpu), generator: Generator::new(0) }))
+        Self(Arc::new(Inner { engine: Engine::new(gpu), generator: Generator::new(0), next: Mutex::default() }))
+    }
+
+    /// Whether the device is lost: a driver that crashed, was reset or updated. Every call on it, and on tensors that
+    /// lie on it, is then `Err(DeviceLost)`, for good.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// assert!(!device.is_lost());
+    /// assert!(device.recover()?.same(&device));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn is_lost(&self) -> bool {
+        self.engine().gpu().is_lost()
+    }
+
+    /// A device to go on with: this one, or, when it is lost, another one on the same adapter choice.
+    ///
+    /// The successor has the same settings, and its random generator goes on where the old one was. It is opened once:
+    /// who asks again gets the same, and [`Device::best`] gives it where this was the default. Tensors of a lost device
+    /// are gone; load them from the host or a checkpoint.
+    pub fn recover(&self) -> Result<Device> {
+        if !self.is_lost() {
+            return Ok(self.clone());
+        }
+        let mut next = self.0.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let fresh = match &*next {
+            Some(device) => device.recover()?,
+            None => {
+                let fresh = Self::over(self.engine().gpu().reopen()?);
+                fresh.generator().set_state(self.generator().state());
+                fresh.set_fusion(self.engine().fuses());
+                fresh
+            }
+        };
+        *next = Some(fresh.clone());
+        Ok(fresh)
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -114,7 +154,70 @@ impl Device {
         self.engine().gpu().empty_cache();
     }
 
-    /// The longest that any call waits for the device.
+    /// How much device memory is used and held.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor};
+    /// let device = Device::best()?;
+    /// let before = device.memory_stats().current;
+    /// let x = Tensor::from_slice(&[0.0f32; 1000], [1000], &device)?;
+    /// assert_eq!(device.memory_stats().current, before + 4000);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn memory_stats(&self) -> MemoryStats {
+        self.engine().gpu().memory_stats()
+    }
+
+    /// Starts the peak of [`Device::memory_stats`] anew.
+    pub fn reset_peak(&self) {
+        self.engine().gpu().reset_peak();
+    }
+
+    /// Every live allocation with the operation that made it. Printed, it is a table, largest first.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor};
+    /// let device = Device::best()?;
+    /// let x = Tensor::from_slice(&[1.0f32; 3000], [3000], &device)?.tanh()?;
+    /// x.eval()?;
+    /// assert!(device.memory_snapshot().to_string().contains("tanh  f32[3000]"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn memory_snapshot(&self) -> MemorySnapshot {
+        self.engine().gpu().memory_snapshot()
+    }
+
+    /// Sets how many bytes tensors may hold of the device, reuse included; `CALOR_MEMORY_LIMIT` sets it at opening.
+    /// Above it, buffers that wait for reuse are given back, then the call is `Err(OutOfMemory)` and all tensors stay
+    /// as they are. Memory through which values are read, at most 128 MiB between reads, is not counted.
+    pub fn set_memory_limit(&self, bytes: Option<u64>) {
+        self.engine().gpu().set_memory_limit(bytes);
+    }
+
+    /// When pending work is submitted by itself, and how large a submission becomes.
+    pub fn pace(&self) -> Pace {
+        self.engine().gpu().pace()
+    }
+
+    /// Sets the pace. `CALOR_LIMIT_SUBMISSION_WORK` and `_BYTES` set parts of it at opening.
+    pub fn set_pace(&self, pace: Pace) {
+        self.engine().gpu().set_pace(pace);
+    }
+
+    /// Arms failures of the device, for tests; returns how often the point of the former ones was passed.
+    #[doc(hidden)]
+    pub fn inject(&self, injection: Option<Injection>) -> u32 {
+        self.engine().gpu().inject(injection)
+    }
+
+    /// Loses the device, for tests.
+    #[doc(hidden)]
+    pub fn destroy(&self) {
+        self.engine().gpu().destroy();
+    }
+
+    /// The longest that any call waits for the device, a minute at first; what takes longer is `Err(Timeout)`, and the
+    /// device goes on with its work.
     pub fn set_timeout(&self, limit: Duration) {
         self.engine().gpu().set_timeout(limit);
     }

@@ -131,7 +131,7 @@ impl Writer {
     }
 }
 
-fn numbers(host: &HostData) -> Vec<Scalar> {
+pub(super) fn numbers(host: &HostData) -> Vec<Scalar> {
     fn read<T: Element>(host: &HostData) -> Vec<Scalar> {
         T::from_bytes(&host.bytes).into_iter().map(Into::into).collect()
     }

@@ -2,16 +2,20 @@
 
 #[cfg(feature = "ndarray")]
 mod arrays;
+mod check;
 mod device;
 mod display;
 pub mod grad;
 mod host;
 mod inplace;
+mod profile;
 mod random;
 mod storage;
 
+pub use check::{Difference, FusionCheck, check_fusion};
 pub use device::{Device, Options};
 pub use host::{HostData, NestedArray};
+pub use profile::{Profiler, profile};
 pub use random::{Draw, Generator};
 
 use crate::dtype::{DType, Element};
@@ -79,6 +83,8 @@ impl Tensor {
     ) -> Result<Self> {
         for input in inputs {
             if !input.device().same(device) {
+                device.engine().gpu().alive(prim.name())?;
+                input.device().engine().gpu().alive(prim.name())?;
                 bail!(Value, prim.name(), "tensors lie on different devices");
             }
         }

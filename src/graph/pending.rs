@@ -1,0 +1,52 @@
+//! What waits to be computed, and how much of it there is.
+
+use super::node::{Node, Value};
+use crate::gpu::Pace;
+use std::sync::Weak;
+
+/// Nodes made since the engine last ran, with estimates of what they hold and cost.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    nodes: Vec<Weak<Node>>,
+    /// Bytes uploaded meanwhile: pending nodes that read them keep them from being freed.
+    bytes: u64,
+    work: u64,
+}
+
+impl Pending {
+    /// Takes a node in.
+    pub fn add(&mut self, value: &Value, work: u64, pace: &Pace) {
+        if self.nodes.len() as u64 >= pace.pending_nodes {
+            self.nodes.retain(|w| w.upgrade().is_some_and(|n| n.get().is_none()));
+        }
+        self.nodes.push(std::sync::Arc::downgrade(value));
+        self.work = self.work.saturating_add(work);
+    }
+
+    /// Takes note of an upload.
+    pub fn uploaded(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether an upload of so many bytes should wait until what is pending was submitted.
+    pub fn holds_much(&self, bytes: u64, pace: &Pace) -> bool {
+        self.bytes > 0 && self.bytes.saturating_add(bytes) > pace.pending_bytes
+    }
+
+    /// Whether so much waits that it is computed now.
+    pub fn is_full(&self, pace: &Pace) -> bool {
+        self.nodes.len() as u64 >= pace.pending_nodes || self.work >= pace.pending_work
+    }
+
+    /// Everything, for a run.
+    pub fn take(&mut self) -> Vec<Weak<Node>> {
+        std::mem::take(self).nodes
+    }
+
+    /// Puts back what could not be run.
+    pub fn put_back(&mut self, mut nodes: Vec<Weak<Node>>) {
+        nodes.append(&mut self.nodes);
+        nodes.retain(|w| w.upgrade().is_some_and(|n| n.get().is_none()));
+        self.nodes = nodes;
+    }
+}
