@@ -9,6 +9,7 @@ mod choice;
 mod facts;
 mod health;
 mod kernels;
+mod kept;
 mod pool;
 mod probe;
 mod readback;
@@ -46,6 +47,7 @@ struct Shared {
     health: Arc<Health>,
     pool: Arc<pool::Pool>,
     kernels: kernels::Kernels,
+    kept: Option<kept::Kept>,
     /// Held while commands are encoded and submitted, so that a recording is never half submitted.
     engine: Mutex<submit::Engine>,
     staging: Mutex<readback::Staging>,
@@ -73,7 +75,7 @@ impl Gpu {
 
     /// Opens a device.
     pub async fn open_async(choice: &AdapterChoice) -> Result<Gpu> {
-        let adapter::Opened { device, queue, facts, health } = adapter::open(choice).await?;
+        let adapter::Opened { device, queue, facts, health, kept } = adapter::open(choice).await?;
         let engine = submit::Engine::new(&device, &facts)?;
         let mut gpu = Gpu(Arc::new(Shared {
             device,
@@ -82,6 +84,7 @@ impl Gpu {
             health,
             pool: Arc::default(),
             kernels: kernels::Kernels::default(),
+            kept,
             engine: Mutex::new(engine),
             staging: Mutex::default(),
             faults: readback::Faults::default(),

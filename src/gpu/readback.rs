@@ -285,6 +285,7 @@ impl Gpu {
             let Some(view) = view else { bail!(Device, OP, "the device did not hand over the bytes") };
             views.push(view);
         }
+        self.keep_pipelines();
         let take = |(at, start, bytes): &Piece| match views.get(*at) {
             Some(view) => view.get(*start as usize..(*start + *bytes) as usize).unwrap_or_default().to_vec(),
             None => Vec::new(),

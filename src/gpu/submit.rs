@@ -1,10 +1,11 @@
 //! From a recording to the queue: buffers for slots, parameters, bind groups, one command buffer.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use smallvec::SmallVec;
 
 use super::adapter::ARENA_BYTES;
@@ -37,6 +38,8 @@ pub(super) struct Engine {
 struct Arena {
     buffer: wgpu::Buffer,
     data: Vec<u8>,
+    /// What the buffer holds since the last submission: the same blocks are not written again.
+    written: Vec<u8>,
     /// Group 1 by parameter bytes and faults.
     groups: SmallVec<[((u64, bool), wgpu::BindGroup); 4]>,
 }
@@ -120,7 +123,7 @@ impl Engine {
                         mapped_at_creation: false,
                     })
                 })?;
-                self.arenas.push(Arena { buffer, data: Vec::new(), groups: SmallVec::new() });
+                self.arenas.push(Arena { buffer, data: Vec::new(), written: Vec::new(), groups: SmallVec::new() });
             }
             let offset = (self.arenas[at].data.len() as u64).next_multiple_of(align);
             if offset + bytes <= self.arena_bytes {
@@ -140,6 +143,7 @@ impl Engine {
         align: u64,
         run: &Dispatch,
         compiled: &Compiled,
+        made: &AtomicU64,
     ) -> Result<(Option<wgpu::BindGroup>, Option<u32>)> {
         let Some(layout) = &compiled.layout.extra else { return Ok((None, None)) };
         let (bytes, faults) = (run.kernel.param_bytes(), run.kernel.faults);
@@ -161,6 +165,7 @@ impl Engine {
         if faults {
             entries.push(entry(1, &self.fault, FAULT_BYTES));
         }
+        made.fetch_add(1, Relaxed);
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
         arena.groups.push(((bytes, faults), group.clone()));
         Ok((Some(group), offset))
@@ -357,8 +362,9 @@ impl Gpu {
         let index = match done {
             Ok(index) => index,
             Err(e) => {
-                // One of them may be what was refused.
+                // One of them may be what was refused; and what the arenas hold is not known.
                 engine.forget_all();
+                engine.arenas.iter_mut().for_each(|arena| arena.written.clear());
                 shared.health.alive(OP)?;
                 return Err(e);
             }
@@ -388,7 +394,7 @@ impl Gpu {
                 bail!(Value, "submit", "slot {slot} needs {bytes} bytes, its buffer has {}", buffer.bytes());
             }
         }
-        Ok(Slots { sizes: &recording.slots, buffers: bound, retired: HashMap::new(), held: Vec::new() })
+        Ok(Slots { sizes: &recording.slots, buffers: bound, retired: HashMap::default(), held: Vec::new() })
     }
 
     /// The buffer of a slot, allocated when the slot is written for the first time.
@@ -494,10 +500,12 @@ impl Gpu {
             let most = u64::from(facts.max_groups).pow(2);
             return refuse(ErrorKind::Unsupported, format!("{} workgroups exceed the limit of {most}", run.groups));
         };
-        let (extra, offset) = engine.extra(&self.0.device, u64::from(facts.uniform_align), run, compiled)?;
+        let made = &self.0.pool.tally.bind_groups;
+        let (extra, offset) = engine.extra(&self.0.device, u64::from(facts.uniform_align), run, compiled, made)?;
         let key = GroupKey { layout: compiled.layout.id, bound };
         let sizes = key.bound.clone();
         let group = engine.groups.get(key, engine.submissions, || {
+            made.fetch_add(1, Relaxed);
             let buffers = run.slots.iter().zip(&sizes).enumerate();
             let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = buffers
                 .filter_map(|(i, (slot, (_, bytes)))| {
@@ -585,8 +593,11 @@ impl Gpu {
         }
         drop(pass);
         let commands = encoder.finish();
-        for arena in engine.arenas.iter().filter(|arena| !arena.data.is_empty()) {
-            self.0.queue.write_buffer(&arena.buffer, 0, &arena.data);
+        for arena in &mut engine.arenas {
+            if !arena.written.starts_with(&arena.data) {
+                self.0.queue.write_buffer(&arena.buffer, 0, &arena.data);
+                arena.written.clone_from(&arena.data);
+            }
         }
         self.0.queue.submit([commands])
     }
@@ -623,6 +634,13 @@ impl Gpu {
         outcome
     }
 
+    /// Saves new pipelines, where the host waits anyway.
+    pub(super) fn keep_pipelines(&self) {
+        if let Some(kept) = &self.0.kept {
+            kept.save_at_times();
+        }
+    }
+
     /// Waits for all submitted work; returns errors that no call was there to return.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn synchronize(&self) -> Result<()> {
@@ -632,6 +650,7 @@ impl Gpu {
             self.flush(OP)?;
         }
         self.wait(OP, None)?;
+        self.keep_pipelines();
         self.0.health.check(OP)
     }
 }

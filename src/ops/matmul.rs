@@ -12,7 +12,7 @@ use std::sync::Arc;
 const GROUP: u32 = 64;
 
 /// `[.., m, k] x [.., k, n]` with equal leading dimensions.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Matmul;
 
 impl Primitive for Matmul {
