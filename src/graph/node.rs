@@ -27,7 +27,7 @@ pub struct Spec {
 impl Spec {
     /// A spec.
     pub fn new(shape: &[usize], dtype: DType) -> Self {
-        Self { shape: shape.into(), dtype }
+        Self { shape: Dims::from_slice(shape), dtype }
     }
 
     /// Number of elements.
