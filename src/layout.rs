@@ -11,17 +11,25 @@ use smallvec::SmallVec;
 /// let t = Layout::contiguous(&[2, 3]).transpose(0, 1).unwrap();
 /// assert_eq!((t.shape(), t.strides(), t.is_contiguous()), (&[3, 2][..], &[1, 3][..], false));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     shape: Dims,
     strides: Strides,
     offset: isize,
 }
 
+impl Clone for Layout {
+    fn clone(&self) -> Self {
+        // `SmallVec` by itself would clone element by element
+        let (shape, strides) = (Dims::from_slice(&self.shape), Strides::from_slice(&self.strides));
+        Self { shape, strides, offset: self.offset }
+    }
+}
+
 impl Layout {
     /// Row by row from the start.
     pub fn contiguous(shape: &[usize]) -> Self {
-        Self { shape: shape.into(), strides: contiguous_strides(shape), offset: 0 }
+        Self { shape: Dims::from_slice(shape), strides: contiguous_strides(shape), offset: 0 }
     }
 
     /// Any shape, strides and offset; refused where the lengths differ or an element would lie before the start.

@@ -3,8 +3,9 @@
 use calor::dtype::Scalar;
 use calor::gpu::{Command, Facts};
 use calor::graph::plan::{Fresh, Options, Plan};
-use calor::graph::{Body, Input, Map, Node, Param, Spec, Stored, Value};
-use calor::{DType, Layout};
+use calor::graph::walk::Walk;
+use calor::graph::{Body, Input, LowerCx, Lowering, Map, Node, Param, Primitive, Spec, Stored, Value};
+use calor::{DType, Layout, Result};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ fn plan(roots: &[Value]) -> Plan {
 }
 
 fn plan_for(roots: &[Value], facts: &Facts) -> Plan {
-    let plan = Plan::new(roots, facts, Options { fuse: true }, &Fresh).expect("plan");
+    let plan = Plan::new(&Walk::new(roots), facts, Options { fuse: true }, &Fresh).expect("plan");
     for source in sources(&plan) {
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{source}\n{e}"));
         let mut validator =
@@ -154,4 +155,182 @@ fn dead_intermediates_are_freed() {
     let plan = plan(&[y]);
     let frees = plan.recording.commands.iter().filter(|c| matches!(c, Command::Free(_))).count();
     assert_eq!((plan.dispatches(), frees), (2, 1));
+}
+
+/// Whether the walks of two programs have the same structure; their hashes then agree.
+fn alike(a: &[Value], b: &[Value]) -> bool {
+    let (a, b) = (Walk::new(a), Walk::new(b));
+    let alike = a.structure().is_of(&b);
+    assert_eq!(alike, b.structure().is_of(&a));
+    assert!(!alike || a.hash() == b.hash());
+    alike
+}
+
+/// `f(x * number, y)` over stored values, with `also` held besides it.
+fn sample(shape: &[usize], op: &'static str, n: f64) -> (Value, Value) {
+    let (x, y) = (leaf(shape), leaf(shape));
+    let scalar = Layout::contiguous(&[]).expand("", shape).unwrap();
+    let product = map("mul", shape, &[whole(&x), read(&number(n), scalar)]);
+    (map(op, shape, &[whole(&product), whole(&y)]), product)
+}
+
+fn one(shape: &[usize], op: &'static str, n: f64) -> Vec<Value> {
+    vec![sample(shape, op, n).0]
+}
+
+#[test]
+fn equal_structures_are_alike_whatever_the_numbers() {
+    assert!(alike(&one(&[8], "add", 1.0), &one(&[8], "add", 1.0)));
+    assert!(alike(&one(&[8], "add", 1.0), &one(&[8], "add", -7.5)));
+}
+
+#[test]
+fn what_planning_looks_at_tells_structures_apart() {
+    let base = || one(&[8, 4], "add", 1.0);
+    assert!(!alike(&base(), &one(&[8, 8], "add", 1.0)), "shape");
+    assert!(!alike(&base(), &one(&[4, 8], "add", 1.0)), "shape of as many elements");
+    assert!(!alike(&base(), &one(&[8, 4], "sub", 1.0)), "operation");
+    let (root, product) = sample(&[8, 4], "add", 1.0);
+    assert!(!alike(&base(), std::slice::from_ref(&root)), "the product is held");
+    assert!(!alike(std::slice::from_ref(&root), &[root.clone(), product.clone()]), "the product is asked for");
+    drop(product);
+    assert!(alike(&base(), &[root]));
+
+    let unary = |shape: &[usize], layout: Layout| {
+        let x = leaf(&[4, 4]);
+        vec![map("exp", shape, &[read(&x, layout)])]
+    };
+    let square = Layout::contiguous(&[4, 4]);
+    assert!(!alike(&unary(&[4, 4], square.clone()), &unary(&[4, 4], square.transpose(0, 1).unwrap())), "strides");
+    let row = |start| Layout::strided("", &[4], &[1], start).unwrap();
+    assert!(!alike(&unary(&[4], row(0)), &unary(&[4], row(4))), "offset");
+
+    let typed = |dtype| {
+        let x = Node::stored(Spec::new(&[4], dtype), Stored::Nowhere);
+        let mut body = Body::new();
+        body.input(0);
+        let copy = Arc::new(Map { name: "copy".into(), body });
+        vec![Node::pending(copy, Spec::new(&[4], dtype), [whole(&x)].into_iter().collect(), SmallVec::new())]
+    };
+    assert!(alike(&typed(DType::F32), &typed(DType::F32)));
+    assert!(!alike(&typed(DType::F32), &typed(DType::I32)), "dtype");
+
+    // which input is which
+    let (x, y) = (leaf(&[4]), leaf(&[4]));
+    let twice = map("sub", &[4], &[whole(&x), whole(&x)]);
+    let both = map("sub", &[4], &[whole(&x), whole(&y)]);
+    assert!(!alike(&[twice], &[both]), "inputs");
+    let over = |first: &Value, last: &Value| {
+        let a = map("exp", &[4], &[whole(first)]);
+        let b = map("exp", &[4], &[whole(last)]);
+        vec![map("sub", &[4], &[whole(&a), whole(&b)])]
+    };
+    assert!(!alike(&over(&x, &x), &over(&x, &y)), "inputs further down");
+    assert!(alike(&over(&x, &y), &over(&y, &x)));
+
+    // a computed input is none that waits
+    let e = map("exp", &[4], &[whole(&x)]);
+    let before = Walk::new(&[map("sin", &[4], &[whole(&e)])]).structure();
+    e.store(Stored::Nowhere);
+    assert!(!before.is_of(&Walk::new(&[map("sin", &[4], &[whole(&e)])])));
+
+    // numbers of two kinds take other words
+    let kinds = |param: Param| {
+        let mut body = Body::new();
+        body.value(0, DType::F32);
+        let map = Arc::new(Map { name: "full".into(), body });
+        vec![Node::pending(map, Spec::new(&[4], DType::F32), SmallVec::new(), SmallVec::from_iter([param]))]
+    };
+    assert!(!alike(&kinds(Param::F32(1.0)), &kinds(Param::I32(1))), "kinds of numbers");
+    assert!(alike(&kinds(Param::F32(1.0)), &kinds(Param::F32(2.0))));
+}
+
+/// Two rules that only a field, or only their type, tells apart.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct First(u32);
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Second(u32);
+
+impl Primitive for First {
+    fn name(&self) -> &str {
+        "rule"
+    }
+
+    fn lower(&self, _: &LowerCx<'_>) -> Result<Lowering> {
+        Ok(Lowering::Map(Body::call_all("op_exp", 1)))
+    }
+}
+
+impl Primitive for Second {
+    fn name(&self) -> &str {
+        "rule"
+    }
+
+    fn lower(&self, _: &LowerCx<'_>) -> Result<Lowering> {
+        Ok(Lowering::Map(Body::call_all("op_sin", 1)))
+    }
+}
+
+#[test]
+fn rules_are_compared_whole() {
+    let x = leaf(&[4]);
+    let node = |rule: Arc<dyn Primitive>| {
+        vec![Node::pending(rule, x.spec.clone(), SmallVec::from_iter([whole(&x)]), SmallVec::new())]
+    };
+    assert!(alike(&node(Arc::new(First(1))), &node(Arc::new(First(1)))));
+    assert!(!alike(&node(Arc::new(First(1))), &node(Arc::new(First(2)))));
+    assert!(!alike(&node(Arc::new(First(1))), &node(Arc::new(Second(1)))));
+    // of equal name and length, which is all that is hashed of a map
+    let map = |function: &'static str| -> Arc<dyn Primitive> {
+        Arc::new(Map { name: "f".into(), body: Body::call_all(function, 1) })
+    };
+    assert!(alike(&node(map("op_exp")), &node(map("op_exp"))));
+    assert!(!alike(&node(map("op_exp")), &node(map("op_sin"))));
+}
+
+#[test]
+fn a_plan_takes_the_numbers_of_another_walk() {
+    let params = |plan: &Plan| -> Vec<u32> {
+        let of = |c: &Command| match c {
+            Command::Dispatch(d) => d.params.clone(),
+            _ => Vec::new(),
+        };
+        plan.recording.commands.iter().flat_map(of).collect()
+    };
+    let fresh = |roots: &[Value]| {
+        let walk = Walk::new(roots);
+        let mut plan = plan(roots);
+        plan.fill(&walk, |_| 0);
+        params(&plan)
+    };
+    let (a, b) = (one(&[8], "add", 1.5), one(&[8], "add", -2.25));
+    let mut plan = plan(&a);
+    plan.fill(&Walk::new(&b), |_| 0);
+    assert_eq!(params(&plan), fresh(&b));
+    assert!(params(&plan).contains(&(-2.25f32).to_bits()) && !params(&plan).contains(&1.5f32.to_bits()));
+
+    let guarded = |wide: i64, message: &str| {
+        let mut body = Body::new();
+        let (flat, most) = (body.flat(), body.param(0));
+        let ok = body.index(calor::graph::IndexOp::Lt, flat, most);
+        let value = body.value(1, DType::I64);
+        body.guard(ok, value, 2);
+        let error = calor::Error::new(calor::ErrorKind::Index, "guarded", message.to_string());
+        let params = [Param::U32(4), Param::I64(wide), Param::Fault(Arc::new(error))];
+        let map = Arc::new(Map { name: "guarded".into(), body });
+        vec![Node::pending(map, Spec::new(&[4], DType::I64), SmallVec::new(), params.into_iter().collect())]
+    };
+    let (a, b) = (guarded(5, "first"), guarded(-(7 << 33), "second"));
+    assert!(alike(&a, &b), "a fault's message is a host number too");
+    let mut plan = plan_for(&a, &Facts { i64: true, ..Facts::portable() });
+    let mut told = Vec::new();
+    plan.fill(&Walk::new(&b), |error| {
+        told.push(error.message().to_string());
+        77
+    });
+    assert_eq!(told, ["second"]);
+    let words = params(&plan);
+    let low = -(7i64 << 33);
+    assert!(words.windows(2).any(|w| w == [low as u32, (low >> 32) as u32]), "{words:?}");
+    assert!(words.contains(&77) && words.contains(&4), "{words:?}");
 }

@@ -154,17 +154,55 @@ impl Layer for Gpt {
     }
 }
 
-fn train<M: Layer + Module>(name: &str, model: &M, x: &Tensor, y: &Tensor, flop: f64) -> Result<()> {
-    let device = x.device();
+/// A step of training, which gives its loss and waits for nothing, and its flops.
+pub struct Step {
+    pub run: Box<dyn FnMut() -> Result<Tensor>>,
+    flop: f64,
+}
+
+fn step<M: Layer + Module + 'static>(model: M, x: Tensor, y: Tensor, flop: f64) -> Result<Step> {
     let mut adam = Adam::new(model.parameters(), AdamOptions::new(1e-3))?;
+    let run = move || {
+        adam.zero_grad();
+        let loss = functional::cross_entropy(&model.forward(&x)?, &y, ())?;
+        loss.backward()?;
+        adam.step()?;
+        Ok(loss.detach())
+    };
+    Ok(Step { run: Box::new(run), flop })
+}
+
+/// The step of a model. Flops are those of products and convolutions, counted three times: forward, gradients of the
+/// input and of the weight.
+pub fn step_of(model: &str, device: &Device) -> Result<Step> {
+    match model {
+        "mlp" => {
+            let (x, y) = (input(1, &[128, 784], 1.0, device)?, index_input(2, 128, 10, device)?);
+            let flop = 3.0 * 2.0 * 128.0 * (784.0 * 512.0 + 512.0 * 512.0 + 512.0 * 10.0);
+            step(Mlp::new(device)?, x, y, flop)
+        }
+        "cnn" => {
+            let (x, y) = (input(1, &[64, 1, 28, 28], 1.0, device)?, index_input(2, 64, 10, device)?);
+            let convolutions = 28.0 * 28.0 * 16.0 * 9.0 + 14.0 * 14.0 * 32.0 * 16.0 * 9.0;
+            step(Cnn::new(device)?, x, y, 3.0 * 2.0 * 64.0 * (convolutions + 1568.0 * 10.0))
+        }
+        _ => {
+            let x = index_input(1, 16 * 64, 65, device)?.reshape([16, 64])?;
+            let y = index_input(2, 16 * 64, 65, device)?;
+            let (tokens, d, t) = (16.0 * 64.0, 128.0, 64.0);
+            let block = d * 3.0 * d + d * d + 2.0 * d * 4.0 * d + 2.0 * t * d;
+            step(Gpt::new(device)?, x, y, 3.0 * 2.0 * tokens * (4.0 * block + d * 65.0))
+        }
+    }
+}
+
+/// Runs a row.
+pub fn run(name: &str, model: &str, device: &Device) -> Result<()> {
+    let Step { mut run, flop } = step_of(model, device)?;
     let mut losses = Vec::new();
     device.synchronize()?;
     let mut step = || -> Result<()> {
-        adam.zero_grad();
-        let loss = functional::cross_entropy(&model.forward(x)?, y, ())?;
-        loss.backward()?;
-        adam.step()?;
-        losses.push(loss.item()?);
+        losses.push(run()?.item()?);
         device.synchronize()
     };
     let t = measure(&mut step)?;
@@ -173,28 +211,4 @@ fn train<M: Layer + Module>(name: &str, model: &M, x: &Tensor, y: &Tensor, flop:
     }
     report(name, &t, Work::Flop(flop), &[losses[0], losses[CHECK_STEPS - 1]]);
     Ok(())
-}
-
-/// Runs a row. Flops are those of products and convolutions, counted three times: forward, gradients of the input and
-/// of the weight.
-pub fn run(name: &str, model: &str, device: &Device) -> Result<()> {
-    match model {
-        "mlp" => {
-            let (x, y) = (input(1, &[128, 784], 1.0, device)?, index_input(2, 128, 10, device)?);
-            let flop = 3.0 * 2.0 * 128.0 * (784.0 * 512.0 + 512.0 * 512.0 + 512.0 * 10.0);
-            train(name, &Mlp::new(device)?, &x, &y, flop)
-        }
-        "cnn" => {
-            let (x, y) = (input(1, &[64, 1, 28, 28], 1.0, device)?, index_input(2, 64, 10, device)?);
-            let convolutions = 28.0 * 28.0 * 16.0 * 9.0 + 14.0 * 14.0 * 32.0 * 16.0 * 9.0;
-            train(name, &Cnn::new(device)?, &x, &y, 3.0 * 2.0 * 64.0 * (convolutions + 1568.0 * 10.0))
-        }
-        _ => {
-            let x = index_input(1, 16 * 64, 65, device)?.reshape([16, 64])?;
-            let y = index_input(2, 16 * 64, 65, device)?;
-            let (tokens, d, t) = (16.0 * 64.0, 128.0, 64.0);
-            let block = d * 3.0 * d + d * d + 2.0 * d * 4.0 * d + 2.0 * t * d;
-            train(name, &Gpt::new(device)?, &x, &y, 3.0 * 2.0 * tokens * (4.0 * block + d * 65.0))
-        }
-    }
 }

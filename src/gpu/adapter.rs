@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::choice::{AdapterChoice, AdapterSummary};
 use super::facts::Facts;
 use super::health::{Health, translate};
+use super::kept::Kept;
 use crate::error::{Error, ErrorKind, Result, bail};
 
 /// Largest parameter block, whatever the adapter offers; also the size of a parameter arena.
@@ -25,6 +26,7 @@ pub(super) struct Opened {
     pub queue: wgpu::Queue,
     pub facts: Facts,
     pub health: Arc<Health>,
+    pub kept: Option<Kept>,
 }
 
 impl Found {
@@ -287,5 +289,6 @@ pub(super) async fn open(choice: &AdapterChoice) -> Result<Opened> {
     });
     let align = limits.min_uniform_buffer_offset_alignment.max(16);
     let facts = facts(choice, &info, features, &limits, align);
-    Ok(Opened { device, queue, facts, health })
+    let kept = Kept::open(&device, &info, choice.cache_dir.as_deref());
+    Ok(Opened { device, queue, facts, health, kept })
 }

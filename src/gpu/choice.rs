@@ -1,6 +1,7 @@
 //! Which adapter to open and what to leave unused: from the environment or from a program.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -46,6 +47,8 @@ pub struct AdapterChoice {
     pub disable: Vec<String>,
     /// Limits to lower, by name; a value above what the adapter gives changes nothing.
     pub limits: Vec<(String, u64)>,
+    /// The folder in which the driver's compiled pipelines are kept between processes; `None` keeps none.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// An adapter that was found.
@@ -71,7 +74,8 @@ impl Display for AdapterSummary {
 
 impl AdapterChoice {
     /// Reads `CALOR_ADAPTER`, `CALOR_BACKEND`, `CALOR_DISABLE` (names with commas), `CALOR_MEMORY_LIMIT` (bytes, or
-    /// `500M`, `8G`) and `CALOR_LIMIT_<NAME>`.
+    /// `500M`, `8G`), `CALOR_LIMIT_<NAME>` and `CALOR_CACHE_DIR`; without the last, pipelines are kept where the system
+    /// keeps a user's caches, and when it is empty, nowhere.
     pub fn from_env() -> Result<Self> {
         Self::from_vars(
             std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned())),
@@ -81,7 +85,15 @@ impl AdapterChoice {
     /// The same from any list of variables.
     pub(super) fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let mut choice = Self::default();
+        let (mut told, mut caches, mut home) = (None, None, None);
         for (key, value) in vars {
+            match key.as_str() {
+                "CALOR_CACHE_DIR" => told = Some(value.clone()),
+                "XDG_CACHE_HOME" if cfg!(not(any(windows, target_os = "macos"))) => caches = Some(value.clone()),
+                "LOCALAPPDATA" if cfg!(windows) => caches = Some(value.clone()),
+                "HOME" if cfg!(not(windows)) => home = Some(value.clone()),
+                _ => {}
+            }
             let value = value.trim();
             if value.is_empty() {
                 continue;
@@ -108,6 +120,14 @@ impl AdapterChoice {
                 }
             }
         }
+        let below = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        let absolute = |path: &PathBuf| path.is_absolute();
+        let users = caches.map(PathBuf::from).filter(absolute);
+        let users = users.or_else(|| home.map(|h| PathBuf::from(h).join(below)).filter(absolute));
+        choice.cache_dir = match told {
+            Some(dir) => Some(dir).filter(|d| !d.is_empty()).map(PathBuf::from),
+            None => users.map(|dir| dir.join("calor")),
+        };
         choice.validate()?;
         Ok(choice)
     }

@@ -1,10 +1,10 @@
 //! Compiled kernels and the bind groups they run with.
 
-use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Weak};
 
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use smallvec::SmallVec;
 
 use super::Gpu;
@@ -219,7 +219,7 @@ impl Gpu {
                     zero_initialize_workgroup_memory: false,
                     ..Default::default()
                 },
-                cache: None,
+                cache: self.0.kept.as_ref().map(super::kept::Kept::used),
             })
         })
         .map_err(named)?;
@@ -306,7 +306,7 @@ impl Groups {
     }
 
     /// Drops every group that binds one of these allocations.
-    pub fn forget(&mut self, gone: &std::collections::HashSet<u64>) {
+    pub fn forget(&mut self, gone: &HashSet<u64>) {
         self.0.retain(|key, _| !key.bound.iter().any(|(id, _)| gone.contains(id)));
     }
 

@@ -10,6 +10,7 @@ mod facts;
 mod health;
 #[doc(hidden)]
 pub mod inject;
+mod kept;
 mod kernels;
 mod memory;
 mod pace;
@@ -55,6 +56,7 @@ struct Shared {
     health: Arc<Health>,
     pool: Arc<pool::Pool>,
     kernels: kernels::Kernels,
+    kept: Option<kept::Kept>,
     /// Held while commands are encoded and submitted, so that a recording is never half submitted.
     engine: Mutex<submit::Engine>,
     staging: Mutex<readback::Staging>,
@@ -86,7 +88,7 @@ impl Gpu {
 
     /// Opens a device.
     pub async fn open_async(choice: &AdapterChoice) -> Result<Gpu> {
-        let adapter::Opened { device, queue, facts, health } = adapter::open(choice).await?;
+        let adapter::Opened { device, queue, facts, health, kept } = adapter::open(choice).await?;
         let engine = submit::Engine::new(&device, &facts)?;
         let mut pace = Pace::usual(facts.is_cpu);
         pace.submission_work = choice.limit("submission_work").unwrap_or(pace.submission_work);
@@ -98,6 +100,7 @@ impl Gpu {
             health,
             pool: Arc::default(),
             kernels: kernels::Kernels::default(),
+            kept,
             engine: Mutex::new(engine),
             staging: Mutex::default(),
             faults: readback::Faults::default(),

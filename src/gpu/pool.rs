@@ -4,12 +4,13 @@
 //! no obstacle: whatever uses it next is later in the queue. Dropping a buffer locks the shelves, so no buffer is ever
 //! dropped while they are locked.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::health::lock;
 use super::memory::{Allocation, Origin};
+use rustc_hash::FxHashMap as HashMap;
 
 /// Allocations are whole multiples of this, so that a kernel may read whole vectors past the logical end.
 const PADDING: u64 = 32;
@@ -31,6 +32,10 @@ pub struct Counters {
     pub readbacks: u64,
     /// Pipelines compiled.
     pub pipelines: u64,
+    /// Bind groups made.
+    pub bind_groups: u64,
+    /// Plans made: none for a step of a structure seen before.
+    pub plans: u64,
     /// Uploads from the host.
     pub uploads: u64,
     /// Bytes asked for by buffers now alive.
@@ -48,6 +53,7 @@ pub(super) struct Tally {
     pub submits: AtomicU64,
     pub readbacks: AtomicU64,
     pub pipelines: AtomicU64,
+    pub bind_groups: AtomicU64,
     pub uploads: AtomicU64,
     pub reclaims: AtomicU64,
     in_use: AtomicU64,
@@ -75,6 +81,9 @@ impl Tally {
             submits: self.submits.load(Relaxed),
             readbacks: self.readbacks.load(Relaxed),
             pipelines: self.pipelines.load(Relaxed),
+            bind_groups: self.bind_groups.load(Relaxed),
+            // the engine above knows
+            plans: 0,
             uploads: self.uploads.load(Relaxed),
             bytes_in_use: self.in_use.load(Relaxed),
             bytes_peak: self.peak.load(Relaxed),
@@ -92,9 +101,11 @@ pub(super) struct Block {
 
 #[derive(Default)]
 struct Shelves {
-    free: HashMap<u64, Vec<Block>>,
+    /// By capacity, then by number: the lowest one goes first, so that the same demands meet the same blocks in
+    /// whichever order they came back, and bind groups made for them serve again.
+    free: HashMap<u64, BTreeMap<u64, Block>>,
     /// Bytes and content of what is in use, by allocation.
-    live: rustc_hash::FxHashMap<u64, Allocation>,
+    live: HashMap<u64, Allocation>,
     closed: bool,
 }
 
@@ -140,7 +151,7 @@ impl Pool {
     /// A block of exactly this capacity from the shelf.
     pub fn reuse(self: &Arc<Self>, capacity: u64, bytes: u64) -> Option<Buffer> {
         let mut shelves = lock(&self.shelves);
-        let block = shelves.free.get_mut(&capacity)?.pop()?;
+        let block = shelves.free.get_mut(&capacity)?.pop_first()?.1;
         shelves.live.insert(block.id, Allocation { bytes, origin: None });
         drop(shelves);
         Some(self.wrap(block, bytes))
@@ -178,7 +189,7 @@ impl Pool {
             drop(shelves);
             self.unbook(block.capacity);
         } else {
-            shelves.free.entry(block.capacity).or_default().push(block);
+            shelves.free.entry(block.capacity).or_default().insert(block.id, block);
         }
     }
 
@@ -210,7 +221,7 @@ impl Pool {
     /// Takes every waiting block off the books; the caller drops them.
     pub fn drain(&self) -> Vec<Block> {
         let free = std::mem::take(&mut lock(&self.shelves).free);
-        let blocks: Vec<Block> = free.into_values().flatten().collect();
+        let blocks: Vec<Block> = free.into_values().flat_map(BTreeMap::into_values).collect();
         self.unbook(blocks.iter().map(|b| b.capacity).sum());
         blocks
     }

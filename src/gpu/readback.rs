@@ -295,6 +295,7 @@ impl Gpu {
             };
             views.push(view);
         }
+        self.keep_pipelines();
         let take = |(at, start, bytes): &Piece| match views.get(*at) {
             Some(view) => view.get(*start as usize..(*start + *bytes) as usize).unwrap_or_default().to_vec(),
             None => Vec::new(),

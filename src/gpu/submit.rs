@@ -1,9 +1,10 @@
 //! From a recording to the queue: buffers for slots, parameters, bind groups, one command buffer.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use smallvec::SmallVec;
 
 use super::adapter::ARENA_BYTES;
@@ -39,6 +40,8 @@ pub(super) struct Engine {
 struct Arena {
     buffer: wgpu::Buffer,
     data: Vec<u8>,
+    /// What the buffer holds since the last submission: the same blocks are not written again.
+    written: Vec<u8>,
     /// Group 1 by parameter bytes and faults.
     groups: SmallVec<[((u64, bool), wgpu::BindGroup); 4]>,
 }
@@ -133,7 +136,7 @@ impl Engine {
                         mapped_at_creation: false,
                     })
                 })?;
-                self.arenas.push(Arena { buffer, data: Vec::new(), groups: SmallVec::new() });
+                self.arenas.push(Arena { buffer, data: Vec::new(), written: Vec::new(), groups: SmallVec::new() });
             }
             let offset = (self.arenas[at].data.len() as u64).next_multiple_of(align);
             if offset + bytes <= self.arena_bytes {
@@ -174,6 +177,7 @@ impl Engine {
         if faults {
             entries.push(entry(1, &self.fault, FAULT_BYTES));
         }
+        gpu.0.pool.tally.bind_groups.fetch_add(1, Relaxed);
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout, entries: &entries };
         let group = gpu.0.device.create_bind_group(&descriptor);
         arena.groups.push(((bytes, faults), group.clone()));
@@ -412,8 +416,9 @@ impl Gpu {
         let mut progress = Progress::default();
         while progress.next < recording.commands.len() {
             if let Err(e) = self.submit_some(&mut engine, recording, &mut slots, &compiled, &mut progress) {
-                // One of them may be what was refused.
+                // One of them may be what was refused; and what the arenas hold is not known.
                 engine.forget_all();
+                engine.arenas.iter_mut().for_each(|arena| arena.written.clear());
                 shared.health.alive(OP)?;
                 return Err(e);
             }
@@ -448,8 +453,11 @@ impl Gpu {
             }
             let mut timing = self.timing(steps.iter().filter(|s| matches!(s, Step::Dispatch { .. })).count());
             let commands = self.encode(&steps, compiled, timing.as_mut());
-            for arena in engine.arenas.iter().filter(|arena| !arena.data.is_empty()) {
-                self.0.queue.write_buffer(&arena.buffer, 0, &arena.data);
+            for arena in &mut engine.arenas {
+                if !arena.written.starts_with(&arena.data) {
+                    self.0.queue.write_buffer(&arena.buffer, 0, &arena.data);
+                    arena.written.clone_from(&arena.data);
+                }
             }
             Ok((short, Some((commands, steps, timing))))
         })
@@ -496,7 +504,7 @@ impl Gpu {
                 bail!(Value, "submit", "slot {slot} needs {bytes} bytes, its buffer has {}", buffer.bytes());
             }
         }
-        Ok(Slots { sizes: &recording.slots, buffers: bound, retired: HashMap::new(), held: Vec::new() })
+        Ok(Slots { sizes: &recording.slots, buffers: bound, retired: HashMap::default(), held: Vec::new() })
     }
 
     /// The buffer of a slot, allocated when the slot is written for the first time.
@@ -606,6 +614,7 @@ impl Gpu {
         let key = GroupKey { layout: compiled.layout.id, bound };
         let sizes = key.bound.clone();
         let group = engine.groups.get(key, engine.submissions, || {
+            self.0.pool.tally.bind_groups.fetch_add(1, Relaxed);
             let buffers = run.slots.iter().zip(&sizes).enumerate();
             let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = buffers
                 .filter_map(|(i, (slot, (_, bytes)))| {
@@ -740,6 +749,13 @@ impl Gpu {
         outcome
     }
 
+    /// Saves new pipelines, where the host waits anyway.
+    pub(super) fn keep_pipelines(&self) {
+        if let Some(kept) = &self.0.kept {
+            kept.save_at_times();
+        }
+    }
+
     /// Waits for all submitted work; returns errors that no call was there to return.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn synchronize(&self) -> Result<()> {
@@ -749,6 +765,7 @@ impl Gpu {
             self.flush(OP)?;
         }
         self.wait(OP, None)?;
+        self.keep_pipelines();
         self.0.health.check(OP)
     }
 }

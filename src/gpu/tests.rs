@@ -341,6 +341,15 @@ fn the_probe_finds_this_drivers_cap() {
 fn the_choice_reads_its_variables() {
     let read =
         |vars: &[(&str, &str)]| AdapterChoice::from_vars(vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+    let dir = |vars: &[(&str, &str)]| read(vars).unwrap().cache_dir;
+    assert_eq!(dir(&[]), None);
+    if cfg!(target_os = "linux") {
+        let home = ("HOME", "/home/me");
+        assert_eq!(dir(&[home]), Some("/home/me/.cache/calor".into()));
+        assert_eq!(dir(&[("XDG_CACHE_HOME", "/caches"), home]), Some("/caches/calor".into()));
+        assert_eq!(dir(&[home, ("CALOR_CACHE_DIR", "mine")]), Some("mine".into()));
+        assert_eq!(dir(&[home, ("CALOR_CACHE_DIR", "")]), None);
+    }
     let choice = read(&[
         ("CALOR_ADAPTER", "llvm"),
         ("CALOR_DISABLE", "shader-f16, Subgroups,"),

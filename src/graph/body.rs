@@ -198,6 +198,30 @@ pub enum Param {
 }
 
 impl Param {
+    /// What a kernel's text and block depend on: all but the number itself.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Param::U32(_) => 0,
+            Param::F32(_) => 1,
+            Param::I32(_) => 2,
+            Param::I64(_) => 3,
+            Param::F64(_) => 4,
+            Param::Fault(_) => 5,
+        }
+    }
+
+    /// Its bits; a fault has none.
+    pub fn bits(&self) -> u64 {
+        match self {
+            Param::U32(v) => u64::from(*v),
+            Param::F32(v) => u64::from(v.to_bits()),
+            Param::I32(v) => u64::from(*v as u32),
+            Param::I64(v) => *v as u64,
+            Param::F64(v) => v.to_bits(),
+            Param::Fault(_) => 0,
+        }
+    }
+
     /// A size or step; wraps where negative.
     pub fn index(value: isize) -> Self {
         Param::U32(value as u32)

@@ -1,19 +1,21 @@
 //! `Engine`: the one door that makes nodes, and the one place that runs them.
 
 use super::body::Param;
+use super::cache::Cache;
 use super::codegen::Generated;
 use super::node::{Input, Node, Primitive, Spec, Stored, Value};
 use super::pending::Pending;
 use super::plan::{Fresh, Kernels, Options, Plan};
 use super::schedule::padded_bytes;
+use super::walk::Walk;
 use super::watch::Watch;
 use crate::dtype::DType;
 use crate::error::{Error, Result, bail};
-use crate::gpu::{Buffer, Command, Gpu, Kernel, Origin};
+use crate::gpu::{Buffer, Counters, Gpu, Kernel, Origin};
 use crate::shape::checked_numel;
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Makes nodes and computes them.
@@ -23,9 +25,17 @@ pub struct Engine {
     fuse: AtomicBool,
     pending: Mutex<Pending>,
     watch: Watch,
-    running: Mutex<()>,
+    running: Mutex<Running>,
+    plans: AtomicU64,
     faults: Mutex<Vec<Arc<Error>>>,
     kernels: Mutex<HashMap<String, Arc<Kernel>>>,
+}
+
+/// What running needs, one run at a time.
+#[derive(Debug, Default)]
+struct Running {
+    walk: Walk,
+    cache: Cache,
 }
 
 /// Locks, whoever panicked before: what the locks guard is never left half changed.
@@ -46,15 +56,18 @@ impl Kernels for Engine {
 }
 
 impl Engine {
-    /// An engine over an open device. `CALOR_FUSION=0` makes it run every operation alone.
+    /// An engine over an open device. `CALOR_FUSION=0` makes it run every operation alone, `CALOR_PLAN_CACHE=0` plan
+    /// every run anew.
     pub fn new(gpu: Gpu) -> Self {
-        let fuse = std::env::var("CALOR_FUSION").map_or(true, |v| v != "0");
+        let on = |name| std::env::var(name).map_or(true, |v| v != "0");
+        let cache = if on("CALOR_PLAN_CACHE") { Cache::default() } else { Cache::off() };
         Self {
             gpu,
-            fuse: AtomicBool::new(fuse),
+            fuse: AtomicBool::new(on("CALOR_FUSION")),
             pending: Mutex::default(),
             watch: Watch::default(),
-            running: Mutex::default(),
+            running: Mutex::new(Running { walk: Walk::default(), cache }),
+            plans: AtomicU64::new(0),
             faults: Mutex::default(),
             kernels: Mutex::default(),
         }
@@ -73,6 +86,16 @@ impl Engine {
     /// Lets operations share kernels, or not.
     pub fn set_fusion(&self, on: bool) {
         self.fuse.store(on, Ordering::Relaxed);
+    }
+
+    /// Keeps plans for runs of equal structure, or plans each run anew.
+    pub fn set_plan_cache(&self, on: bool) {
+        lock(&self.running).cache = if on { Cache::default() } else { Cache::off() };
+    }
+
+    /// The device's counts, with the plans made.
+    pub fn counters(&self) -> Counters {
+        Counters { plans: self.plans.load(Ordering::Relaxed), ..self.gpu.counters() }
     }
 
     /// The one door: a pending node. Refuses dtypes the adapter cannot hold and shapes it cannot index.
@@ -159,39 +182,55 @@ impl Engine {
 
     /// The plan that would compute `roots` now.
     pub fn plan(&self, roots: &[Value]) -> Result<Plan> {
-        Plan::new(roots, self.gpu.facts(), Options { fuse: self.fuses() }, self)
+        // a run stores values and drops their inputs: not while they are looked at
+        let _running = lock(&self.running);
+        self.plan_of(&Walk::new(roots))
+    }
+
+    fn options(&self) -> Options {
+        Options { fuse: self.fuses() }
+    }
+
+    fn plan_of(&self, walk: &Walk) -> Result<Plan> {
+        Plan::new(walk, self.gpu.facts(), self.options(), self)
     }
 
     /// Computes and submits `roots`, without waiting.
     pub fn run(&self, roots: &[Value]) -> Result<()> {
         self.gpu.alive("run")?;
-        let _running = lock(&self.running);
-        let roots: Vec<Value> = roots.iter().filter(|r| r.get().is_none()).cloned().collect();
+        let mut running = lock(&self.running);
+        let roots: SmallVec<[Value; 4]> = roots.iter().filter(|r| r.get().is_none()).cloned().collect();
         if roots.is_empty() {
             return Ok(());
         }
-        let mut plan = {
-            let _span = self.gpu.span("plan");
-            self.plan(&roots)?
-        };
+        let Running { walk, cache } = &mut *running;
+        walk.visit(&roots);
         drop(roots);
-        for (command, word, error) in std::mem::take(&mut plan.faults) {
-            let code = self.fault_code(error);
-            if let Command::Dispatch(d) = &mut plan.recording.commands[command] {
-                d.params[word] = code;
-            }
-        }
+        let outcome = self.run_walk(walk, cache);
+        walk.clear();
+        outcome
+    }
+
+    fn run_walk(&self, walk: &Walk, cache: &mut Cache) -> Result<()> {
+        let planning = self.gpu.span("plan");
+        let plan = cache.plan(walk, self.options(), || {
+            self.plans.fetch_add(1, Ordering::Relaxed);
+            self.plan_of(walk)
+        })?;
+        plan.fill(walk, |error| self.fault_code(error));
+        drop(planning);
         let mut bound: Vec<Option<Buffer>> = vec![None; plan.recording.slots.len()];
-        for (slot, value) in &plan.inputs {
-            bound[*slot as usize] = value.buffer().cloned();
+        for (slot, node) in &plan.inputs {
+            bound[*slot as usize] = walk.nodes[*node].value.buffer().cloned();
         }
-        let buffers = self.gpu.submit(&plan.recording, bound)?;
-        for value in &plan.empty {
-            value.store(Stored::Nowhere);
+        let mut buffers = self.gpu.submit(&plan.recording, bound)?;
+        for node in &plan.empty {
+            walk.nodes[*node].value.store(Stored::Nowhere);
         }
         let mut named = Vec::with_capacity(plan.outputs.len());
-        for (slot, value) in &plan.outputs {
-            match buffers.get(*slot as usize).cloned().flatten() {
+        for (slot, node) in &plan.outputs {
+            let value = &walk.nodes[*node].value;
+            match buffers.get_mut(*slot as usize).and_then(Option::take) {
                 Some(buffer) => {
                     let Spec { shape, dtype } = value.spec.clone();
                     named.push((buffer.clone(), Origin { op: value.prim.name().into(), shape, dtype }));
@@ -230,13 +269,13 @@ impl Engine {
         outcome
     }
 
-    fn fault_code(&self, error: Arc<Error>) -> u32 {
+    fn fault_code(&self, error: &Arc<Error>) -> u32 {
         let mut faults = lock(&self.faults);
-        let same = |e: &Arc<Error>| e.op() == error.op() && e.message() == error.message();
+        let same = |e: &Arc<Error>| Arc::ptr_eq(e, error) || e.op() == error.op() && e.message() == error.message();
         match faults.iter().position(same) {
             Some(i) => i as u32 + 1,
             None => {
-                faults.push(error);
+                faults.push(error.clone());
                 faults.len() as u32
             }
         }

@@ -1,10 +1,12 @@
 //! The lazy engine: nodes, the one door that makes them, scheduling, fusion, code generation, running.
 //!
-//! `node` + `body` + `template` say what is to be computed; `schedule` groups it into kernels; `codegen` writes their
-//! WGSL from `library` and `shaders/`; `plan` makes a recording; `engine` hands it to the device. Only the last needs
+//! `node` + `body` + `template` say what is to be computed; `walk` finds what some values need, and its structure;
+//! `schedule` groups it into kernels; `codegen` writes their WGSL from `library` and `shaders/`; `plan` makes a
+//! recording, which `cache` keeps for walks of equal structure; `engine` hands it to the device. Only the last needs
 //! one. No operation is named anywhere in this folder.
 
 pub mod body;
+mod cache;
 mod codegen;
 mod engine;
 pub mod library;
@@ -13,9 +15,10 @@ mod pending;
 pub mod plan;
 mod schedule;
 pub mod template;
+pub mod walk;
 mod watch;
 
 pub use body::{Body, IndexOp, Param};
 pub use engine::Engine;
-pub use node::{Input, InputSpec, LowerCx, Lowering, Map, Node, Primitive, Spec, Stored, Value};
+pub use node::{Identity, Input, InputSpec, LowerCx, Lowering, Map, Node, Primitive, Spec, Stored, Value};
 pub use template::{Load, Prologue, Store, Template};

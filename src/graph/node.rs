@@ -7,8 +7,11 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Facts};
 use crate::layout::Layout;
 use crate::shape::{Dims, numel};
+use rustc_hash::FxHasher;
 use smallvec::SmallVec;
+use std::any::{Any, TypeId};
 use std::fmt;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -24,7 +27,7 @@ pub struct Spec {
 impl Spec {
     /// A spec.
     pub fn new(shape: &[usize], dtype: DType) -> Self {
-        Self { shape: shape.into(), dtype }
+        Self { shape: Dims::from_slice(shape), dtype }
     }
 
     /// Number of elements.
@@ -38,8 +41,29 @@ impl Spec {
     }
 }
 
+/// Whether two rules are the same, for the plan cache. Every type with `Eq` and `Hash` answers: all that a lowering
+/// depends on stands in fields that these compare, and host numbers stand in none.
+pub trait Identity: Any {
+    /// Whether `other` is of the same type and equal, so that it lowers equally.
+    fn same(&self, other: &dyn Primitive) -> bool;
+
+    /// Equal for equal rules.
+    fn digest(&self, state: &mut FxHasher);
+}
+
+impl<T: Any + Eq + Hash> Identity for T {
+    fn same(&self, other: &dyn Primitive) -> bool {
+        (other as &dyn Any).downcast_ref::<T>().is_some_and(|other| self == other)
+    }
+
+    fn digest(&self, state: &mut FxHasher) {
+        TypeId::of::<T>().hash(state);
+        self.hash(state);
+    }
+}
+
 /// A graph rule: what the engine asks of an operation. It is asked nothing else, and never for what it "is".
-pub trait Primitive: fmt::Debug + Send + Sync {
+pub trait Primitive: Identity + fmt::Debug + Send + Sync {
     /// The operation's name, for messages and plans.
     fn name(&self) -> &str;
 
@@ -82,12 +106,19 @@ pub enum Lowering {
 }
 
 /// A map as a primitive: a name and a body.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Map {
     /// The operation's name.
     pub name: std::borrow::Cow<'static, str>,
     /// What each element is.
     pub body: Body,
+}
+
+impl Hash for Map {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // maps are many and their bodies long; whoever hashes compares as well
+        (&self.name, self.body.ops.len()).hash(state);
+    }
 }
 
 impl Primitive for Map {
@@ -196,12 +227,21 @@ impl Node {
 }
 
 /// Drops inputs without recursion: a pending chain can be longer than the stack is deep.
-fn unlink(inputs: SmallVec<[Input; 2]>) {
-    let mut left: Vec<Value> = inputs.into_iter().map(|i| i.value).collect();
-    while let Some(value) = left.pop() {
-        if let Some(mut node) = Arc::into_inner(value) {
-            let inner = node.inputs.get_mut().unwrap_or_else(PoisonError::into_inner);
-            left.extend(std::mem::take(inner).into_iter().map(|i| i.value));
+fn unlink(mut inputs: SmallVec<[Input; 2]>) {
+    // most inputs are held elsewhere too, and nothing follows them
+    let mut left: Vec<SmallVec<[Input; 2]>> = Vec::new();
+    loop {
+        for input in inputs {
+            if let Some(mut node) = Arc::into_inner(input.value) {
+                let inner = node.inputs.get_mut().unwrap_or_else(PoisonError::into_inner);
+                if !inner.is_empty() {
+                    left.push(std::mem::take(inner));
+                }
+            }
+        }
+        match left.pop() {
+            Some(next) => inputs = next,
+            None => return,
         }
     }
 }
@@ -221,7 +261,7 @@ impl fmt::Debug for Node {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Leaf;
 
 impl Primitive for Leaf {

@@ -1,8 +1,10 @@
 //! `Plan`: the kernels for some values, as a recording and a list of what its slots stand for. Pure data.
 
-use super::codegen::{Generated, generate};
-use super::node::{Spec, Value};
-use super::schedule::{Graph, Group, padded_bytes, schedule};
+use super::body::Param;
+use super::codegen::{Generated, Number, generate};
+use super::node::Spec;
+use super::schedule::{Graph, Group, PlanNode, padded_bytes, schedule};
+use super::walk::Walk;
 use crate::error::{Error, Result};
 use crate::gpu::{Command, Dispatch, Facts, Kernel, Recording};
 use rustc_hash::FxHashMap as HashMap;
@@ -10,25 +12,26 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// How to plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether operations may share kernels.
     pub fuse: bool,
 }
 
-/// What it takes to compute some values.
+/// What it takes to compute some values. It names them by their numbers in the walk, so that it serves every walk of
+/// the same structure once [`Plan::fill`] has put that walk's host numbers in.
 #[derive(Debug)]
 pub struct Plan {
     /// The commands.
     pub recording: Recording,
-    /// Stored values that are read, with their slots.
-    pub inputs: Vec<(u32, Value)>,
-    /// Values that are kept, with their slots.
-    pub outputs: Vec<(u32, Value)>,
+    /// Slots of the stored values that are read, with their numbers in the walk.
+    pub inputs: Vec<(u32, usize)>,
+    /// Slots of the values that are kept, with their numbers in the walk.
+    pub outputs: Vec<(u32, usize)>,
     /// Values without elements.
-    pub empty: Vec<Value>,
-    /// Where a fault's code goes: command, word of its parameters, the error it stands for.
-    pub faults: Vec<(usize, usize, Arc<Error>)>,
+    pub empty: Vec<usize>,
+    /// Where host numbers go: a command, and a word of its parameters.
+    numbers: Vec<(usize, Number)>,
     steps: Vec<Step>,
 }
 
@@ -37,8 +40,8 @@ pub struct Plan {
 struct Step {
     label: String,
     members: usize,
-    reads: Vec<(u64, Spec)>,
-    writes: Vec<(u64, Spec)>,
+    reads: Vec<(usize, Spec)>,
+    writes: Vec<(usize, Spec)>,
     groups: u32,
 }
 
@@ -58,23 +61,23 @@ impl Kernels for Fresh {
             source: generated.source.clone(),
             access: generated.bindings.iter().map(|b| b.1).collect(),
             param_words: generated.params.len() as u32,
-            faults: !generated.faults.is_empty(),
+            faults: generated.faults,
         })
     }
 }
 
 impl Plan {
-    /// The plan that computes `roots` on an adapter with these facts.
-    pub fn new(roots: &[Value], facts: &Facts, options: Options, kernels: &dyn Kernels) -> Result<Self> {
-        let graph = Graph::collect(roots, facts)?;
+    /// The plan that computes the roots of a walk on an adapter with these facts.
+    pub fn new(walk: &Walk, facts: &Facts, options: Options, kernels: &dyn Kernels) -> Result<Self> {
+        let graph = Graph::new(walk, facts)?;
         let groups = schedule(&graph, facts, options.fuse);
-        let empty = graph.nodes.iter().filter(|n| n.held && n.value.get().is_none() && n.value.spec.numel() == 0);
+        let is_empty = |n: &PlanNode| n.held && n.value.get().is_none() && n.value.spec.numel() == 0;
         let mut plan = Self {
             recording: Recording { slots: Vec::new(), commands: Vec::new() },
             inputs: Vec::new(),
             outputs: Vec::new(),
-            empty: empty.map(|n| n.value.clone()).collect(),
-            faults: Vec::new(),
+            empty: (0..graph.nodes.len()).filter(|&n| is_empty(&graph.nodes[n])).collect(),
+            numbers: Vec::new(),
             steps: Vec::new(),
         };
         let mut slots: HashMap<usize, u32> = HashMap::default();
@@ -107,9 +110,9 @@ impl Plan {
         let plan = &graph.nodes[node];
         self.recording.slots.push(padded_bytes(&plan.value.spec));
         if plan.value.get().is_some() {
-            self.inputs.push((slot, plan.value.clone()));
+            self.inputs.push((slot, node));
         } else if plan.held {
-            self.outputs.push((slot, plan.value.clone()));
+            self.outputs.push((slot, node));
         }
         slot
     }
@@ -123,7 +126,7 @@ impl Plan {
         kernels: &dyn Kernels,
     ) {
         let label = label(graph, group);
-        let spec = |n: &usize| (graph.nodes[*n].value.id, graph.nodes[*n].value.spec.clone());
+        let spec = |n: &usize| (*n, graph.nodes[*n].value.spec.clone());
         let writes: Vec<usize> = group.outputs.clone();
         let reads = generated.bindings.iter().map(|b| b.0).filter(|n| !writes.contains(n));
         self.steps.push(Step {
@@ -133,9 +136,8 @@ impl Plan {
             writes: writes.iter().map(spec).collect(),
             groups: generated.groups,
         });
-        for (word, error) in &generated.faults {
-            self.faults.push((self.recording.commands.len(), *word, error.clone()));
-        }
+        let command = self.recording.commands.len();
+        self.numbers.extend(generated.numbers.iter().map(|n| (command, *n)));
         self.recording.commands.push(Command::Dispatch(Dispatch {
             kernel: kernels.kernel(label, &generated),
             slots: generated.bindings.iter().map(|b| slots[&b.0]).collect(),
@@ -143,6 +145,35 @@ impl Plan {
             groups: generated.groups,
             work: generated.work,
         }));
+    }
+
+    /// Puts the host numbers of a walk into the parameters; `code` says under which code a fault is known.
+    pub fn fill(&mut self, walk: &Walk, mut code: impl FnMut(&Arc<Error>) -> u32) {
+        for (command, number) in &self.numbers {
+            let Some(Command::Dispatch(d)) = self.recording.commands.get_mut(*command) else { continue };
+            let param = walk.nodes.get(number.node as usize).and_then(|n| n.value.params.get(number.param as usize));
+            let word = match param {
+                Some(Param::Fault(error)) => code(error),
+                Some(other) => (other.bits() >> if number.high { 32 } else { 0 }) as u32,
+                None => continue,
+            };
+            if let Some(place) = d.params.get_mut(number.word as usize) {
+                *place = word;
+            }
+        }
+    }
+
+    /// Bytes of memory that it holds, about; kernels are shared and not counted.
+    pub fn bytes(&self) -> usize {
+        let command = |c: &Command| match c {
+            Command::Dispatch(d) => 128 + d.params.len() * 4 + d.slots.len() * 4,
+            _ => 48,
+        };
+        let step = |s: &Step| s.label.len() + (s.reads.len() + s.writes.len() + 2) * size_of::<(usize, Spec)>();
+        self.recording.commands.iter().map(command).sum::<usize>()
+            + self.steps.iter().map(step).sum::<usize>()
+            + self.numbers.len() * size_of::<(usize, Number)>()
+            + (self.inputs.len() + self.outputs.len() + self.empty.len() + self.recording.slots.len()) * 16
     }
 
     /// How many kernels it runs.
@@ -173,10 +204,10 @@ fn label(graph: &Graph, group: &Group) -> String {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // nodes are numbered as they appear, so that equal plans print equally
-        let mut seen: HashMap<u64, usize> = HashMap::default();
+        let mut seen: HashMap<usize, usize> = HashMap::default();
         writeln!(f, "{} kernels", self.steps.len())?;
         for (i, step) in self.steps.iter().enumerate() {
-            let mut list = |all: &[(u64, Spec)]| {
+            let mut list = |all: &[(usize, Spec)]| {
                 let mut out = String::new();
                 for (id, spec) in all {
                     let next = seen.len();

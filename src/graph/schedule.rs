@@ -7,12 +7,12 @@
 use super::body::{Body, Op, Param};
 use super::node::{InputSpec, LowerCx, Lowering, Spec, Value};
 use super::template::{Prologue, Template};
-use crate::error::Result;
+use super::walk::{Reached, Walk};
+use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::layout::Layout;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// A map that costs no more than this is computed again rather than stored, if few kernels read it.
 const CHEAP: u32 = 40;
@@ -106,54 +106,25 @@ pub struct Group {
 }
 
 impl Graph {
-    /// The pending nodes that `roots` need, and the stored ones they read. Iterative: chains can be long.
-    pub fn collect(roots: &[Value], facts: &Facts) -> Result<Self> {
-        let mut number: HashMap<u64, usize> = HashMap::default();
-        let mut nodes: Vec<PlanNode> = Vec::new();
-        let mut references: Vec<usize> = Vec::new();
-        let mut stack: Vec<(Value, bool)> = roots.iter().rev().map(|r| (r.clone(), false)).collect();
-        while let Some((value, expanded)) = stack.pop() {
-            if number.contains_key(&value.id) {
-                continue;
-            }
-            if value.get().is_some() {
-                number.insert(value.id, nodes.len());
-                nodes.push(PlanNode {
-                    value,
-                    inputs: SmallVec::new(),
-                    rule: Rule::Stored,
-                    consumers: SmallVec::new(),
-                    held: true,
-                    root: false,
-                });
-                references.push(0);
-            } else if expanded {
-                let me = nodes.len();
-                let mut inputs = SmallVec::new();
+    /// The nodes of a walk, each lowered.
+    pub fn new(walk: &Walk, facts: &Facts) -> Result<Self> {
+        let mut nodes: Vec<PlanNode> = Vec::with_capacity(walk.nodes.len());
+        for (me, reached) in walk.nodes.iter().enumerate() {
+            let Reached { value, held, root } = reached;
+            let mut inputs = SmallVec::new();
+            let mut rule = Rule::Stored;
+            if value.get().is_none() {
                 for (k, input) in value.inputs().iter().enumerate() {
-                    let from = number[&input.value.id];
+                    let Some(from) = walk.number(&input.value) else {
+                        bail!(Device, value.prim.name(), "its input {k} was not reached");
+                    };
                     nodes[from].consumers.push((me, k));
-                    references[from] += 1;
                     inputs.push((from, input.layout.clone()));
                 }
-                number.insert(value.id, me);
-                let rule = lower(&value, &inputs, &nodes, facts)?;
-                nodes.push(PlanNode { value, inputs, rule, consumers: SmallVec::new(), held: false, root: false });
-                references.push(0);
-            } else {
-                let inputs: SmallVec<[Value; 2]> = value.inputs().iter().map(|i| i.value.clone()).collect();
-                stack.push((value, true));
-                stack.extend(inputs.into_iter().filter(|i| !number.contains_key(&i.id)).map(|i| (i, false)));
+                rule = lower(value, &inputs, &nodes, facts)?;
             }
-        }
-        drop(stack);
-        for (node, inside) in nodes.iter_mut().zip(references) {
-            // one reference is the planner's own
-            node.held |= Arc::strong_count(&node.value) > inside + 1;
-        }
-        for root in roots {
-            let node = &mut nodes[number[&root.id]];
-            (node.held, node.root) = (true, true);
+            let consumers = SmallVec::new();
+            nodes.push(PlanNode { value: value.clone(), inputs, rule, consumers, held: *held, root: *root });
         }
         Ok(Self { nodes })
     }

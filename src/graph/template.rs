@@ -6,7 +6,7 @@
 use crate::dtype::DType;
 
 /// A kernel from a shader file, ready for its hooks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Template {
     /// The shader's name: its file without ending.
     pub name: &'static str,
@@ -34,7 +34,7 @@ pub struct Template {
 }
 
 /// What may be fused into the loads of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Prologue {
     /// Any map: each element is loaded about once.
     Any,
@@ -43,7 +43,7 @@ pub enum Prologue {
 }
 
 /// A load hook: `fn name(c0: u32, c1: u32, ..) -> T` or, with four lanes, `-> vec4<T>`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Load {
     /// The stub's name.
     pub name: &'static str,
@@ -58,7 +58,7 @@ pub struct Load {
 }
 
 /// A store hook: `fn name(c0: u32, c1: u32, .., value: T)`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Store {
     /// The stub's name.
     pub name: &'static str,

@@ -11,17 +11,27 @@ use std::sync::Arc;
 pub(crate) struct Build {
     pub body: Body,
     pub params: Vec<Param>,
+    /// Numbers that follow from sizes, with their places: equal ones are one.
+    known: Vec<(u32, usize)>,
 }
 
 impl Build {
-    /// A host number as a place.
+    /// A host number that follows from sizes, as a place.
     pub fn number(&mut self, n: isize) -> u16 {
-        let known = self.params.iter().position(|p| matches!(p, Param::U32(v) if *v == n as u32));
+        let known = self.known.iter().find(|(v, _)| *v == n as u32).map(|(_, k)| *k);
         let k = known.unwrap_or_else(|| {
+            self.known.push((n as u32, self.params.len()));
             self.params.push(Param::index(n));
             self.params.len() - 1
         });
         self.body.param(k)
+    }
+
+    /// A host number that changes from run to run. It has a place of its own even where it equals another one by
+    /// chance, so that the body stays the same.
+    pub fn word(&mut self, n: u32) -> u16 {
+        self.params.push(Param::U32(n));
+        self.body.param(self.params.len() - 1)
     }
 
     /// A host number as a value.

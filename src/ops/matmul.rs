@@ -16,7 +16,7 @@ const LANES_ROWS: usize = 5;
 const LANES_COLUMNS: usize = 8;
 
 /// `[.., m, k] x [.., k, n]` with equal leading dimensions.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Matmul;
 
 impl Primitive for Matmul {

@@ -15,7 +15,7 @@ fn bits(b: &mut Build, draw: Draw, stream: u32) -> u16 {
     let at = b.body.flat();
     let mut args = vec![at, b.number(stream as isize)];
     for word in [draw.number, draw.number >> 32, draw.seed, draw.seed >> 32] {
-        args.push(b.number((word as u32) as isize));
+        args.push(b.word(word as u32));
     }
     b.body.call("op_random", &args)
 }

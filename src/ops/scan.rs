@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// How a result follows from the one before.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     /// By a library function of it and the element.
     Join(&'static str),
@@ -22,7 +22,7 @@ enum Step {
 }
 
 /// Running results along dimension `d`, or with `total` only the last one of each part, parts first.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Scan {
     name: &'static str,
     step: Step,

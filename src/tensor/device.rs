@@ -144,9 +144,9 @@ impl Device {
         self.engine().synchronize()
     }
 
-    /// Counts of dispatches, submissions, pipelines, bytes.
+    /// Counts of plans, dispatches, submissions, pipelines, bytes.
     pub fn counters(&self) -> Counters {
-        self.engine().gpu().counters()
+        self.engine().counters()
     }
 
     /// Gives pooled memory that is not in use back to the driver.
@@ -225,6 +225,12 @@ impl Device {
     /// Lets operations share kernels, or runs each alone; `CALOR_FUSION=0` starts with the latter.
     pub fn set_fusion(&self, on: bool) {
         self.engine().set_fusion(on);
+    }
+
+    /// Keeps plans, so that a step of a structure seen before plans nothing, or plans each step anew;
+    /// `CALOR_PLAN_CACHE=0` starts with the latter.
+    pub fn set_plan_cache(&self, on: bool) {
+        self.engine().set_plan_cache(on);
     }
 
     /// Whether both are the same device.

@@ -454,10 +454,14 @@ impl Tensor {
 
     /// Whether a gradient flows to it.
     pub fn requires_grad(&self) -> bool {
-        let stale = self.meta().view.as_ref().is_some_and(|v| v.version != self.version());
-        if stale {
-            self.grad_fn();
+        {
+            let meta = self.meta();
+            if meta.view.as_ref().is_none_or(|v| v.version == self.version()) {
+                return meta.requires_grad;
+            }
         }
+        // brings the history of a view up to date
+        self.grad_fn();
         self.meta().requires_grad
     }
 

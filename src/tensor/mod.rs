@@ -142,7 +142,12 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn shape(&self) -> Dims {
-        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).shape().into()
+        Dims::from_slice(self.0.layout.read().unwrap_or_else(PoisonError::into_inner).shape())
+    }
+
+    /// Whether its sizes are these.
+    pub(crate) fn has_shape(&self, shape: &[usize]) -> bool {
+        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).shape() == shape
     }
 
     /// Number of dimensions.

@@ -154,7 +154,6 @@ impl Kernel<'_> {
         {
             self.own.insert(frame.node, Library::new(&[source]));
         }
-        let params = &node.value.params;
         while frame.done.len() < body.ops.len() {
             let get = |done: &[Got], r: Ref| done[r as usize].clone();
             let got = match &body.ops[frame.done.len()] {
@@ -178,11 +177,11 @@ impl Kernel<'_> {
                 Op::Coord(d) => Got::Ix(self.coord(scope, places, frame.place, *d as usize)?),
                 Op::Flat => Got::Ix(self.flat(scope, places, frame.place)?),
                 Op::Param(k) => {
-                    let text = self.param(&params[*k as usize]);
+                    let text = self.param(frame.node, *k);
                     Got::Ix(Ix::scalar(text, false))
                 }
                 Op::Value(k, dtype) => {
-                    let mut text = self.param(&params[*k as usize]);
+                    let mut text = self.param(frame.node, *k);
                     let ty = library::compute(*dtype);
                     if ty == DType::Bool {
                         text = format!("({text} != 0u)");
@@ -213,7 +212,7 @@ impl Kernel<'_> {
                 }
                 Op::Guard(cond, value, code) => {
                     let cond = get(&frame.done, *cond).val();
-                    let code = self.param(&params[*code as usize]);
+                    let code = self.param(frame.node, *code);
                     let ok = if cond.four { format!("all({})", cond.text) } else { cond.text };
                     scope.line(&format!("if !{ok} {{ report({code}); }}"));
                     get(&frame.done, *value)

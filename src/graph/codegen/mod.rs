@@ -14,7 +14,7 @@ use super::library::{self, Instances, Library};
 use super::schedule::{Graph, Group};
 use super::template::Template;
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::{Access, Facts};
 use crate::shape::numel;
 use index::{Ix, Scope};
@@ -23,7 +23,6 @@ use place::{Kind, Places};
 use rustc_hash::FxHashMap as HashMap;
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 const MAP: &str = library::shader!("map.wgsl");
 /// Invocations of a map kernel's workgroup; within every adapter's limit.
@@ -36,14 +35,30 @@ pub struct Generated {
     pub source: String,
     /// The nodes behind its bindings, in order, and how each is bound.
     pub bindings: Vec<(usize, Access)>,
-    /// Host numbers, one word each.
+    /// The parameter block: sizes and strides, and room for host numbers.
     pub params: Vec<u32>,
-    /// Errors that the device may report, by the index of the parameter that takes the code.
-    pub faults: Vec<(usize, Arc<Error>)>,
+    /// The words that host numbers take.
+    pub numbers: Vec<Number>,
+    /// Whether it may report faults.
+    pub faults: bool,
     /// Workgroups in all.
     pub groups: u32,
     /// Estimated operations.
     pub work: u64,
+}
+
+/// A word of a parameter block that holds a host number of a node: not part of the structure, so that a plan serves
+/// any numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Number {
+    /// Which word.
+    pub word: u32,
+    /// Whose number.
+    pub node: u32,
+    /// Which of the node's numbers.
+    pub param: u8,
+    /// The upper half of a number of two words.
+    pub high: bool,
 }
 
 /// An expression in a kernel's text.
@@ -69,7 +84,8 @@ pub(super) struct Kernel<'a> {
     own: HashMap<usize, Library>,
     declared: Vec<(String, usize, DType, Form, bool)>,
     params: Vec<u32>,
-    faults: Vec<(usize, Arc<Error>)>,
+    numbers: Vec<Number>,
+    faults: bool,
     /// What the template gave to a store, while the store's function is written.
     seed: Option<Val>,
     /// Lanes past the end must repeat the last element: something checks or follows indices.
@@ -85,7 +101,8 @@ pub fn generate(graph: &Graph, group: &Group, facts: &Facts) -> Result<Generated
         own: HashMap::default(),
         declared: Vec::new(),
         params: Vec::new(),
-        faults: Vec::new(),
+        numbers: Vec::new(),
+        faults: false,
         seed: None,
         clamp: group.members.iter().any(|&n| graph.follows_indices(n)),
     };
@@ -96,30 +113,30 @@ pub fn generate(graph: &Graph, group: &Group, facts: &Facts) -> Result<Generated
 }
 
 impl Kernel<'_> {
-    /// A host number; the text that reads it.
+    /// A number that follows from sizes and strides; the text that reads it.
     fn number(&mut self, value: u32) -> String {
         self.params.push(value);
         word(self.params.len() - 1)
     }
 
-    /// A host number of any kind, as a value.
-    fn param(&mut self, param: &Param) -> String {
-        match param {
-            Param::U32(v) => self.number(*v),
-            Param::F32(v) => format!("bitcast<f32>({})", self.number(v.to_bits())),
-            Param::I32(v) => format!("bitcast<i32>({})", self.number(*v as u32)),
-            Param::I64(v) => {
-                let (low, high) = (self.number(*v as u32), self.number((*v >> 32) as u32));
-                format!("bitcast<i64>(u64({low}) | (u64({high}) << 32u))")
-            }
-            Param::F64(v) => {
-                let bits = v.to_bits();
-                let (low, high) = (self.number(bits as u32), self.number((bits >> 32) as u32));
-                format!("bitcast<f64>(u64({low}) | (u64({high}) << 32u))")
-            }
-            Param::Fault(error) => {
-                self.faults.push((self.params.len(), error.clone()));
-                self.number(0)
+    /// A host number of a node, as a value: its words are written when the plan runs.
+    fn param(&mut self, node: usize, k: u8) -> String {
+        let graph = self.graph;
+        let mut half = |high| {
+            let word = self.params.len() as u32;
+            self.numbers.push(Number { word, node: node as u32, param: k, high });
+            self.number(0)
+        };
+        match &graph.nodes[node].value.params[k as usize] {
+            Param::U32(_) => half(false),
+            Param::F32(_) => format!("bitcast<f32>({})", half(false)),
+            Param::I32(_) => format!("bitcast<i32>({})", half(false)),
+            Param::I64(_) => format!("bitcast<i64>(u64({}) | (u64({}) << 32u))", half(false), half(true)),
+            Param::F64(_) => format!("bitcast<f64>(u64({}) | (u64({}) << 32u))", half(false), half(true)),
+            Param::Fault(_) => {
+                let text = half(false);
+                self.faults = true;
+                text
             }
         }
     }
@@ -159,13 +176,13 @@ impl Kernel<'_> {
             let words = self.params.len().div_ceil(4);
             let _ = writeln!(source, "@group(1) @binding(0) var<uniform> params: array<vec4<u32>, {words}>;");
         }
-        if !self.faults.is_empty() {
+        if self.faults {
             source.push_str("@group(1) @binding(1) var<storage, read_write> fault: array<atomic<u32>, 4>;\n");
             source.push_str("fn report(code: u32) { atomicMax(&fault[0], code); }\n");
         }
         source.push_str(&self.instances.text.replace("zero_bits", &zero));
         source.push_str(functions);
-        Generated { source, bindings, params: self.params, faults: self.faults, groups, work }
+        Generated { source, bindings, params: self.params, numbers: self.numbers, faults: self.faults, groups, work }
     }
 
     /// A kernel of maps alone: each invocation computes four neighbours of every output.

@@ -49,10 +49,10 @@ macro_rules! binary {
     }};
     (@record $out:ident, $x:ident, $y:ident, $name:ident,
         $g:ident => [$($ua:ident)*] $ga:expr, [$($ub:ident)*] $gb:expr) => {{
-        let (sx, sy) = ($x.shape(), $y.shape());
-        let (dx, dy) = ($x.dtype(), $y.dtype());
         Ok($out.with_grad($name, &[&$x, &$y], |r| {
             let _ = r;
+            let (sx, sy) = ($x.shape(), $y.shape());
+            let (dx, dy) = ($x.dtype(), $y.dtype());
             // only what the wanted gradients use is kept
             let keep_a = $x.requires_grad().then(|| ($(binary!(@save r, $x, $y, $ua),)*));
             let keep_b = $y.requires_grad().then(|| ($(binary!(@save r, $x, $y, $ub),)*));

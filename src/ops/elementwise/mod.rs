@@ -172,7 +172,7 @@ pub(crate) fn call(name: &'static str, out: DType, items: &[Item<'_>]) -> Result
     let numbers = items.iter().map(|i| matches!(i, Item::Number(_))).collect();
     let prim = function((name, numbers, (!params.is_empty()).then_some(dtype)));
     let shape = first.shape();
-    if tensors.iter().all(|t| t.shape() == shape) {
+    if tensors[1..].iter().all(|t| t.has_shape(&shape)) {
         return Tensor::apply(prim, first.device(), (&shape, out), &tensors, &params);
     }
     let mut shape = Dims::new();

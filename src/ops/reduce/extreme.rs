@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Which end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Side {
     Max,
     Min,
@@ -45,7 +45,7 @@ impl Side {
 
 /// The place of the first extreme element of the last axis, whose dtype is wide; the others stay. With parts, a first
 /// axis counts them, and each holds one part's place.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Arg {
     name: &'static str,
     side: Side,

@@ -27,13 +27,41 @@ const COLUMN_PART: usize = 64;
 
 /// Joins the elements of the last axes by a library function; the first `keep` axes stay. With parts, a first axis
 /// counts them, and each holds one part's result.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Reduce {
     name: &'static str,
     join: &'static str,
-    init: Scalar,
+    init: Start,
     keep: usize,
     parts: usize,
+}
+
+/// What a reduction starts with. Compared by its bits: 0 and -0 start differently.
+#[derive(Clone, Copy, Debug)]
+struct Start(Scalar);
+
+impl Start {
+    fn bits(self) -> (u8, u64) {
+        match self.0 {
+            Scalar::Bool(b) => (0, b.into()),
+            Scalar::Int(i) => (1, i as u64),
+            Scalar::Float(f) => (2, f.to_bits()),
+        }
+    }
+}
+
+impl PartialEq for Start {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits() == other.bits()
+    }
+}
+
+impl Eq for Start {}
+
+impl std::hash::Hash for Start {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.bits().hash(state);
+    }
 }
 
 impl Primitive for Reduce {
@@ -58,7 +86,7 @@ impl Primitive for Reduce {
         let split = self.parts > 1;
         let outs = |lanes: bool| if lanes { vec![self.keep] } else { vec![usize::from(split), self.keep] };
         let store = |name, lanes| Store { name, coords: outs(lanes), lanes };
-        let init = Param::scalar(self.init, cx.output.dtype);
+        let init = Param::scalar(self.init.0, cx.output.dtype);
         let (bits, text) = match init {
             Param::F32(v) => ((v.to_bits(), 0), "bitcast<f32>(p_init)".to_string()),
             Param::I32(v) => ((v as u32, 0), "bitcast<i32>(p_init)".to_string()),
@@ -152,7 +180,7 @@ fn reduce(name: &'static str, join: &'static str, init: Scalar, x: &Tensor, keep
         // a column's elements lie in as many pages: few at a time stay within reach of the TLB
         parts = parts.max(length.div_ceil(COLUMN_PART));
     }
-    let prim = Arc::new(Reduce { name, join, init, keep, parts });
+    let prim = Arc::new(Reduce { name, join, init: Start(init), keep, parts });
     if parts == 1 {
         return Tensor::apply(prim, x.device(), (kept, x.dtype()), &[x], &[]);
     }

@@ -13,7 +13,7 @@ use crate::tensor::grad::Grads;
 use std::sync::Arc;
 
 /// Softmax, or its logarithm, along dimension `d`, in one kernel.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Softmax {
     d: usize,
     log: bool,

@@ -35,7 +35,7 @@ fn around(shape: &[usize], d: usize) -> (usize, usize, usize) {
 }
 
 /// The permutation that sorts each block along dimension `d`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Tiles {
     d: usize,
     descending: bool,
@@ -77,7 +77,7 @@ impl Primitive for Tiles {
 }
 
 /// [`Tiles`] for a CPU: smaller blocks, without workgroup memory.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Ranks {
     d: usize,
     descending: bool,
@@ -118,7 +118,7 @@ impl Primitive for Ranks {
 
 /// Merges runs of a permutation along dimension `d`: inputs are the keys, with a last dimension of components, and the
 /// permutation.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Merge {
     d: usize,
     run: usize,
@@ -168,7 +168,7 @@ impl Primitive for Merge {
 }
 
 /// The inverse of a permutation along dimension `d`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Invert(usize);
 
 impl Primitive for Invert {

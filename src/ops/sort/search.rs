@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 use std::sync::Arc;
 
 /// Where the second input's values belong in the rows of the first, along last dimensions.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Search {
     right: bool,
 }

@@ -16,7 +16,7 @@ const FEW: usize = 16;
 
 /// Where the best `take` elements of each part of dimension `d` stand, best first; parts come behind `d`'s outer
 /// dimensions where there are several.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Topk {
     d: usize,
     take: usize,
