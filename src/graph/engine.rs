@@ -243,8 +243,7 @@ impl Engine {
 
     fn fault_code(&self, error: &Arc<Error>) -> u32 {
         let mut faults = lock(&self.faults);
-        let same =
-            |e: &Arc<Error>| Arc::ptr_eq(e, error) || e.op() == error.op() && e.message() == error.message();
+        let same = |e: &Arc<Error>| Arc::ptr_eq(e, error) || e.op() == error.op() && e.message() == error.message();
         match faults.iter().position(same) {
             Some(i) => i as u32 + 1,
             None => {
