@@ -2,20 +2,10 @@
 //!
 //! `cargo bench --bench engine -- chain` runs one group. Figures compare only within one run: machines are shared.
 
-#[path = "../examples/rows/ops.rs"]
-#[allow(dead_code)]
-mod ops;
-#[path = "../examples/rows/protocol.rs"]
-#[allow(dead_code)]
-mod protocol;
-#[path = "../examples/rows/train.rs"]
-#[allow(dead_code)]
-mod train;
-
 use calor::{Device, Result, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The device; without one there is nothing to measure.
 fn device() -> Device {
@@ -84,52 +74,5 @@ fn small(c: &mut Criterion) {
     g.finish();
 }
 
-/// How long this thread has run: where the system tells, without the time that others had the processor.
-fn busy() -> Duration {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = told.and_then(|t| t.split_whitespace().next()?.parse().ok());
-    nanos.map_or_else(|| START.elapsed(), Duration::from_nanos)
-}
-
-/// What the host does for a dispatch: steps are built and submitted, and the device is waited for outside the clock.
-fn host(c: &mut Criterion) {
-    let device = device();
-    let x = tensor(&[16]);
-    let adds = move |n: usize| (0..n).try_fold(x.clone(), |y, _| y.add(&x)).and_then(|y| y.eval().map(|()| y));
-    let one = adds.clone();
-    let model = |name| train::step_of(name, &device).unwrap_or_else(|e| panic!("{e}")).run;
-    let steps: [(&str, Box<dyn FnMut() -> Result<Tensor>>); 4] = [
-        ("add", Box::new(move || one(1))),
-        ("1000_adds", Box::new(move || adds(1000))),
-        ("mlp", model("mlp")),
-        ("gpt", model("gpt")),
-    ];
-    for (name, mut step) in steps {
-        for (kept, how) in [(true, "kept"), (false, "planned")] {
-            device.set_plan_cache(kept);
-            let mut timed = || -> Result<Duration> {
-                device.synchronize()?;
-                let start = busy();
-                step()?;
-                Ok(busy() - start)
-            };
-            let mut once = || timed().unwrap_or_else(|e| panic!("{e}"));
-            for _ in 0..4 {
-                once();
-            }
-            let before = device.counters().dispatches;
-            once();
-            let dispatches = device.counters().dispatches - before;
-            let mut g = c.benchmark_group("host");
-            g.sample_size(20).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(2));
-            g.throughput(Throughput::Elements(dispatches));
-            g.bench_function(format!("{name}_{how}"), |b| b.iter_custom(|n| (0..n).map(|_| once()).sum()));
-            g.finish();
-        }
-    }
-    device.set_plan_cache(true);
-}
-
-criterion_group!(benches, host, chain, reduce, transpose, matmul, small);
+criterion_group!(benches, chain, reduce, transpose, matmul, small);
 criterion_main!(benches);
