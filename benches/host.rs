@@ -57,6 +57,9 @@ fn measure(device: &Device, name: &str, step: &mut Step) -> Result<()> {
     Ok(())
 }
 
+/// Makes a step anew.
+type Make = Box<dyn Fn() -> Result<Step>>;
+
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let device = Device::best()?;
@@ -67,7 +70,7 @@ fn main() -> Result<()> {
         let device = device.clone();
         move || Ok(train::step_of(name, &device)?.run)
     };
-    let steps: [(&str, Box<dyn Fn() -> Result<Step>>); 4] = [
+    let steps: [(&str, Make); 4] = [
         (
             "add",
             Box::new(move || {

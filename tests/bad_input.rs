@@ -442,7 +442,7 @@ fn adapters_that_are_not_there() {
     case!(c, "open", NoAdapter, "metal", Device::open(&backend("metal")));
     case!(c, "CALOR_DISABLE", Value, "`wings` is not one of", Device::open(&off("wings")));
     case!(c, "CALOR_LIMIT_BINDINGS", Value, "1 is below 2", Device::open(&limit("bindings", 1)));
-    case!(c, "CALOR_LIMIT_INVOCATIONS", Value, "0 is below 1", Device::open(&limit("invocations", 0)));
+    case!(c, "CALOR_LIMIT_INVOCATIONS", Value, "63 is below 64", Device::open(&limit("invocations", 63)));
     case!(c, "CALOR_LIMIT_SPEED", Value, "no such limit", Device::open(&limit("speed", 3)));
     check(c);
 }

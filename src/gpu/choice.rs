@@ -23,7 +23,7 @@ pub(super) const LIMITS: [(&str, u64); 11] = [
     ("bindings", 2),
     ("binding_bytes", 256),
     ("buffer_bytes", 4096),
-    ("invocations", 1),
+    ("invocations", 64),
     ("workgroup_bytes", 0),
     ("groups", 1),
     ("uniform_bytes", 256),

@@ -1,7 +1,7 @@
 //! Bytes from the device to the host, and the fault buffer that travels with them.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
@@ -45,15 +45,23 @@ impl Staging {
 /// What is known about the fault buffer.
 #[derive(Default)]
 pub(super) struct Faults {
-    /// A kernel that may fault was submitted since the buffer was last read.
-    unread: AtomicBool,
+    /// Counts the runs of kernels that may fault, and up to which of them the buffer was read. A read that is on its way
+    /// counts for nothing: threads that read meanwhile learn of the fault too.
+    submitted: AtomicU64,
+    read: AtomicU64,
     seen: Mutex<Option<[u32; 4]>>,
 }
 
 impl Faults {
-    /// A kernel that may fault is about to run.
+    /// A kernel that may fault is about to run; the engine's lock is held until it was submitted.
     pub fn await_report(&self) {
-        self.unread.store(true, Release);
+        self.submitted.fetch_add(1, AcqRel);
+    }
+
+    /// How many such runs there were, if any was not read about yet.
+    fn unread(&self) -> Option<u64> {
+        let submitted = self.submitted.load(Acquire);
+        (submitted > self.read.load(Acquire)).then_some(submitted)
     }
 }
 
@@ -72,17 +80,9 @@ struct Pending {
     gpu: Gpu,
     batches: Vec<Batch>,
     pieces: Vec<Piece>,
-    fault: Option<Piece>,
+    /// Where the fault buffer landed, and up to which run it tells.
+    fault: Option<(Piece, u64)>,
     index: Option<wgpu::SubmissionIndex>,
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        // A read that was given up must not swallow a fault.
-        if self.fault.is_some() {
-            self.gpu.0.faults.await_report();
-        }
-    }
 }
 
 impl Gpu {
@@ -145,7 +145,7 @@ impl Gpu {
         if let Some(fault) = lock(&self.0.faults.seen).take() {
             return Ok(Some(fault));
         }
-        if self.0.faults.unread.load(Acquire) {
+        if self.0.faults.unread().is_some() {
             self.read(&[])?;
         }
         Ok(lock(&self.0.faults.seen).take())
@@ -157,7 +157,7 @@ impl Gpu {
         if let Some(fault) = lock(&self.0.faults.seen).take() {
             return Ok(Some(fault));
         }
-        if self.0.faults.unread.load(Acquire) {
+        if self.0.faults.unread().is_some() {
             self.read_async(&[]).await?;
         }
         Ok(lock(&self.0.faults.seen).take())
@@ -192,9 +192,9 @@ impl Gpu {
             let (at, start) = pending.place(if *bytes == 0 { 0 } else { (lead + bytes).next_multiple_of(4) });
             pending.pieces.push((at, start + lead, *bytes));
         }
-        if self.0.faults.unread.swap(false, AcqRel) {
+        if let Some(run) = self.0.faults.unread() {
             let (at, start) = pending.place(FAULT_BYTES);
-            pending.fault = Some((at, start, FAULT_BYTES));
+            pending.fault = Some(((at, start, FAULT_BYTES), run));
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Gpu {
                     encoder.copy_buffer_to_buffer(raw, offset - lead, staging, start - lead, Some(whole));
                 }
             }
-            if let Some((at, start, bytes)) = pending.fault
+            if let Some(((at, start, bytes), _)) = pending.fault
                 && let Some(staging) = &pending.batches[at].buffer
             {
                 encoder.copy_buffer_to_buffer(&engine.fault, 0, staging, start, Some(bytes));
@@ -301,14 +301,17 @@ impl Gpu {
             None => Vec::new(),
         };
         let out = pending.pieces.iter().map(take).collect();
-        let fault = pending.fault.take().map(|piece| take(&piece));
+        let fault = pending.fault.take().map(|(piece, run)| (take(&piece), run));
         drop(views);
         for buffer in pending.batches.iter_mut().filter_map(|batch| batch.buffer.take()) {
             buffer.unmap();
             lock(&self.0.staging).put(buffer);
         }
-        if let Some(words) = fault.as_deref().and_then(|bytes| bytes.first_chunk::<16>()) {
+        if let Some((bytes, run)) = fault
+            && let Some(words) = bytes.first_chunk::<16>()
+        {
             self.note_fault(bytemuck::pod_read_unaligned(words))?;
+            self.0.faults.read.fetch_max(run, AcqRel);
         }
         Ok(out)
     }
