@@ -18,17 +18,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// So many nodes may wait before the engine computes them by itself.
 const PENDING: usize = 4096;
+/// The list of them is not looked through while it is shorter.
+const LOOK: usize = 256;
 
 /// Makes nodes and computes them.
 #[derive(Debug)]
 pub struct Engine {
     gpu: Gpu,
     fuse: AtomicBool,
-    pending: Mutex<Vec<Weak<Node>>>,
+    pending: Mutex<Pending>,
     running: Mutex<Running>,
     plans: AtomicU64,
     faults: Mutex<Vec<Arc<Error>>>,
     kernels: Mutex<HashMap<String, Arc<Kernel>>>,
+}
+
+/// Nodes that may wait to be computed.
+#[derive(Debug, Default)]
+struct Pending {
+    nodes: Vec<Weak<Node>>,
+    /// At which length to look for those that wait no longer.
+    look: usize,
+}
+
+impl Pending {
+    /// Adds a node; whether too many wait.
+    fn add(&mut self, node: &Value) -> bool {
+        if self.nodes.len() >= self.look.max(LOOK) {
+            // an entry keeps the memory of its node: what is gone is soon forgotten, and its memory used again
+            self.nodes.retain(|w| w.strong_count() > 0 && w.upgrade().is_some_and(|n| n.get().is_none()));
+            self.look = (self.nodes.len() * 2).min(PENDING);
+        }
+        self.nodes.push(Arc::downgrade(node));
+        self.nodes.len() >= PENDING
+    }
 }
 
 /// What running needs, one run at a time.
@@ -110,14 +133,7 @@ impl Engine {
             bail!(Unsupported, prim.name(), "{} inputs exceed the adapter's bindings", inputs.len());
         }
         let value = Node::pending(prim, spec, inputs, params);
-        let full = {
-            let mut pending = lock(&self.pending);
-            pending.push(Arc::downgrade(&value));
-            if pending.len() >= PENDING {
-                pending.retain(|w| w.upgrade().is_some_and(|n| n.get().is_none()));
-            }
-            pending.len() >= PENDING
-        };
+        let full = lock(&self.pending).add(&value);
         if full {
             self.flush()?;
         }
@@ -223,7 +239,7 @@ impl Engine {
     /// Computes and submits every pending value that someone still holds, without waiting. Values made of nothing
     /// (constants, ranges, random numbers) wait for a reader.
     pub fn flush(&self) -> Result<()> {
-        let waiting = std::mem::take(&mut *lock(&self.pending));
+        let waiting = std::mem::take(&mut lock(&self.pending).nodes);
         let live: Vec<Value> = waiting.iter().filter_map(Weak::upgrade).collect();
         let mut inside: HashMap<u64, usize> = HashMap::default();
         for value in &live {
