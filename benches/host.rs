@@ -18,13 +18,14 @@ use calor::{Device, Result, Tensor};
 use std::time::{Duration, Instant};
 
 /// Steps before the first that counts: by then each buffer has been everywhere it will be.
-const WARM: usize = 12;
+const WARM: usize = 24;
 
 /// How long one step is measured, and how often at least.
 const TIME: Duration = Duration::from_secs(4);
 const LEAST: usize = 15;
 
 type Step = Box<dyn FnMut() -> Result<Tensor>>;
+type Make = Box<dyn Fn() -> Result<Step>>;
 
 fn measure(device: &Device, name: &str, step: &mut Step) -> Result<()> {
     let mut last = step()?;
@@ -56,9 +57,6 @@ fn measure(device: &Device, name: &str, step: &mut Step) -> Result<()> {
     );
     Ok(())
 }
-
-/// Makes a step anew.
-type Make = Box<dyn Fn() -> Result<Step>>;
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();

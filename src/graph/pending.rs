@@ -2,12 +2,17 @@
 
 use super::node::{Node, Value};
 use crate::gpu::Pace;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+
+/// The list is not looked through while it is shorter.
+const LOOK: usize = 256;
 
 /// Nodes made since the engine last ran, with estimates of what they hold and cost.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     nodes: Vec<Weak<Node>>,
+    /// At how many entries the list is looked through next.
+    look: usize,
     /// Bytes uploaded meanwhile: pending nodes that read them keep them from being freed.
     bytes: u64,
     work: u64,
@@ -16,10 +21,12 @@ pub(super) struct Pending {
 impl Pending {
     /// Takes a node in.
     pub fn add(&mut self, value: &Value, work: u64, pace: &Pace) {
-        if self.nodes.len() as u64 >= pace.pending_nodes {
-            self.nodes.retain(|w| w.upgrade().is_some_and(|n| n.get().is_none()));
+        self.nodes.push(Arc::downgrade(value));
+        if self.nodes.len() >= self.look.max(LOOK) {
+            // an entry keeps the memory of its node: what is gone is soon forgotten, and its memory used again
+            self.nodes.retain(|w| w.strong_count() > 0 && w.upgrade().is_some_and(|n| n.get().is_none()));
+            self.look = self.nodes.len().saturating_mul(2).min(pace.pending_nodes as usize);
         }
-        self.nodes.push(std::sync::Arc::downgrade(value));
         self.work = self.work.saturating_add(work);
     }
 
