@@ -44,12 +44,12 @@ struct Pending {
 impl Pending {
     /// Adds a node; whether too many wait.
     fn add(&mut self, node: &Value) -> bool {
+        self.nodes.push(Arc::downgrade(node));
         if self.nodes.len() >= self.look.max(LOOK) {
             // an entry keeps the memory of its node: what is gone is soon forgotten, and its memory used again
             self.nodes.retain(|w| w.strong_count() > 0 && w.upgrade().is_some_and(|n| n.get().is_none()));
             self.look = (self.nodes.len() * 2).min(PENDING);
         }
-        self.nodes.push(Arc::downgrade(node));
         self.nodes.len() >= PENDING
     }
 }
