@@ -16,8 +16,12 @@ pub fn answer(outcome: &Outcome) {
     let _ = writeln!(out, "{}{END}{}", outcome.text, outcome.totals.line()).and_then(|()| out.flush());
 }
 
+/// Drivers keep every kernel that they compiled: a process makes way for a new one after so many operations.
+const LIFE: usize = 48;
+
 struct Worker {
     child: Child,
+    asked: usize,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
 }
@@ -34,13 +38,22 @@ impl Worker {
             .spawn()
             .map_err(text)?;
         match (child.stdin.take(), child.stdout.take()) {
-            (Some(to), Some(from)) => Ok(Worker { child, to, from: BufReader::new(from) }),
+            (Some(to), Some(from)) => Ok(Worker { child, asked: 0, to, from: BufReader::new(from) }),
             _ => Err("starting a process: no pipes".to_owned()),
         }
     }
 
+    /// Lets it finish: it ends when nothing more is asked.
+    fn end(self) {
+        let Worker { mut child, to, .. } = self;
+        drop(to);
+        // its outcomes are known; how it ends changes nothing
+        let _ = child.wait();
+    }
+
     /// The outcome of an operation; `None` if the process died.
     fn ask(&mut self, op: &str) -> Option<Outcome> {
+        self.asked += 1;
         writeln!(self.to, "{op}").and_then(|()| self.to.flush()).ok()?;
         let mut text = String::new();
         loop {
@@ -79,8 +92,12 @@ pub fn run(ops: &[String], mut each: impl FnMut(Outcome)) {
                         }
                     };
                     let outcome = match live.ask(op) {
-                        Some(outcome) => {
+                        Some(outcome) if live.asked < LIFE => {
                             worker = Some(live);
+                            outcome
+                        }
+                        Some(outcome) => {
+                            live.end();
                             outcome
                         }
                         None => {
@@ -90,9 +107,8 @@ pub fn run(ops: &[String], mut each: impl FnMut(Outcome)) {
                     };
                     let _ = send.send(outcome);
                 }
-                if let Some(Worker { mut child, to, .. }) = worker {
-                    drop(to);
-                    let _ = child.wait();
+                if let Some(live) = worker {
+                    live.end();
                 }
             });
         }
