@@ -13,7 +13,7 @@ const END: &str = "=totals ";
 pub fn answer(outcome: &Outcome) {
     let mut out = std::io::stdout().lock();
     // who asked may be gone; then nobody reads this
-    let _ = write!(out, "{}{END}{}\n", outcome.text, outcome.totals.line()).and_then(|()| out.flush());
+    let _ = writeln!(out, "{}{END}{}", outcome.text, outcome.totals.line()).and_then(|()| out.flush());
 }
 
 struct Worker {
