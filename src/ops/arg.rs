@@ -3,6 +3,7 @@
 use crate::dtype::{DType, Operand, Scalar, result_type};
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
+use smallvec::SmallVec;
 
 /// A tensor, a number, or the error of the expression that should have given one.
 #[derive(Clone)]
@@ -38,7 +39,7 @@ impl Arg {
 
 /// The dtype in which some operands meet.
 pub fn meet(args: &[&Arg]) -> Result<DType> {
-    let operands: Vec<Operand> = args.iter().map(|a| a.operand()).collect::<Result<_>>()?;
+    let operands: SmallVec<[Operand; 3]> = args.iter().map(|a| a.operand()).collect::<Result<_>>()?;
     Ok(result_type(&operands))
 }
 
