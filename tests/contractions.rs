@@ -2,6 +2,14 @@
 
 use calor::nn::functional as f;
 use calor::{DType, Device, Result, Tensor};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// One test at a time: what the device reports is told to every thread that reads meanwhile.
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Reproducible numbers between -1 and 1.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -15,6 +23,7 @@ fn numbers(n: usize, seed: u32) -> Vec<f32> {
 
 #[test]
 fn a_sum_longer_than_any_loop() -> Result<()> {
+    let _turn = turn();
     let k = 300_007;
     let (a, b) = (numbers(2 * k, 1), numbers(k * 3, 2));
     let x = Tensor::from_slice(&a, [2, k], ())?;
@@ -31,6 +40,7 @@ fn a_sum_longer_than_any_loop() -> Result<()> {
 
 #[test]
 fn a_weight_gradient_over_many_rows() -> Result<()> {
+    let _turn = turn();
     let rows = 70_001;
     let a = numbers(rows * 2, 3);
     let x = Tensor::from_slice(&a, [rows, 2], ())?;
@@ -50,6 +60,7 @@ fn a_weight_gradient_over_many_rows() -> Result<()> {
 
 #[test]
 fn a_layer_with_bias_and_activation_is_one_kernel() -> Result<()> {
+    let _turn = turn();
     let (x, w, b) = (Tensor::ones([5, 3], ())?, Tensor::ones([4, 3], ())?, Tensor::ones([4], ())?);
     Tensor::eval_all(&[x.clone(), w.clone(), b.clone()])?;
     let y = f::linear(&x, &w, Some(&b))?.relu()?;
@@ -61,6 +72,7 @@ fn a_layer_with_bias_and_activation_is_one_kernel() -> Result<()> {
 
 #[test]
 fn a_sum_of_nothing_is_zero() -> Result<()> {
+    let _turn = turn();
     let (x, y) = (Tensor::ones([2, 0], ())?, Tensor::ones([0, 3], ())?);
     assert_eq!(x.matmul(&y)?.to_vec::<f32>()?, [0.0; 6]);
     let x = x.requires_grad_(true)?;
@@ -71,6 +83,7 @@ fn a_sum_of_nothing_is_zero() -> Result<()> {
 
 #[test]
 fn a_singular_matrix_is_reported_and_has_determinant_zero() -> Result<()> {
+    let _turn = turn();
     let a = Tensor::new([[1.0f32, 2.0], [2.0, 4.0]], ())?;
     assert_eq!(a.det()?.item()?, 0.0);
     assert!(a.inverse()?.to_vec::<f32>().is_err());
@@ -81,6 +94,7 @@ fn a_singular_matrix_is_reported_and_has_determinant_zero() -> Result<()> {
 
 #[test]
 fn an_inverse_of_more_rows() -> Result<()> {
+    let _turn = turn();
     let n = 40;
     let a = Tensor::from_slice(&numbers(n * n, 5), [n, n], ())?.add(&Tensor::eye(n, n, ())?.mul(4.0)?)?;
     let eye = a.inverse()?.matmul(&a)?.sub(&Tensor::eye(n, n, ())?)?;
@@ -137,6 +151,7 @@ fn products(device: &Device, dtype: DType, tolerance: f64, sizes: &[(usize, usiz
 
 #[test]
 fn every_size_and_layout_of_a_product() -> Result<()> {
+    let _turn = turn();
     let device = Device::best()?;
     products(&device, DType::F32, 1e-5, &SIZES)?;
     products(&device, DType::F16, 1e-3, &SIZES[3..5])?;
@@ -145,6 +160,7 @@ fn every_size_and_layout_of_a_product() -> Result<()> {
 
 #[test]
 fn infinities_stay_in_their_row_and_column() -> Result<()> {
+    let _turn = turn();
     // the last step of k, in a product whose k is no multiple of four
     let (m, n, k) = (20, 40, 6);
     let mut b = vec![1.0f32; k * n];
