@@ -153,6 +153,13 @@ fn main() {
     assert_eq!(gpu().take_fault().unwrap(), Some([3, 0, 0, 4]));
     go(0, 1);
     assert_eq!(gpu().take_fault().unwrap(), None);
+    // A read that is on its way, another thread's say, does not hide the fault from who looks meanwhile.
+    let out = go(5, 6);
+    let ranges = [(out[0].clone().unwrap(), 0, 4)];
+    let mut reading = std::pin::pin!(gpu().read_async(&ranges));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = reading.as_mut().poll(&mut context);
+    assert_eq!(gpu().take_fault().unwrap(), Some([5, 0, 0, 6]));
     // A kernel with faults and no parameters.
     let bare = "
 @group(0) @binding(0) var<storage, read_write> a: array<u32>;

@@ -98,17 +98,19 @@ impl Windows {
             if own.contains(&0) || gs.contains(&0) || w.contains(&0) {
                 return Tensor::zeros(w, (x.dtype(), x.device()));
             }
-            let columns = self.unfold_some(op, x, 0.0, &gs[2..])?;
+            // half types are rounded once, after the sum
+            let wide = x.dtype().compute();
+            let columns = self.unfold_some(op, &x.to_dtype(wide)?, 0.0, &gs[2..])?;
             // one product over all images, or a few sums of some
             let busy = if x.device().facts().is_cpu { BUSY_CPU } else { BUSY };
             let tiles = groups * each.div_ceil(32) * depth.div_ceil(32);
             let parts = (1..=n).find(|p| n.is_multiple_of(*p) && p * tiles >= busy).unwrap_or(n);
-            let some = [parts, n / parts];
-            let rows = g.reshape([some[0], some[1], groups, each, length])?.permute(&[0, 2, 3, 1, 4])?;
-            let rows = rows.reshape([parts, groups, each, some[1] * length])?;
-            let columns = columns.reshape([some[0], some[1], groups, depth, length])?.permute(&[0, 2, 1, 4, 3])?;
-            let columns = columns.reshape([parts, groups, some[1] * length, depth])?;
-            rows.matmul(&columns)?.sum_dims(&[0], false)?.reshape(w)
+            let images = n / parts;
+            let rows = g.to_dtype(wide)?.reshape([parts, images, groups, each, length])?.permute(&[0, 2, 3, 1, 4])?;
+            let rows = rows.reshape([parts, groups, each, images * length])?;
+            let columns = columns.reshape([parts, images, groups, depth, length])?.permute(&[0, 2, 1, 4, 3])?;
+            let columns = columns.reshape([parts, groups, images * length, depth])?;
+            rows.matmul(&columns)?.sum_dims(&[0], false)?.reshape(w)?.to_dtype(x.dtype())
         })?;
         let windows = self.clone();
         Ok(y.with_grad(op, &[x, g], |r| {

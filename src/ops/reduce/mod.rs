@@ -153,7 +153,7 @@ pub(crate) fn lanes(length: usize, facts: &Facts) -> u32 {
 pub(crate) fn parts(rows: usize, length: usize, facts: &Facts) -> usize {
     let wanted = if facts.is_cpu { 512 } else { 65_536 };
     let busy = (wanted / rows.max(1)).clamp(1, length.div_ceil(PART).max(1));
-    // one iteration takes one element down a column, the slower walk
+    // an iteration takes two elements down a column, the slowest walk, and drivers may count more than one for it
     let cap = facts.max_loop_iterations.unwrap_or(1 << 20) as usize / 2;
     busy.max(length.div_ceil(cap))
 }
