@@ -323,3 +323,15 @@ fn overlapping_pools_have_gradients_of_any_order() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn half_weight_gradients_are_rounded_once() -> Result<()> {
+    // each image gives 257 or -255; 257 is no bf16 number, the sum of all is
+    let x = Tensor::ones([8, 1, 2], DType::BF16)?;
+    let w = Tensor::ones([1, 1, 1], DType::BF16)?.requires_grad_(true)?;
+    let g: Vec<f32> = (0..8).flat_map(|i| [if i < 4 { 256.0 } else { -256.0 }, 1.0]).collect();
+    let y = functional::conv(&x, &w, None, (&[1], functional::Padding::Valid, &[1]), 1)?;
+    y.backward_with(&Tensor::from_slice(&g, [8, 1, 2], DType::BF16)?)?;
+    assert_eq!(w.grad().unwrap().item()?, 8.0);
+    Ok(())
+}
