@@ -435,6 +435,24 @@ impl Layout {
     }
 }
 
+/// Sizes and strides of some axes, outermost first, with those that lie like one joined; sizes of 1 are gone.
+pub(crate) fn merged(shape: &[usize], strides: &[isize]) -> SmallVec<[(usize, isize); 6]> {
+    let mut axes: SmallVec<[(usize, isize); 6]> = SmallVec::new();
+    for (&size, &stride) in shape.iter().zip(strides) {
+        if size == 1 {
+            continue;
+        }
+        match axes.last_mut() {
+            Some((s, outer)) if *outer == stride * size as isize => {
+                *s *= size;
+                *outer = stride;
+            }
+            _ => axes.push((size, stride)),
+        }
+    }
+    axes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

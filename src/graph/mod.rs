@@ -1,7 +1,7 @@
 //! The lazy engine: nodes, the one door that makes them, scheduling, fusion, code generation, running.
 //!
 //! `node` + `body` + `template` say what is to be computed; `walk` finds what some values need, and its structure;
-//! `schedule` groups it into kernels; `codegen` writes their WGSL from `library` and `shaders/`; `plan` makes a
+//! `schedule` groups it into kernels, along `row`s where folds take part; `codegen` writes their WGSL from `library` and `shaders/`; `plan` makes a
 //! recording, which `cache` keeps for walks of equal structure; `engine` hands it to the device. Only the last needs
 //! one. No operation is named anywhere in this folder.
 
@@ -13,6 +13,7 @@ pub mod library;
 mod node;
 mod pending;
 pub mod plan;
+mod row;
 mod schedule;
 pub mod template;
 pub mod walk;
@@ -21,4 +22,5 @@ mod watch;
 pub use body::{Body, IndexOp, Param};
 pub use engine::Engine;
 pub use node::{Identity, Input, InputSpec, LowerCx, Lowering, Map, Node, Primitive, Spec, Stored, Value};
-pub use template::{Load, Prologue, Store, Template};
+pub use row::{GROUP, lanes};
+pub use template::{Fold, Load, Prologue, Store, Template};

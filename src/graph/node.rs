@@ -1,7 +1,7 @@
 //! `Node`: a value that may not have been computed yet, and how it would be.
 
 use super::body::{Body, Param};
-use super::template::Template;
+use super::template::{Fold, Template};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::{Buffer, Facts};
@@ -103,6 +103,8 @@ pub enum Lowering {
     Map(Body),
     /// By a kernel from `shaders/` with loads and stores left open.
     Template(Template),
+    /// By such a kernel, which only folds rows and may be replaced by one that walks them for several operations.
+    Fold(Fold, Template),
 }
 
 /// A map as a primitive: a name and a body.

@@ -196,6 +196,7 @@ fn label(graph: &Graph, group: &Group) -> String {
         names.join(" ")
     };
     match group.anchor.and_then(|a| graph.nodes[a].rule.template()) {
+        Some(_) if group.walks_rows(graph) => format!("rows: {shown}"),
         Some(t) => format!("{}: {shown}", t.name),
         None => format!("map: {shown}"),
     }

@@ -2,11 +2,15 @@
 //!
 //! Nodes are visited from the results back to the inputs. A map goes into the kernels that read it, or is stored; a
 //! stored value joins the kernel of a reader that walks it in order, as one more output; a template takes such readers
-//! behind it. Joining never makes two kernels wait for each other.
+//! behind it; folds of equal rows and the maps among them become one kernel that walks the rows (`rows`). Joining
+//! never makes two kernels wait for each other.
+
+mod rows;
 
 use super::body::{Body, Op, Param};
 use super::node::{InputSpec, LowerCx, Lowering, Spec, Value};
-use super::template::{Prologue, Template};
+use super::row::{Level, Row};
+use super::template::{Fold, Prologue, Template};
 use super::walk::{Reached, Walk};
 use crate::error::{Result, bail};
 use crate::gpu::Facts;
@@ -61,6 +65,8 @@ pub enum Rule {
     Map(Box<Body>),
     /// By a kernel.
     Template(Box<Template>),
+    /// By a kernel that only folds rows.
+    Fold(Fold, Box<Template>),
 }
 
 impl Rule {
@@ -75,7 +81,15 @@ impl Rule {
     /// The template of a kernel.
     pub fn template(&self) -> Option<&Template> {
         match self {
-            Rule::Template(t) => Some(t),
+            Rule::Template(t) | Rule::Fold(_, t) => Some(t),
+            _ => None,
+        }
+    }
+
+    /// What the kernel joins, if that is all it does.
+    pub fn fold(&self) -> Option<&Fold> {
+        match self {
+            Rule::Fold(fold, _) => Some(fold),
             _ => None,
         }
     }
@@ -103,6 +117,12 @@ pub struct Group {
     leaves: HashSet<usize>,
     /// Members that are computed at other places than the outputs' too.
     strays: HashSet<usize>,
+    /// The rows that its folds join.
+    row: Option<Row>,
+    /// With rows: what each member has one element for. Members that are missing are computed at other places too.
+    levels: HashMap<usize, Level>,
+    /// With rows: for which folds a member is computed, or for an output (`usize::MAX`).
+    sinks: HashMap<usize, SmallVec<[usize; 4]>>,
 }
 
 impl Graph {
@@ -171,6 +191,7 @@ fn lower(value: &Value, inputs: &[(usize, Layout)], nodes: &[PlanNode], facts: &
     Ok(match value.prim.lower(&cx)? {
         Lowering::Map(body) => Rule::Map(Box::new(body)),
         Lowering::Template(template) => Rule::Template(Box::new(template)),
+        Lowering::Fold(fold, template) => Rule::Fold(fold, Box::new(template)),
     })
 }
 
@@ -197,7 +218,7 @@ pub fn schedule(graph: &Graph, facts: &Facts, fuse: bool) -> Vec<Group> {
             Rule::Stored => {}
             _ if graph.numel(node) == 0 => {}
             Rule::Map(_) => s.place_map(node),
-            Rule::Template(_) => s.place_template(node),
+            Rule::Template(_) | Rule::Fold(..) => s.place_template(node),
         }
     }
     s.ordered()
@@ -223,7 +244,11 @@ impl Scheduler<'_> {
         for &(consumer, k) in &self.graph.nodes[node].consumers {
             let order = self.graph.in_order(consumer, k);
             for &home in &self.homes[consumer] {
-                let order = order && self.group(home).is_some_and(|g| !g.strays.contains(&consumer));
+                let order = match self.group(home) {
+                    Some(Group { row: Some(_), .. }) => self.aligned(home, consumer, k).is_some(),
+                    Some(g) => order && !g.strays.contains(&consumer),
+                    None => false,
+                };
                 match out.iter_mut().find(|o| o.0 == home) {
                     Some(o) => o.1 &= order,
                     None => out.push((home, order)),
@@ -240,9 +265,10 @@ impl Scheduler<'_> {
         let constant = plan.rule.is_constant();
         let keep = plan.root || plan.held && !constant;
         let inline = !keep && (self.fuse || constant) && self.may_inline(node, &readers);
-        if inline && readers.iter().all(|r| self.has_room(r.0, node)) {
+        if inline && readers.iter().all(|r| self.has_room(r.0, node) && self.is_cheap_in_rows(r.0, node)) {
             for (group, in_order) in readers {
                 let places = self.places(group, node);
+                self.join_row(group, node);
                 self.join(group, node, places);
                 if let (false, Some(g)) = (in_order, &mut self.groups[group]) {
                     g.strays.insert(node);
@@ -257,6 +283,7 @@ impl Scheduler<'_> {
         self.join(id, node, 1);
         if self.fuse {
             self.follow(id, node);
+            self.lead_rows(id);
         }
     }
 
@@ -274,6 +301,11 @@ impl Scheduler<'_> {
         }
         graph.nodes[node].consumers.iter().all(|&(consumer, k)| {
             let n = &graph.nodes[consumer];
+            let homes = &self.homes[consumer];
+            if !homes.is_empty() && homes.iter().all(|&h| self.aligned(h, consumer, k) == Some(Level::Row)) {
+                // once for each row
+                return true;
+            }
             // a view that repeats, or a reader that comes back, computes it again and again
             let reads = match &n.rule {
                 Rule::Map(_) => graph.numel(consumer),
@@ -307,14 +339,11 @@ impl Scheduler<'_> {
         }
         let id = self.new_group(node, Some(node));
         self.join(id, node, 1);
+        let id = if self.fuse { self.place_fold(id, node) } else { id };
         if self.fuse {
             self.follow(id, node);
         }
-        // a value that only its own kernel reads need not be written
-        let inside = self.readers(node).iter().all(|r| r.0 == id);
-        if !self.graph.nodes[node].held && inside && !self.graph.nodes[node].consumers.is_empty() {
-            self.groups[id].as_mut().map(|g| g.outputs.retain(|&o| o != node)).unwrap_or_default();
-        }
+        self.drop_outputs(id);
     }
 
     /// Takes map kernels that walk `node` in order into `node`'s kernel.
@@ -323,8 +352,15 @@ impl Scheduler<'_> {
             if reader == id || !in_order {
                 continue;
             }
+            if self.group(reader).is_some_and(|g| g.row.is_some()) {
+                // two kernels of rows have been looked at
+                continue;
+            }
             let Some(other) = self.group(reader) else { continue };
             let Some(own) = self.group(id) else { continue };
+            if own.walks_rows(self.graph) {
+                return;
+            }
             let words = own.anchor.is_none_or(|a| {
                 let t = self.graph.nodes[a].rule.template();
                 t.is_some_and(Template::writes_words)
@@ -335,6 +371,11 @@ impl Scheduler<'_> {
             let fits = other.anchor.is_none() && other.numel == own.numel && words && small;
             if fits && self.may_lead(node, reader) && self.bindings(&[id, reader]) <= self.limit() {
                 self.merge(id, reader);
+                if let Some(g) = &mut self.groups[id] {
+                    // what rows could not take is written by the fold's own kernel
+                    g.row = None;
+                    g.levels.clear();
+                }
             }
         }
     }
@@ -389,7 +430,8 @@ impl Scheduler<'_> {
         let (mut shared, mut others) = (0, 0);
         for &(consumer, k) in &self.graph.nodes[node].consumers {
             let at = g.places.get(&consumer).copied().unwrap_or(0);
-            if self.graph.in_order(consumer, k) {
+            let shares = g.row.is_some() && self.aligned(group, consumer, k).is_some();
+            if shares || self.graph.in_order(consumer, k) {
                 shared = at.max(shared);
             } else {
                 others += at;
@@ -401,7 +443,7 @@ impl Scheduler<'_> {
     /// Computes `node` in `group`: it is no longer read from memory there, but its inputs are.
     fn join(&mut self, group: usize, node: usize, places: usize) {
         let inputs = self.graph.nodes[node].inputs.iter().map(|i| i.0);
-        let words = self.graph.words(node) * places;
+        let words = self.graph.words(node) * places * self.walks(group);
         if let Some(g) = &mut self.groups[group] {
             g.words += words;
             g.places.insert(node, places);
@@ -458,6 +500,11 @@ impl Scheduler<'_> {
         !self.graph.nodes[leaf].rule.is_constant()
     }
 
+    /// How often a kernel may write a member out for one place: a kernel of rows does so for each walk.
+    fn walks(&self, group: usize) -> usize {
+        if self.group(group).is_some_and(|g| g.row.is_some()) { 4 } else { 1 }
+    }
+
     /// Words of parameters that bodies may use.
     fn most_words(&self) -> usize {
         (self.facts.max_uniform_bytes as usize / 4).saturating_sub(SPARE_WORDS)
@@ -482,7 +529,7 @@ impl Scheduler<'_> {
             Some(b) if b.is_free() => places <= FREE_PLACES,
             _ => places <= PLACES,
         };
-        let words = g.words + places * self.graph.words(node) <= self.most_words();
+        let words = g.words + places * self.graph.words(node) * self.walks(group) <= self.most_words();
         few && words
             && g.members.len() < MEMBERS
             && (more <= less || self.bindings(&[group]) + more - less <= self.limit())

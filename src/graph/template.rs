@@ -33,6 +33,18 @@ pub struct Template {
     pub work: u64,
 }
 
+/// What a kernel does that only joins the last axes of its input into one element, while the others stay: it may be
+/// done together with others like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fold {
+    /// The library function that joins two elements.
+    pub join: &'static str,
+    /// The bits of what it starts with, in the output's compute type.
+    pub init: u64,
+    /// How many axes stay.
+    pub keep: usize,
+}
+
 /// What may be fused into the loads of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Prologue {

@@ -79,7 +79,7 @@ impl Kernel<'_> {
 
     /// What another node reads of a member that was computed: of a half type, as if it had been stored, so that a
     /// result does not depend on what shares its kernel.
-    fn computed(&mut self, scope: &mut Scope, memo: &mut Memo, node: usize, at: PlaceId) -> Result<Option<Val>> {
+    pub(super) fn computed(&mut self, scope: &mut Scope, memo: &mut Memo, node: usize, at: PlaceId) -> Result<Option<Val>> {
         let Some(value) = memo.computed.get(&(node, at)) else { return Ok(None) };
         let dtype = self.graph.nodes[node].value.spec.dtype;
         if dtype == dtype.compute() || self.is_rounded(node) {
@@ -241,6 +241,10 @@ impl Kernel<'_> {
         {
             return Ok(Read::Ready(v.clone()));
         }
+        // of this row, from wherever it is read: the scheduler joins no other reads
+        if let Some(v) = self.rows.get(&input) {
+            return Ok(Read::Ready(v.clone()));
+        }
         let spec = &self.graph.nodes[input].value.spec;
         if self.group.members.contains(&input) {
             let at = if layout.is_identity(spec.numel()) {
@@ -290,7 +294,7 @@ impl Kernel<'_> {
 
 impl Places {
     /// The place at single coordinates; the same one if it was asked for before.
-    fn by_coords(&mut self, shape: &[usize], groups: SmallVec<[(Ix, usize); 4]>) -> PlaceId {
+    pub fn by_coords(&mut self, shape: &[usize], groups: SmallVec<[(Ix, usize); 4]>) -> PlaceId {
         let same = |kind: &Kind| matches!(kind, Kind::Groups(g) if *g == groups);
         match self.list.iter().position(|p| p.shape[..] == *shape && same(&p.kind)) {
             Some(id) => id,

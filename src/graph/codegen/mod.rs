@@ -8,6 +8,7 @@ mod eval;
 mod index;
 mod memory;
 mod place;
+mod rows;
 
 use super::body::Param;
 use super::library::{self, Instances, Library};
@@ -88,6 +89,8 @@ pub(super) struct Kernel<'a> {
     faults: bool,
     /// What the template gave to a store, while the store's function is written.
     seed: Option<Val>,
+    /// In a kernel of rows: what was computed for the row at hand.
+    rows: HashMap<usize, Val>,
     /// Lanes past the end must repeat the last element: something checks or follows indices.
     clamp: bool,
 }
@@ -104,8 +107,12 @@ pub fn generate(graph: &Graph, group: &Group, facts: &Facts) -> Result<Generated
         numbers: Vec::new(),
         faults: false,
         seed: None,
+        rows: HashMap::default(),
         clamp: group.members.iter().any(|&n| graph.follows_indices(n)),
     };
+    if let Some(row) = group.row().filter(|_| group.walks_rows(graph)) {
+        return kernel.rows(row, facts);
+    }
     match group.anchor.and_then(|a| graph.nodes[a].rule.template().map(|t| (a, t))) {
         Some((anchor, template)) => kernel.template(anchor, template),
         None => kernel.map(facts),

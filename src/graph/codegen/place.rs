@@ -3,7 +3,7 @@
 use super::{Kernel, index::Ix, index::Scope};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::layout::Layout;
+use crate::layout::{Layout, merged};
 use crate::shape::{Dims, numel};
 use smallvec::SmallVec;
 
@@ -61,6 +61,13 @@ impl Places {
         self.add(shape, Kind::Groups(SmallVec::from_iter([(flat.clone(), shape.len())])))
     }
 
+    /// Notes a place's number in row-by-row order, which is known already.
+    pub fn lies_at(&mut self, id: PlaceId, flat: &Ix) {
+        if !self.flats.iter().any(|f| f.0 == id) {
+            self.flats.push((id, flat.clone()));
+        }
+    }
+
     /// The place that a view shows at `parent`; the same one if it was asked for before.
     pub fn seen(&mut self, shape: &[usize], parent: PlaceId, layout: &Layout) -> PlaceId {
         let same = |p: &Place| match &p.kind {
@@ -72,24 +79,6 @@ impl Places {
         }
         self.add(shape, Kind::Seen { parent, layout: layout.clone() })
     }
-}
-
-/// Dimensions of one group, outermost first, with those that lie like one joined; sizes of 1 are gone.
-fn merge(shape: &[usize], strides: &[isize]) -> SmallVec<[(usize, isize); 6]> {
-    let mut axes: SmallVec<[(usize, isize); 6]> = SmallVec::new();
-    for (&size, &stride) in shape.iter().zip(strides) {
-        if size == 1 {
-            continue;
-        }
-        match axes.last_mut() {
-            Some((s, outer)) if *outer == stride * size as isize => {
-                *s *= size;
-                *outer = stride;
-            }
-            _ => axes.push((size, stride)),
-        }
-    }
-    axes
 }
 
 /// Invocations past the end compute places too, which are not used but must not look like others.
@@ -115,6 +104,11 @@ impl Kernel<'_> {
         id: PlaceId,
         layout: &Layout,
     ) -> Result<Ix> {
+        if let Some((_, flat)) = places.flats.iter().find(|f| f.0 == id)
+            && layout.is_identity(numel(&places.list[id].shape))
+        {
+            return Ok(flat.clone());
+        }
         match places.list[id].kind.clone() {
             Kind::Seen { parent, layout: seen } => {
                 // one strided read instead of two, where strides can say so
@@ -132,7 +126,7 @@ impl Kernel<'_> {
                 };
                 let mut from = 0;
                 for (g, (ix, dims)) in groups.iter().enumerate() {
-                    let axes = merge(&layout.shape()[from..from + dims], &layout.strides()[from..from + dims]);
+                    let axes = merged(&layout.shape()[from..from + dims], &layout.strides()[from..from + dims]);
                     let extent = numel(&layout.shape()[from..from + dims]);
                     from += dims;
                     let mut inner = extent;
@@ -257,7 +251,7 @@ impl Kernel<'_> {
     }
 
     /// `ix / divisor`, where `ix` is below `extent`: a product instead of a division, which few processors do fast.
-    fn quotient(&mut self, scope: &mut Scope, ix: Ix, divisor: usize, extent: usize) -> Result<Ix> {
+    pub(super) fn quotient(&mut self, scope: &mut Scope, ix: Ix, divisor: usize, extent: usize) -> Result<Ix> {
         if divisor == 1 {
             return Ok(ix);
         }

@@ -12,7 +12,7 @@ use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::graph::library::{compute, scalar, shader};
-use crate::graph::{Load, LowerCx, Lowering, Param, Primitive, Prologue, Store, Template};
+use crate::graph::{Fold, Load, LowerCx, Lowering, Param, Primitive, Prologue, Store, Template};
 use crate::shape::{dims_or_all, numel};
 use crate::tensor::Tensor;
 use smallvec::SmallVec;
@@ -132,7 +132,10 @@ impl Primitive for Reduce {
             template.params.push(("rows", rows as u32));
             template.groups = (rows * self.parts * lanes as usize).div_ceil(GROUP as usize) as u32;
         }
-        Ok(Lowering::Template(template))
+        if split {
+            return Ok(Lowering::Template(template));
+        }
+        Ok(Lowering::Fold(Fold { join: self.join, init: init.bits(), keep: self.keep }, template))
     }
 }
 

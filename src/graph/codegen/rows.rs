@@ -1,0 +1,380 @@
+//! A kernel of rows: invocations walk their row as often as folds wait for others, and keep what each gave.
+
+use super::eval::Memo;
+use super::index::{Ix, Scope};
+use super::place::{PlaceId, Places};
+use super::{Generated, Kernel, Val};
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::gpu::Facts;
+use crate::graph::library::{compute, wgsl};
+use crate::graph::row::{GROUP, Level, Row};
+use crate::graph::template::Fold;
+use crate::layout::Layout;
+use rustc_hash::FxHashMap as HashMap;
+use std::fmt::Write as _;
+
+/// Invocations of a workgroup on a CPU, where each walks a row by itself.
+const CPU_GROUP: u32 = 16;
+
+/// What an invocation computes at a time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Four elements of a row.
+    Four,
+    /// One element.
+    One,
+    /// An element of each of four rows side by side.
+    Beside,
+}
+
+/// What is computed in which walk.
+struct Stages {
+    /// Members from inputs to outputs.
+    members: Vec<usize>,
+    /// In which walk a fold is joined, or from which on a map can be computed.
+    level: HashMap<usize, usize>,
+    /// In which walk each output of elements is written, in the order of the outputs.
+    written: Vec<(usize, usize)>,
+    /// The walks that there are.
+    walks: Vec<usize>,
+}
+
+/// A fold in the kernel's text.
+struct Sum {
+    node: usize,
+    keep: usize,
+    dtype: DType,
+    name: String,
+    join: String,
+    join4: String,
+}
+
+/// How the rows are walked.
+struct Walker {
+    row: Row,
+    step: Step,
+    /// Rows, or groups of four.
+    tasks: usize,
+    /// Invocations for each.
+    lanes: u32,
+    group: u32,
+    /// The number of the row.
+    at: Ix,
+    outer: Ix,
+    inner: Ix,
+    /// Texts of a row's length, and of an element's place.
+    length: String,
+    place: String,
+    /// Functions that join over lanes.
+    shared: String,
+    over: Vec<(DType, String)>,
+}
+
+/// Where an invocation is.
+struct Cursor {
+    step: Step,
+    outer: Ix,
+    k: Ix,
+    inner: Ix,
+    flat: Ix,
+}
+
+impl Kernel<'_> {
+    fn stages(&self) -> Stages {
+        let (graph, group) = (self.graph, self.group);
+        let mut members: Vec<usize> = group.members.iter().copied().collect();
+        members.sort_unstable();
+        let mut level: HashMap<usize, usize> = HashMap::default();
+        let is_fold = |n: usize| graph.nodes[n].rule.fold().is_some();
+        for &n in &members {
+            let after = |i: usize| level.get(&i).map_or(0, |l| l + usize::from(is_fold(i)));
+            let at = graph.nodes[n].inputs.iter().map(|i| after(i.0)).max().unwrap_or(0);
+            level.insert(n, at);
+        }
+        let mut walks: Vec<usize> = members.iter().filter(|n| is_fold(**n)).map(|n| level[n]).collect();
+        walks.sort_unstable();
+        let mut written = Vec::new();
+        for &o in group.outputs.iter().filter(|o| group.level(**o) == Some(Level::Element)) {
+            // with the next folds, or after all of them
+            let at = walks.iter().copied().find(|&w| w >= level[&o]).unwrap_or(usize::MAX);
+            written.push((o, at));
+        }
+        walks.extend(written.iter().map(|w| w.1));
+        walks.sort_unstable();
+        walks.dedup();
+        Stages { members, level, written, walks }
+    }
+
+    /// A kernel that walks rows.
+    pub(super) fn rows(mut self, row: Row, facts: &Facts) -> Result<Generated> {
+        let stages = self.stages();
+        let mut main = Scope::default();
+        let mut w = Walker::new(&mut self, row, facts);
+        w.open(&mut self, &mut main)?;
+        let mut places = Places::default();
+        let mut memo = Memo::default();
+        for &stage in &stages.walks {
+            for &n in stages.members.iter().filter(|n| stages.level[n] <= stage) {
+                self.row_value(&mut main, (&mut places, &mut memo), n, &w.at)?;
+            }
+            let mut sums = Vec::new();
+            for &node in stages.members.iter().filter(|n| stages.level[n] == stage) {
+                if let Some(fold) = self.graph.nodes[node].rule.fold() {
+                    sums.push(self.sum(&mut main, &w, node, *fold, format!("s{stage}_{}", sums.len()))?);
+                }
+            }
+            let written: Vec<usize> = stages.written.iter().filter(|o| o.1 == stage).map(|o| o.0).collect();
+            let (length, lanes, place) = (w.length.clone(), w.lanes, w.place.clone());
+            let (start, by) = if w.step == Step::Four { ("first * 4u", lanes * 4) } else { ("first", lanes) };
+            let end = if w.has_rest() { format!("({length} & 0xfffffffcu)") } else { length.clone() };
+            main.line(&format!("for (var k = {start}; k < {end}; k += {by}u) {{\n  let e = {place};"));
+            self.walk(&mut main, &w, w.cursor(w.step), &sums, &written)?;
+            main.line("}");
+            if w.has_rest() {
+                main.line(&format!("for (var k = {end} + first; k < {length}; k += {lanes}u) {{\n  let e = {place};"));
+                self.walk(&mut main, &w, w.cursor(Step::One), &sums, &written)?;
+                main.line("}");
+            }
+            for sum in sums {
+                let value = self.close(&mut main, &mut w, &sum)?;
+                self.rows.insert(sum.node, value);
+            }
+        }
+        for &n in &stages.members {
+            self.row_value(&mut main, (&mut places, &mut memo), n, &w.at)?;
+        }
+        main.line("if live && first == 0u {");
+        for &o in self.group.outputs.iter().filter(|o| self.group.level(**o) == Some(Level::Row)) {
+            let Some(value) = self.rows.get(&o).cloned() else {
+                bail!(Device, "codegen", "a value of rows was not computed");
+            };
+            self.store(&mut main, o, self.graph.nodes[o].value.spec.dtype, &w.at, &value)?;
+        }
+        main.line("}");
+        let text = format!(
+            "{}@compute @workgroup_size({})\nfn main(\n  @builtin(workgroup_id) group: vec3<u32>,\n  \
+             @builtin(num_workgroups) groups: vec3<u32>,\n  @builtin(local_invocation_index) lane: u32,\n) {{\n{}}}\n",
+            w.shared, w.group, main.text
+        );
+        let groups = (w.tasks * w.lanes as usize).div_ceil(w.group as usize) as u32;
+        let work = (row.numel() * self.group.members.len()) as u64;
+        Ok(self.finish(&text, groups, work))
+    }
+
+    /// Computes a member that is a map of rows, unless that was done.
+    fn row_value(
+        &mut self,
+        main: &mut Scope,
+        (places, memo): (&mut Places, &mut Memo),
+        node: usize,
+        at: &Ix,
+    ) -> Result<()> {
+        let plan = &self.graph.nodes[node];
+        let map = plan.rule.body().is_some() && self.group.level(node) == Some(Level::Row);
+        if map && !self.rows.contains_key(&node) {
+            let place = places.at(&plan.value.spec.shape, at);
+            self.value(main, places, memo, node, place)?;
+            if let Some(seen) = self.computed(main, memo, node, place)? {
+                self.rows.insert(node, seen);
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares a fold's partial results.
+    fn sum(&mut self, main: &mut Scope, w: &Walker, node: usize, fold: Fold, name: String) -> Result<Sum> {
+        let dtype = self.graph.nodes[node].value.spec.dtype;
+        let ty = compute(dtype);
+        let low = self.number(fold.init as u32);
+        let init = match ty.size() {
+            8 => {
+                let high = self.number((fold.init >> 32) as u32);
+                format!("bitcast<{}>(u64({low}) | (u64({high}) << 32u))", wgsl(ty, false))
+            }
+            _ => format!("bitcast<{}>({low})", wgsl(ty, false)),
+        };
+        let init = main.bind(init);
+        let four = w.step != Step::One;
+        let wide = if four { format!("{}({init})", wgsl(ty, true)) } else { init.clone() };
+        main.line(&format!("var {name} = {wide};"));
+        if w.has_rest() {
+            main.line(&format!("var {name}_rest = {init};"));
+        }
+        let join = self.instances.call(None, fold.join, ty, false)?;
+        let join4 = self.instances.call(None, fold.join, ty, true)?;
+        Ok(Sum { node, keep: fold.keep, dtype, name, join, join4 })
+    }
+
+    /// What is done at one place of a walk.
+    fn walk(&mut self, main: &mut Scope, w: &Walker, c: Cursor, sums: &[Sum], written: &[usize]) -> Result<()> {
+        let mut places = Places::default();
+        let mut memo = Memo::default();
+        for sum in sums {
+            let (input, layout) = self.graph.nodes[sum.node].inputs[0].clone();
+            let shape = self.graph.nodes[input].value.spec.shape.clone();
+            let aligned = match self.group.members.contains(&input) {
+                true => self.group.level(input) == Some(Level::Element),
+                false => w.row.folded(&layout, sum.keep).is_some_and(|r| r.inner() == w.row.inner()),
+            };
+            let (place, layout) = if aligned {
+                (c.place(&mut places, &w.row, &shape), Layout::contiguous(&shape))
+            } else {
+                let groups = [(w.at.clone(), sum.keep), (c.k.clone(), layout.rank() - sum.keep)];
+                (places.by_coords(layout.shape(), groups.into_iter().collect()), layout)
+            };
+            let value = self.input_value(main, &mut places, &mut memo, (input, &layout), place)?;
+            let value = self.cast(main, value, sum.dtype)?;
+            let name = &sum.name;
+            match c.step {
+                Step::One if w.step == Step::One => main.line(&format!("{name} = {}({name}, {});", sum.join, value.text)),
+                Step::One => main.line(&format!("{name}_rest = {}({name}_rest, {});", sum.join, value.text)),
+                _ => main.line(&format!("{name} = {}({name}, {});", sum.join4, value.widened())),
+            }
+        }
+        for &node in written {
+            let spec = self.graph.nodes[node].value.spec.clone();
+            let place = c.place(&mut places, &w.row, &spec.shape);
+            let value = self.value(main, &mut places, &mut memo, node, place)?;
+            main.line("if live {");
+            match &c.flat {
+                Ix::Linear { text, m4: false } => {
+                    // rows that start between groups of four
+                    let four = main.bind(value.widened());
+                    for l in 0..4 {
+                        let one = Val { text: format!("{four}[{l}]"), four: false, ..value.clone() };
+                        self.store(main, node, spec.dtype, &Ix::scalar(format!("{text} + {l}u"), false), &one)?;
+                    }
+                }
+                flat => self.store(main, node, spec.dtype, flat, &value)?,
+            }
+            main.line("}");
+        }
+        Ok(())
+    }
+
+    /// A fold's result, known to all invocations of the row.
+    fn close(&mut self, main: &mut Scope, w: &mut Walker, sum: &Sum) -> Result<Val> {
+        let (name, join) = (&sum.name, &sum.join);
+        let ty = compute(sum.dtype);
+        let mut text = match w.step {
+            Step::Four => format!("{join}({join}({name}.x, {name}.y), {join}({name}.z, {name}.w))"),
+            _ => name.clone(),
+        };
+        if w.has_rest() {
+            text = format!("{join}({name}_rest, {text})");
+        }
+        if w.lanes > 1 {
+            text = format!("{}(lane, {text})", w.over_lanes(ty, join));
+        }
+        Ok(Val { text: main.bind(text), ty, four: w.step == Step::Beside })
+    }
+}
+
+impl Walker {
+    fn new(kernel: &mut Kernel<'_>, row: Row, facts: &Facts) -> Self {
+        let inner = row.inner();
+        let (step, tasks) = match inner {
+            1 => (Step::Four, row.rows),
+            i if i % 4 == 0 => (Step::Beside, row.rows / 4),
+            _ => (Step::One, row.rows),
+        };
+        let linear = |text: &str| match step {
+            Step::Beside => Ix::Linear { text: text.into(), m4: true },
+            _ => Ix::scalar(text, false),
+        };
+        Walker {
+            row,
+            step,
+            tasks,
+            lanes: row.lanes(facts),
+            group: if facts.is_cpu { CPU_GROUP } else { GROUP },
+            at: linear("row"),
+            outer: if inner == 1 { Ix::scalar("row", false) } else { Ix::scalar("outer", false) },
+            inner: if inner == 1 { Ix::zero() } else { linear("inner") },
+            length: kernel.number(row.length as u32),
+            place: String::new(),
+            shared: String::new(),
+            over: Vec::new(),
+        }
+    }
+
+    /// The statements that say which row an invocation walks.
+    fn open(&mut self, kernel: &mut Kernel<'_>, main: &mut Scope) -> Result<()> {
+        let (group, lanes, inner) = (self.group, self.lanes, self.row.inner());
+        let count = kernel.number(self.tasks as u32);
+        main.line(&format!("let task = (group.x + group.y * groups.x) * {}u + lane / {lanes}u;", group / lanes));
+        main.line(&format!("let live = task < {count};"));
+        main.line(&format!("let first = lane % {lanes}u;"));
+        let by = if self.step == Step::Beside { " * 4u" } else { "" };
+        // invocations past the end repeat the last row, so that all take the same way
+        main.line(&format!("let row = min(task, {count} - 1u){by};"));
+        let length = &self.length;
+        self.place = format!("row * {length} + k");
+        if inner > 1 {
+            let size = kernel.number(inner as u32);
+            let outer = kernel.quotient(main, Ix::scalar("row", false), inner, self.row.rows)?;
+            main.line(&format!("let outer = {};", outer.text()));
+            main.line(&format!("let inner = row - outer * {size};"));
+            self.place = format!("(outer * {length} + k) * {size} + inner");
+        }
+        Ok(())
+    }
+
+    /// Whether rows end between groups of four.
+    fn has_rest(&self) -> bool {
+        self.step == Step::Four && !self.row.length.is_multiple_of(4)
+    }
+
+    fn cursor(&self, step: Step) -> Cursor {
+        let k = match step {
+            Step::Four => Ix::Linear { text: "k".into(), m4: true },
+            _ => Ix::scalar("k", false),
+        };
+        let flat = match step {
+            Step::Four => Ix::Linear { text: "e".into(), m4: self.row.length.is_multiple_of(4) },
+            Step::Beside => Ix::Linear { text: "e".into(), m4: true },
+            Step::One => Ix::scalar("e", false),
+        };
+        Cursor { step, outer: self.outer.clone(), k, inner: self.inner.clone(), flat }
+    }
+
+    /// The function that joins the values of a row's invocations.
+    fn over_lanes(&mut self, ty: DType, join: &str) -> String {
+        let name = format!("over_lanes_{join}");
+        if self.over.iter().any(|o| o.1 == name) {
+            return name;
+        }
+        let (group, lanes, t) = (self.group, self.lanes, wgsl(ty, false));
+        // writing to a String cannot fail
+        if !self.over.iter().any(|o| o.0 == ty) {
+            let _ = writeln!(self.shared, "var<workgroup> lanes_{t}: array<{t}, {group}>;");
+        }
+        let _ = writeln!(
+            self.shared,
+            "fn {name}(lane: u32, value: {t}) -> {t} {{\n  let first = lane % {lanes}u;\n  workgroupBarrier();\n  \
+             lanes_{t}[lane] = value;\n  for (var half = {lanes}u / 2u; half > 0u; half /= 2u) {{\n    \
+             workgroupBarrier();\n    if first < half {{\n      \
+             lanes_{t}[lane] = {join}(lanes_{t}[lane], lanes_{t}[lane + half]);\n    }}\n  }}\n  \
+             workgroupBarrier();\n  return lanes_{t}[lane - first];\n}}"
+        );
+        self.over.push((ty, name.clone()));
+        name
+    }
+}
+
+impl Cursor {
+    /// The place in a shape that has as many elements as all rows.
+    fn place(&self, places: &mut Places, row: &Row, shape: &[usize]) -> PlaceId {
+        let groups = match row.split(shape) {
+            Some((a, b)) => {
+                let all = [(&self.outer, a), (&self.k, b - a), (&self.inner, shape.len() - b)];
+                all.into_iter().filter(|g| g.1 > 0).map(|(ix, dims)| (ix.clone(), dims)).collect()
+            }
+            None => [(self.flat.clone(), shape.len())].into_iter().collect(),
+        };
+        let id = places.by_coords(shape, groups);
+        places.lies_at(id, &self.flat);
+        id
+    }
+}

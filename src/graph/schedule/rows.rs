@@ -1,0 +1,318 @@
+//! Row programs: folds over equal rows, and the maps in front of, between and behind them, as one kernel.
+//!
+//! A member's level says whether it has one element for each row or for each element of a row. Only reads that stay
+//! within the row at hand join members: a fold is read there as the row's own value.
+
+use super::{Graph, Group, Rule, Scheduler};
+use crate::graph::body::Op;
+use crate::graph::row::{Level, Row};
+use crate::layout::Layout;
+use rustc_hash::FxHashMap as HashMap;
+use smallvec::SmallVec;
+
+/// How many bodies and folds a kernel of rows may hold: it writes each as often as rows are walked.
+const MEMBERS: usize = 512;
+/// What computing a map again may cost, in all walks after the first.
+const AGAIN: u32 = 160;
+/// The sink of what is written.
+const OUTPUT: usize = usize::MAX;
+
+type Levels = HashMap<usize, Level>;
+
+impl Graph {
+    /// What `consumer`, of the given level, reads through its input `k`, if it reads its own row only; the rows may
+    /// become known better by that.
+    fn aligned(&self, row: &mut Row, level: Option<Level>, consumer: usize, k: usize) -> Option<Level> {
+        let node = &self.nodes[consumer];
+        let (producer, layout) = &node.inputs[k];
+        let have = self.numel(*producer);
+        let (known, level) = match &node.rule {
+            Rule::Stored | Rule::Template(_) => return None,
+            Rule::Fold(fold, _) => (row.folded(layout, fold.keep)?, Level::Element),
+            Rule::Map(body) => {
+                let loads = |op: &&Op| matches!(op, Op::Load(i, _) if *i as usize == k);
+                let walks = body.ops.iter().any(|o| matches!(o, Op::Input(i) if *i as usize == k));
+                let mut picks = body.ops.iter().filter(loads);
+                let same = layout.is_identity(have);
+                match (level?, picks.next()) {
+                    (level, None) if same && have == self.numel(consumer) => (*row, level),
+                    (Level::Element, None) if have == row.rows => (row.spread(layout)?, Level::Row),
+                    (Level::Row, Some(Op::Load(_, coords))) if !walks && picks.next().is_none() && same => {
+                        let coords = coords.iter().map(|&c| &body.ops[c as usize]);
+                        (self.picked(row, consumer, layout, coords).then_some(*row)?, Level::Element)
+                    }
+                    _ => return None,
+                }
+            }
+        };
+        *row = known;
+        Some(level)
+    }
+
+    /// Whether a value of rows reads, at these coordinates of a value of elements, an element of its own row.
+    fn picked<'o>(&self, row: &Row, reader: usize, read: &Layout, coords: impl Iterator<Item = &'o Op>) -> bool {
+        let (own, shape) = (&self.nodes[reader].value.spec.shape, read.shape());
+        let Some((a, b)) = row.split(shape) else { return false };
+        let here = |(d, op): (usize, &Op)| (a..b).contains(&d) || *op == Op::Coord(d as u8) || shape[d] == 1;
+        let fits = |d: usize| if (a..b).contains(&d) { own[d] == 1 } else { own[d] == shape[d] };
+        read.numel() == row.numel()
+            && own.len() == shape.len()
+            && (0..own.len()).all(fits)
+            && coords.enumerate().all(here)
+    }
+}
+
+impl Group {
+    /// Whether its kernel walks rows; else its only fold is computed by the fold's own kernel.
+    pub fn walks_rows(&self, graph: &Graph) -> bool {
+        let (Some(anchor), Some(_)) = (self.anchor, self.row) else { return false };
+        let rule = |n: usize| &graph.nodes[n].rule;
+        self.members.iter().any(|&n| match self.levels.get(&n) {
+            Some(Level::Element) => n > anchor || self.outputs.contains(&n),
+            Some(Level::Row) if rule(n).fold().is_some() => n != anchor,
+            Some(Level::Row) => n < anchor && !rule(n).body().is_some_and(|b| b.is_free()),
+            None => false,
+        })
+    }
+
+    /// The rows that it walks.
+    pub fn row(&self) -> Option<Row> {
+        self.row
+    }
+
+    /// What a member has one element for, where it is computed within its row.
+    pub fn level(&self, member: usize) -> Option<Level> {
+        self.levels.get(&member).copied()
+    }
+}
+
+impl Scheduler<'_> {
+    /// What `consumer` reads in a kernel of rows, if it reads its own row only.
+    pub(super) fn aligned(&self, group: usize, consumer: usize, k: usize) -> Option<Level> {
+        let g = self.group(group)?;
+        let mut row = g.row?;
+        self.graph.aligned(&mut row, g.levels.get(&consumer).copied(), consumer, k)
+    }
+
+    /// Makes the kernel of a template that only folds one of rows, and joins kernels that read it row by row.
+    pub(super) fn place_fold(&mut self, id: usize, node: usize) -> usize {
+        let plan = &self.graph.nodes[node];
+        let Some(fold) = plan.rule.fold() else { return id };
+        let (rows, layout) = (self.graph.numel(node), &plan.inputs[0].1);
+        let row = Row { rows, length: layout.numel() / rows.max(1), inner: None };
+        if rows == 0 || row.length < 2 || !row.is_fit(self.facts) {
+            return id;
+        }
+        if let Some(g) = &mut self.groups[id] {
+            g.row = Some(row);
+            g.levels.insert(node, Level::Row);
+        }
+        let id = self.lead_rows(id);
+        if let Some(g) = &mut self.groups[id]
+            && let Some(row) = g.row
+            && row.inner.is_none()
+        {
+            g.row = row.folded(layout, fold.keep).or(g.row);
+        }
+        id
+    }
+
+    /// Joins the kernel with those that read it row by row, as far as it goes; the number of what became of it.
+    pub(super) fn lead_rows(&mut self, mut id: usize) -> usize {
+        loop {
+            let outputs = self.group(id).map(|g| g.outputs.clone()).unwrap_or_default();
+            let mut readers: Vec<usize> = outputs.iter().flat_map(|&o| self.readers(o)).map(|r| r.0).collect();
+            readers.sort_unstable();
+            readers.dedup();
+            match readers.into_iter().filter(|&r| r != id).find_map(|r| self.join_rows(id, r)) {
+                Some(joined) => id = joined,
+                None => return id,
+            }
+        }
+    }
+
+    /// Makes one kernel of `id` and of `reader`, which reads it, if at least one of them folds rows and all that the
+    /// reader reads of the other is of the row at hand.
+    fn join_rows(&mut self, id: usize, reader: usize) -> Option<usize> {
+        let (a, b) = (self.group(id)?, self.group(reader)?);
+        let open = |g: &Group| g.anchor.is_none() || g.row.is_some();
+        if !open(a) || !open(b) {
+            return None;
+        }
+        let mut row = match (a.row, b.row) {
+            (Some(a), Some(b)) => a.joined(&b)?,
+            (a, b) => a.or(b)?,
+        };
+        let above = self.levels(b, &mut row)?;
+        let below = self.levels(a, &mut row)?;
+        for &c in &b.members {
+            for (k, (p, _)) in self.graph.nodes[c].inputs.iter().enumerate() {
+                if a.members.contains(p) && !b.members.contains(p) {
+                    let level = self.graph.aligned(&mut row, above.get(&c).copied(), c, k);
+                    if level.is_none() || level != below.get(p).copied() {
+                        return None;
+                    }
+                }
+            }
+        }
+        let agree = |n: &&usize| !b.members.contains(n) || above.get(n) == below.get(n);
+        let whole = if row.inner() == 1 { row.length } else { row.inner() }.is_multiple_of(4);
+        let written = |o: &usize| match above.get(o).or_else(|| below.get(o)) {
+            Some(Level::Row) => self.graph.nodes[*o].value.spec.dtype.size() >= 4,
+            Some(Level::Element) => whole || self.graph.nodes[*o].value.spec.dtype.size() >= 4,
+            None => false,
+        };
+        let fits = a.members.iter().all(|n| agree(&n))
+            && a.outputs.iter().chain(&b.outputs).all(written)
+            && row.is_fit(self.facts)
+            && a.words + b.words <= self.most_words()
+            && a.members.len() + b.members.len() <= MEMBERS
+            && self.bindings(&[id, reader]) <= self.limit()
+            && self.leads(id, reader);
+        if !fits {
+            return None;
+        }
+        let mut sinks = self.sinks(a);
+        for (n, more) in self.sinks(b) {
+            let all = sinks.entry(n).or_default();
+            all.extend(more.into_iter().filter(|s| !all.contains(s)).collect::<SmallVec<[usize; 4]>>());
+        }
+        let (into, from) = if a.anchor.is_some() { (id, reader) } else { (reader, id) };
+        self.merge(into, from);
+        if let Some(g) = &mut self.groups[into] {
+            g.row = Some(row);
+            g.numel = row.rows;
+            g.levels = above;
+            g.levels.extend(below);
+            g.sinks = sinks;
+        }
+        self.drop_outputs(into);
+        Some(into)
+    }
+
+    /// No longer writes what only the kernel itself reads.
+    pub(super) fn drop_outputs(&mut self, id: usize) {
+        let Some(g) = self.group(id) else { return };
+        let inside = |o: &usize| {
+            let node = &self.graph.nodes[*o];
+            !node.held && !node.consumers.is_empty() && self.readers(*o).iter().all(|r| r.0 == id)
+        };
+        let kept: Vec<usize> = g.outputs.iter().copied().filter(|o| !inside(o)).collect();
+        if let Some(g) = &mut self.groups[id] {
+            g.outputs = kept;
+        }
+    }
+
+    /// The levels of a kernel's members, found from its outputs down; `None` where an output has none.
+    fn levels(&self, group: &Group, row: &mut Row) -> Option<Levels> {
+        if group.row.is_some() {
+            return Some(group.levels.clone());
+        }
+        let mut members: Vec<usize> = group.members.iter().copied().collect();
+        members.sort_unstable_by(|a, b| b.cmp(a));
+        let mut levels = Levels::default();
+        for n in members {
+            let output = group.outputs.contains(&n);
+            let own = if output { Some(row.level(self.graph.numel(n))?) } else { None };
+            let level = self.level(row, &levels, &group.members, n);
+            match (own, level) {
+                (Some(own), None) => levels.insert(n, own),
+                (own, Some(Some(level))) if own.is_none_or(|o| o == level) => levels.insert(n, level),
+                // an output that is read at other places too
+                (Some(_), _) => return None,
+                (None, _) => None,
+            };
+        }
+        Some(levels)
+    }
+
+    /// The level at which members read `node`: `None` if none does, `Some(None)` if they do not agree.
+    fn level(
+        &self,
+        row: &mut Row,
+        levels: &Levels,
+        members: &super::HashSet<usize>,
+        node: usize,
+    ) -> Option<Option<Level>> {
+        let mut found = None;
+        for &(c, k) in &self.graph.nodes[node].consumers {
+            if members.contains(&c) {
+                let level = self.graph.aligned(row, levels.get(&c).copied(), c, k);
+                found = match found {
+                    None => Some(level),
+                    Some(before) if before == level => Some(before),
+                    Some(_) => return Some(None),
+                };
+            }
+        }
+        found
+    }
+
+    fn sinks(&self, group: &Group) -> HashMap<usize, SmallVec<[usize; 4]>> {
+        if group.row.is_some() {
+            return group.sinks.clone();
+        }
+        group.members.iter().map(|&n| (n, SmallVec::from_elem(OUTPUT, 1))).collect()
+    }
+
+    /// For which folds or outputs a kernel of rows would compute `node`.
+    fn sinks_of(&self, g: &Group, node: usize) -> SmallVec<[usize; 4]> {
+        let mut all: SmallVec<[usize; 4]> = SmallVec::new();
+        let mut add = |s: usize| {
+            if !all.contains(&s) {
+                all.push(s);
+            }
+        };
+        for (c, _) in self.graph.nodes[node].consumers.iter().filter(|c| g.members.contains(&c.0)) {
+            if self.graph.nodes[*c].rule.fold().is_some() {
+                add(*c);
+            } else {
+                g.sinks.get(c).into_iter().flatten().copied().for_each(&mut add);
+            }
+        }
+        all
+    }
+
+    /// Whether a kernel of rows would not compute an expensive map again and again.
+    pub(super) fn is_cheap_in_rows(&self, group: usize, node: usize) -> bool {
+        let Some(g) = self.group(group).filter(|g| g.row.is_some()) else { return true };
+        let Some(body) = self.graph.nodes[node].rule.body() else { return false };
+        let one = self.graph.numel(node) < g.row.map_or(0, |r| r.numel());
+        let walks = self.sinks_of(g, node).len().saturating_sub(1) as u32;
+        g.members.len() < MEMBERS && (one || walks * body.cost() <= AGAIN)
+    }
+
+    /// Notes the level of a map that is about to join a kernel of rows.
+    pub(super) fn join_row(&mut self, group: usize, node: usize) {
+        let Some(g) = self.group(group) else { return };
+        let Some(mut row) = g.row else { return };
+        let sinks = self.sinks_of(g, node);
+        let level = self.level(&mut row, &g.levels, &g.members, node).flatten();
+        if let Some(g) = &mut self.groups[group] {
+            g.sinks.insert(node, sinks);
+            if let Some(level) = level {
+                g.levels.insert(node, level);
+                g.row = Some(row);
+            }
+        }
+    }
+
+    /// Whether nothing stands between `id` and `reader`, which reads it.
+    fn leads(&self, id: usize, reader: usize) -> bool {
+        let readers = |g: usize| {
+            let outputs = self.group(g).map(|g| g.outputs.clone()).unwrap_or_default();
+            outputs.into_iter().flat_map(|o| self.readers(o)).map(|r| r.0).filter(move |&r| r != g)
+        };
+        let mut stack: Vec<usize> = readers(id).filter(|&r| r != reader).collect();
+        let mut seen = super::HashSet::default();
+        while let Some(at) = stack.pop() {
+            if at == reader {
+                return false;
+            }
+            if seen.insert(at) {
+                stack.extend(readers(at));
+            }
+        }
+        true
+    }
+}
