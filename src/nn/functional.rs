@@ -15,6 +15,7 @@ pub use super::margins::{
 };
 pub use super::resize::{Resize, ResizeMode, affine_grid, interpolate, max_unpool};
 
+use super::standardize::{Affine, Standardized};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
@@ -105,16 +106,22 @@ pub fn batch_norm(
     }
     let mut channel = vec![1; shape.len()];
     channel[1] = shape[1];
-    let (mean, var) = if batch {
+    let compute = x.dtype().compute();
+    let wide = x.to_dtype(compute)?;
+    let beside = |t: &Tensor| t.reshape(&channel)?.to_dtype(compute);
+    let (weight, bias) = (weight.map(beside).transpose()?, bias.map(beside).transpose()?);
+    let (weight, bias) = (weight.as_ref(), bias.as_ref());
+    let y = if batch {
         let dims: Vec<isize> = (0..shape.len() as isize).filter(|&d| d != 1).collect();
         let count = x.numel() / shape[1].max(1);
         if count == 1 {
             bail!(Shape, "batch_norm", "expected more than 1 value per channel when training, got {:?}", &shape[..]);
         }
-        let (var, mean) = x.to_dtype(x.dtype().compute())?.var_mean(&dims, 0.0, true)?;
+        let affine = Affine { op: "batch_norm", dims: &dims, eps, weight, bias };
+        let Standardized { y, mean, var } = affine.standardize(&wide)?;
         if let Some((running_mean, running_var)) = running {
-            let unbiased = (var.detach() * (count as f64 / (count as f64 - 1.0)))?;
-            for (running, new) in [(running_mean, mean.detach()), (running_var, unbiased)] {
+            let unbiased = (var * (count as f64 / (count as f64 - 1.0)))?;
+            for (running, new) in [(running_mean, mean), (running_var, unbiased)] {
                 no_grad(|| {
                     running.modify("batch_norm", |old| {
                         let new = new.reshape(old.shape())?.to_dtype(old.dtype())?;
@@ -126,15 +133,15 @@ pub fn batch_norm(
                 })?;
             }
         }
-        (mean, var)
+        y
     } else {
-        match running {
-            Some((mean, var)) => (mean.reshape(&channel)?, var.reshape(&channel)?),
-            None => bail!(Value, "batch_norm", "needs running statistics in evaluation"),
-        }
+        let Some((mean, var)) = running else {
+            bail!(Value, "batch_norm", "needs running statistics in evaluation");
+        };
+        let y = ((x - mean.reshape(&channel)?)? * (var.reshape(&channel)? + eps)?.rsqrt()?)?;
+        return affine(&y, weight, bias, &channel, x.dtype());
     };
-    let y = ((x - mean)? * (var + eps)?.rsqrt()?)?;
-    affine(&y, weight, bias, &channel, x.dtype())
+    y.to_dtype(x.dtype())
 }
 
 /// `y * weight + bias`, both seen as `shape`, in a dtype.
@@ -170,10 +177,19 @@ pub fn layer_norm(
         );
     }
     let dims: Vec<isize> = (1..=normalized_shape.len() as isize).map(|d| -d).collect();
-    let wide = x.to_dtype(x.dtype().compute())?;
-    let (var, mean) = wide.var_mean(&dims, 0.0, true)?;
-    let y = ((wide - mean)? * (var + eps)?.rsqrt()?)?;
-    affine(&y, weight, bias, normalized_shape, x.dtype())
+    let compute = x.dtype().compute();
+    let wide = |t: &Tensor| t.to_dtype(compute);
+    for (name, t) in [("weight", weight), ("bias", bias)] {
+        if let Some(t) = t
+            && t.shape()[..] != *normalized_shape
+        {
+            let (want, have) = (normalized_shape, t.shape());
+            bail!(Shape, "layer_norm", "expected {name} of shape {want:?}, got {:?}", &have[..]);
+        }
+    }
+    let (weight, bias) = (weight.map(wide).transpose()?, bias.map(wide).transpose()?);
+    let affine = Affine { op: "layer_norm", dims: &dims, eps, weight: weight.as_ref(), bias: bias.as_ref() };
+    affine.standardize(&wide(x)?)?.y.to_dtype(x.dtype())
 }
 
 /// [`layer_norm`] over groups of channels: `x` is `[n, c, ..]`, weight and bias `[c]`.
@@ -205,8 +221,7 @@ pub fn group_norm(
         return Ok(x.clone());
     }
     let wide = x.to_dtype(x.dtype().compute())?.reshape([shape[0], num_groups, x.numel() / shape[0] / num_groups])?;
-    let (var, mean) = wide.var_mean(&[-1], 0.0, true)?;
-    let y = ((wide - mean)? * (var + eps)?.rsqrt()?)?.reshape(&shape)?;
+    let y = Affine { op: OP, dims: &[-1], eps, weight: None, bias: None }.standardize(&wide)?.y.reshape(&shape)?;
     let mut channel = vec![1; shape.len()];
     channel[1] = shape[1];
     affine(&y, weight, bias, &channel, x.dtype())

@@ -4,6 +4,7 @@ use super::options::settings;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::graph::{IndexOp, Param};
+use crate::no_grad;
 use crate::ops::build::Build;
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
@@ -122,6 +123,14 @@ impl Classes {
         self.x.along(op, self.dim, &at, false)?.squeeze_dim(self.dim)?.neg()? * &self.counts
     }
 
+    /// `loss` where the target counts, else 0. Its gradient finds that out again: truth values would be kept apart.
+    fn kept(&self, loss: &Tensor) -> Result<Tensor> {
+        let counts = self.counts.clone();
+        let kept = move |t: &Tensor| counts.ne(0.0)?.where_(t, 0.0);
+        let out = no_grad(|| kept(loss))?;
+        Ok(out.with_grad("cross_entropy", &[loss], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(kept(g)?)]))))
+    }
+
     fn reduce(&self, loss: &Tensor, reduction: Reduction) -> Result<Tensor> {
         match reduction {
             // of those that count
@@ -192,8 +201,7 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: impl Into<CrossEntrop
             Some(weight) => (&log * beside(weight)?)?,
             None => log,
         };
-        let kept = classes.counts.ne(0.0)?;
-        let even = kept.where_(&all.sum_dims(&[dim], false)?.neg()?, 0.0)?;
+        let even = classes.kept(&all.sum_dims(&[dim], false)?.neg()?)?;
         loss = ((loss * (1.0 - smooth))? + (even * (smooth / count as f64))?)?;
     }
     classes.reduce(&loss, o.reduction)

@@ -22,6 +22,7 @@ mod options;
 mod parameter;
 mod pool;
 mod resize;
+mod standardize;
 
 pub use activation::*;
 pub use container::{Lambda, Sequential};

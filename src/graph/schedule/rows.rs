@@ -4,7 +4,7 @@
 //! within the row at hand join members: a fold is read there as the row's own value.
 
 use super::{Graph, Group, Rule, Scheduler};
-use crate::graph::body::Op;
+use crate::graph::body::{Op, Ref};
 use crate::graph::row::{Level, Row};
 use crate::layout::Layout;
 use rustc_hash::FxHashMap as HashMap;
@@ -30,7 +30,13 @@ impl Graph {
             Rule::Stored | Rule::Template(_) => return None,
             Rule::Fold(fold, _) => (row.folded(layout, fold.keep)?, Level::Element),
             Rule::Map(body) => {
-                let loads = |op: &&Op| matches!(op, Op::Load(i, _) if *i as usize == k);
+                // coordinates that are the reader's own say no more than its place
+                let own = &self.nodes[consumer].value.spec.shape[..] == layout.shape();
+                let here = |(d, c): (usize, &Ref)| body.ops[*c as usize] == Op::Coord(d as u8);
+                let loads = |op: &&Op| match op {
+                    Op::Load(i, coords) if *i as usize == k => !(own && coords.iter().enumerate().all(here)),
+                    _ => false,
+                };
                 let walks = body.ops.iter().any(|o| matches!(o, Op::Input(i) if *i as usize == k));
                 let mut picks = body.ops.iter().filter(loads);
                 let same = layout.is_identity(have);
@@ -117,14 +123,21 @@ impl Scheduler<'_> {
         id
     }
 
-    /// Joins the kernel with those that read it row by row, as far as it goes; the number of what became of it.
+    /// Joins the kernel with those that read it row by row, and, if it walks rows, with those that it reads so, as far
+    /// as it goes; the number of what became of it.
     pub(super) fn lead_rows(&mut self, mut id: usize) -> usize {
         loop {
-            let outputs = self.group(id).map(|g| g.outputs.clone()).unwrap_or_default();
-            let mut readers: Vec<usize> = outputs.iter().flat_map(|&o| self.readers(o)).map(|r| r.0).collect();
-            readers.sort_unstable();
-            readers.dedup();
-            match readers.into_iter().filter(|&r| r != id).find_map(|r| self.join_rows(id, r)) {
+            let Some(g) = self.group(id) else { return id };
+            let mut readers: Vec<usize> = g.outputs.iter().flat_map(|&o| self.readers(o)).map(|r| r.0).collect();
+            let leaves = g.leaves.iter().filter(|_| g.row.is_some());
+            let mut writers: Vec<usize> = leaves.flat_map(|&l| &self.homes[l]).copied().collect();
+            for list in [&mut readers, &mut writers] {
+                list.retain(|&other| other != id);
+                list.sort_unstable();
+                list.dedup();
+            }
+            let joined = readers.into_iter().find_map(|r| self.join_rows(id, r));
+            match joined.or_else(|| writers.into_iter().find_map(|w| self.join_rows(w, id))) {
                 Some(joined) => id = joined,
                 None => return id,
             }

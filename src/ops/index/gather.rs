@@ -444,10 +444,31 @@ impl Along {
         self.grow(&self.home(&buckets.counts()?), 0.0)
     }
 
+    /// Whether each slice along the dimension has one index, so that no two name the same element.
+    fn is_single(&self) -> bool {
+        let shape = self.index.shape();
+        numel(&shape) > 0 && (0..shape.len()).all(|d| shape[d] == if d == self.dim { 1 } else { self.sizes[d] })
+    }
+
+    /// Zeros of the indexed tensor's shape with the elements of `source` where single indices say.
+    fn lay(&self, source: &Tensor) -> Result<Tensor> {
+        let mut b = Build::default();
+        let (value, index) = (b.body.input(0), b.body.input(1));
+        let at = b.place(self.op, index, self.dim, self.sizes[self.dim], self.wrap);
+        let here = b.body.coord(self.dim);
+        let here = b.body.index(IndexOp::Eq, here, at);
+        let zero = b.value(0.0, source.dtype());
+        b.body.select(here, value, zero);
+        b.apply(self.op, &self.sizes, source.dtype(), &[&source.expand(&self.sizes)?, &self.index.expand(&self.sizes)?])
+    }
+
     /// Zeros of the indexed tensor's shape to which the elements of `source`, of the index's shape, are added.
     pub(super) fn collect(&self, source: &Tensor) -> Result<Tensor> {
         let dtype = source.dtype();
         let out = no_grad(|| -> Result<Tensor> {
+            if self.is_single() {
+                return self.lay(source);
+            }
             let wide = source.to_dtype(meeting(dtype))?;
             self.joined(&self.buckets()?, Join::Sum, &wide)?.to_dtype(dtype)
         })?;
