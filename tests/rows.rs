@@ -118,7 +118,11 @@ fn cross_entropy_is_one_kernel_forward_and_one_backward() -> Result<()> {
         t.eval()?;
         w.eval()?;
         let options = || CrossEntropyOptions::default().reduction(Reduction::None);
+        let mean = || CrossEntropyOptions::default().reduction(Reduction::Mean);
         let all = [
+            ("mean", mean()),
+            ("mean of all", mean().ignore_index(3).weight(w.clone()).label_smoothing(0.1)),
+            ("sum", options().reduction(Reduction::Sum)),
             ("plain", options()),
             ("ignoring", options().ignore_index(3)),
             ("weighted", options().weight(w.clone())),
@@ -127,10 +131,10 @@ fn cross_entropy_is_one_kernel_forward_and_one_backward() -> Result<()> {
         ];
         for (name, options) in all {
             let x = numbers(&[48, 10], &device)?;
-            let g = numbers(&[48], &device)?;
-            Tensor::eval_all(&[x.clone(), g.clone()])?;
             let x = x.requires_grad_(true)?;
             let y = f::cross_entropy(&x, &t, options)?;
+            let g = numbers(&y.shape(), &device)?;
+            Tensor::eval_all(&[x.detach(), g.clone()])?;
             assert_eq!(kernels(&y)?, 1, "{name} forward");
             y.backward_with(&g)?;
             assert_eq!(kernels(&x.grad().unwrap())?, 1, "{name} backward");
@@ -200,6 +204,32 @@ fn fused_is_as_alone_along_every_dimension() -> Result<()> {
 }
 
 #[test]
+fn a_mean_over_rows_is_as_alone() -> Result<()> {
+    let _turn = turn();
+    for device in devices()? {
+        for (rows, length) in [(2, 2), (3, 5), (64, 10), (65, 12), (300, 7), (128, 128), (129, 130)] {
+            let check = check_fusion(&device, 2e-5, || {
+                let x = numbers(&[rows, length], &device)?;
+                let log = x.log_softmax(1)?;
+                let columns = (&x * 3.0)?.logsumexp(&[0], false)?;
+                let rows = x.logsumexp(&[1], false)?;
+                Ok(vec![
+                    log.amax(&[1], false)?.mean()?,
+                    log,
+                    columns.sum()?,
+                    (columns.amax(&[0], false)? - columns.amin(&[0], false)?)?,
+                    columns,
+                    // what reads the total row by row needs a kernel of its own
+                    (&rows - rows.mean()?)?,
+                ])
+            })?;
+            assert!(check.difference.is_none(), "{rows} rows of {length}: {check}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn softmax_is_right() -> Result<()> {
     let _turn = turn();
     for device in devices()? {
@@ -216,7 +246,8 @@ fn softmax_is_right() -> Result<()> {
                 }
             }
         }
-        let odd = Tensor::new([[f32::INFINITY, 0.0], [f32::NEG_INFINITY, f32::NEG_INFINITY], [f32::NAN, 1.0]], &device)?;
+        let odd =
+            Tensor::new([[f32::INFINITY, 0.0], [f32::NEG_INFINITY, f32::NEG_INFINITY], [f32::NAN, 1.0]], &device)?;
         assert!(odd.softmax(1)?.to_vec::<f32>()?[2..].iter().all(|v| v.is_nan()));
         let masked = Tensor::new([[f32::NEG_INFINITY, 0.0, 0.0]], &device)?;
         assert_eq!(masked.softmax(1)?.to_vec::<f32>()?, [0.0, 0.5, 0.5]);

@@ -13,7 +13,12 @@ pub struct Row {
     pub length: usize,
     /// Rows that lie side by side; not known before someone reads elements and rows together.
     pub inner: Option<usize>,
+    /// Whether values of all rows are folded in the end, too; one workgroup then walks all rows.
+    pub total: bool,
 }
+
+/// Elements of all rows that one workgroup walks by itself.
+const TOTAL: usize = 1 << 14;
 
 /// What a value of a row program has one element for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,19 @@ pub enum Level {
     Row,
     /// Each element of each row.
     Element,
+    /// All rows together.
+    Total,
+}
+
+impl Level {
+    /// The level among rows that are the elements of the row it had its level in.
+    pub fn nested(self) -> Option<Level> {
+        match self {
+            Level::Element => Some(Level::Row),
+            Level::Row => Some(Level::Total),
+            Level::Total => None,
+        }
+    }
 }
 
 impl Row {
@@ -40,6 +58,7 @@ impl Row {
         match numel {
             n if n == self.rows => Some(Level::Row),
             n if n == self.numel() => Some(Level::Element),
+            1 if self.total => Some(Level::Total),
             _ => None,
         }
     }
@@ -51,7 +70,13 @@ impl Row {
             (Some(a), Some(b)) if a != b => return None,
             (a, b) => a.or(b),
         };
-        same.then_some(Row { inner, ..*self })
+        same.then_some(Row { inner, total: self.total || other.total, ..*self })
+    }
+
+    /// The rows, if `outer` is one row whose elements they are.
+    pub fn nested(&self, outer: &Row) -> Option<Row> {
+        let one = outer.rows == 1 && outer.length == self.rows && !outer.total;
+        (one && self.numel() <= TOTAL).then_some(Row { total: true, ..*self })
     }
 
     fn with_inner(&self, inner: usize) -> Option<Row> {
@@ -122,6 +147,7 @@ impl Row {
         let walk = if self.inner() == 1 { self.length.div_ceil(4) } else { self.length };
         let busy = self.rows * self.lanes(facts) as usize;
         let wanted = if facts.is_cpu { 16 } else { 1024 };
+        let walk = if self.total { walk * self.rows } else { walk };
         self.numel() < 1 << 31 && walk <= cap / 8 && (busy >= wanted || self.length <= 2048)
     }
 
@@ -144,7 +170,7 @@ mod tests {
     use super::*;
 
     fn row(rows: usize, length: usize) -> Row {
-        Row { rows, length, inner: None }
+        Row { rows, length, inner: None, total: false }
     }
 
     #[test]
@@ -178,13 +204,13 @@ mod tests {
 
     #[test]
     fn shapes_part_at_rows() {
-        let r = Row { rows: 6, length: 5, inner: Some(3) };
+        let r = Row { inner: Some(3), ..row(6, 5) };
         assert_eq!(r.split(&[2, 5, 3]), Some((1, 2)));
         assert_eq!(r.split(&[1, 2, 5, 1, 3]), Some((2, 3)));
         assert_eq!(r.split(&[10, 3]), None);
-        let r = Row { rows: 6, length: 4, inner: Some(1) };
+        let r = Row { inner: Some(1), ..row(6, 4) };
         assert_eq!(r.split(&[2, 3, 2, 2]), Some((2, 4)));
         assert_eq!(r.split(&[24]), None);
-        assert_eq!(Row { rows: 1, length: 4, inner: None }.split(&[4]), Some((0, 1)));
+        assert_eq!(row(1, 4).split(&[4]), Some((0, 1)));
     }
 }

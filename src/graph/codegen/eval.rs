@@ -79,7 +79,13 @@ impl Kernel<'_> {
 
     /// What another node reads of a member that was computed: of a half type, as if it had been stored, so that a
     /// result does not depend on what shares its kernel.
-    pub(super) fn computed(&mut self, scope: &mut Scope, memo: &mut Memo, node: usize, at: PlaceId) -> Result<Option<Val>> {
+    pub(super) fn computed(
+        &mut self,
+        scope: &mut Scope,
+        memo: &mut Memo,
+        node: usize,
+        at: PlaceId,
+    ) -> Result<Option<Val>> {
         let Some(value) = memo.computed.get(&(node, at)) else { return Ok(None) };
         let dtype = self.graph.nodes[node].value.spec.dtype;
         if dtype == dtype.compute() || self.is_rounded(node) {

@@ -9,7 +9,6 @@ use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::graph::library::{compute, wgsl};
 use crate::graph::row::{GROUP, Level, Row};
-use crate::graph::template::Fold;
 use crate::layout::Layout;
 use rustc_hash::FxHashMap as HashMap;
 use std::fmt::Write as _;
@@ -30,8 +29,10 @@ enum Step {
 
 /// What is computed in which walk.
 struct Stages {
-    /// Members from inputs to outputs.
+    /// Members from inputs to outputs, without those of all rows together.
     members: Vec<usize>,
+    /// Members of all rows together.
+    totals: Vec<usize>,
     /// In which walk a fold is joined, or from which on a map can be computed.
     level: HashMap<usize, usize>,
     /// In which walk each output of elements is written, in the order of the outputs.
@@ -83,8 +84,10 @@ struct Cursor {
 impl Kernel<'_> {
     fn stages(&self) -> Stages {
         let (graph, group) = (self.graph, self.group);
-        let mut members: Vec<usize> = group.members.iter().copied().collect();
-        members.sort_unstable();
+        let mut all: Vec<usize> = group.members.iter().copied().collect();
+        all.sort_unstable();
+        let (totals, members): (Vec<usize>, Vec<usize>) =
+            all.into_iter().partition(|n| group.level(*n) == Some(Level::Total));
         let mut level: HashMap<usize, usize> = HashMap::default();
         let is_fold = |n: usize| graph.nodes[n].rule.fold().is_some();
         for &n in &members {
@@ -103,7 +106,7 @@ impl Kernel<'_> {
         walks.extend(written.iter().map(|w| w.1));
         walks.sort_unstable();
         walks.dedup();
-        Stages { members, level, written, walks }
+        Stages { members, totals, level, written, walks }
     }
 
     /// A kernel that walks rows.
@@ -111,7 +114,7 @@ impl Kernel<'_> {
         let stages = self.stages();
         let mut main = Scope::default();
         let mut w = Walker::new(&mut self, row, facts);
-        w.open(&mut self, &mut main)?;
+        let totals = self.open(&mut main, &mut w, &stages)?;
         let mut places = Places::default();
         let mut memo = Memo::default();
         for &stage in &stages.walks {
@@ -120,9 +123,7 @@ impl Kernel<'_> {
             }
             let mut sums = Vec::new();
             for &node in stages.members.iter().filter(|n| stages.level[n] == stage) {
-                if let Some(fold) = self.graph.nodes[node].rule.fold() {
-                    sums.push(self.sum(&mut main, &w, node, *fold, format!("s{stage}_{}", sums.len()))?);
-                }
+                sums.extend(self.sum(&mut main, &w, node, format!("s{stage}_{}", sums.len()))?);
             }
             let written: Vec<usize> = stages.written.iter().filter(|o| o.1 == stage).map(|o| o.0).collect();
             let (length, lanes, place) = (w.length.clone(), w.lanes, w.place.clone());
@@ -144,25 +145,94 @@ impl Kernel<'_> {
         for &n in &stages.members {
             self.row_value(&mut main, (&mut places, &mut memo), n, &w.at)?;
         }
-        main.line("if live && first == 0u {");
-        for &o in self.group.outputs.iter().filter(|o| self.group.level(**o) == Some(Level::Row)) {
-            let Some(value) = self.rows.get(&o).cloned() else {
-                bail!(Device, "codegen", "a value of rows was not computed");
-            };
-            self.store(&mut main, o, self.graph.nodes[o].value.spec.dtype, &w.at, &value)?;
+        for sum in &totals {
+            let (input, layout) = self.graph.nodes[sum.node].inputs[0].clone();
+            let place = places.at(layout.shape(), &w.at);
+            let value = self.input_value(&mut main, &mut places, &mut memo, (input, &layout), place)?;
+            let value = self.cast(&mut main, value, sum.dtype)?;
+            let (join, value) =
+                if w.step == Step::Beside { (&sum.join4, value.widened()) } else { (&sum.join, value.text) };
+            main.line(&format!("if live && first == 0u {{ {0} = {join}({0}, {value}); }}", sum.name));
         }
-        main.line("}");
+        self.write(&mut main, Level::Row, "live && first == 0u", &w.at)?;
+        if row.total {
+            main.line("}");
+            self.close_totals(&mut main, &mut w, &stages, &totals)?;
+        }
         let text = format!(
             "{}@compute @workgroup_size({})\nfn main(\n  @builtin(workgroup_id) group: vec3<u32>,\n  \
              @builtin(num_workgroups) groups: vec3<u32>,\n  @builtin(local_invocation_index) lane: u32,\n) {{\n{}}}\n",
             w.shared, w.group, main.text
         );
-        let groups = (w.tasks * w.lanes as usize).div_ceil(w.group as usize) as u32;
+        let groups = if row.total { 1 } else { (w.tasks * w.lanes as usize).div_ceil(w.group as usize) as u32 };
         let work = (row.numel() * self.group.members.len()) as u64;
         Ok(self.finish(&text, groups, work))
     }
 
-    /// Computes a member that is a map of rows, unless that was done.
+    /// The statements that say which row an invocation walks; the folds of all rows.
+    fn open(&mut self, main: &mut Scope, w: &mut Walker, stages: &Stages) -> Result<Vec<Sum>> {
+        let (group, lanes, inner) = (w.group, w.lanes, w.row.inner());
+        let count = self.number(w.tasks as u32);
+        let mut totals = Vec::new();
+        for &node in &stages.totals {
+            totals.extend(self.sum(main, w, node, format!("all_{}", totals.len()))?);
+        }
+        let each = group / lanes;
+        if w.row.total {
+            main.line(&format!("for (var base = 0u; base < {count}; base += {each}u) {{"));
+            main.line(&format!("let task = base + lane / {lanes}u;"));
+        } else {
+            main.line(&format!("let task = (group.x + group.y * groups.x) * {each}u + lane / {lanes}u;"));
+        }
+        main.line(&format!("let live = task < {count};"));
+        main.line(&format!("let first = lane % {lanes}u;"));
+        let by = if w.step == Step::Beside { " * 4u" } else { "" };
+        // invocations past the end repeat the last row, so that all take the same way
+        main.line(&format!("let row = min(task, {count} - 1u){by};"));
+        let length = &w.length;
+        w.place = format!("row * {length} + k");
+        if inner > 1 {
+            let size = self.number(inner as u32);
+            let outer = self.quotient(main, Ix::scalar("row", false), inner, w.row.rows)?;
+            main.line(&format!("let outer = {};", outer.text()));
+            main.line(&format!("let inner = row - outer * {size};"));
+            w.place = format!("(outer * {length} + k) * {size} + inner");
+        }
+        Ok(totals)
+    }
+
+    /// Writes the outputs of a level.
+    fn write(&mut self, main: &mut Scope, level: Level, when: &str, at: &Ix) -> Result<()> {
+        main.line(&format!("if {when} {{"));
+        for &o in self.group.outputs.iter().filter(|o| self.group.level(**o) == Some(level)) {
+            let Some(value) = self.rows.get(&o).cloned() else {
+                bail!(Device, "codegen", "a value of rows was not computed");
+            };
+            self.store(main, o, self.graph.nodes[o].value.spec.dtype, at, &value)?;
+        }
+        main.line("}");
+        Ok(())
+    }
+
+    /// What follows from the folds of all rows, which one workgroup walks.
+    fn close_totals(&mut self, main: &mut Scope, w: &mut Walker, stages: &Stages, totals: &[Sum]) -> Result<()> {
+        for sum in totals {
+            let (name, join, ty) = (&sum.name, &sum.join, compute(sum.dtype));
+            let one = match w.step {
+                Step::Beside => format!("{join}({join}({name}.x, {name}.y), {join}({name}.z, {name}.w))"),
+                _ => name.clone(),
+            };
+            let text = main.bind(format!("{}(lane, {one})", w.over_lanes(ty, join, w.group)));
+            self.rows.insert(sum.node, Val { text, ty, four: false });
+        }
+        let (mut places, mut memo) = (Places::default(), Memo::default());
+        for &n in &stages.totals {
+            self.row_value(main, (&mut places, &mut memo), n, &Ix::zero())?;
+        }
+        self.write(main, Level::Total, "lane == 0u", &Ix::zero())
+    }
+
+    /// Computes a member that is a map of rows or of all rows together, unless that was done.
     fn row_value(
         &mut self,
         main: &mut Scope,
@@ -171,7 +241,8 @@ impl Kernel<'_> {
         at: &Ix,
     ) -> Result<()> {
         let plan = &self.graph.nodes[node];
-        let map = plan.rule.body().is_some() && self.group.level(node) == Some(Level::Row);
+        let of_rows = matches!(self.group.level(node), Some(Level::Row | Level::Total));
+        let map = plan.rule.body().is_some() && of_rows;
         if map && !self.rows.contains_key(&node) {
             let place = places.at(&plan.value.spec.shape, at);
             self.value(main, places, memo, node, place)?;
@@ -182,8 +253,10 @@ impl Kernel<'_> {
         Ok(())
     }
 
-    /// Declares a fold's partial results.
-    fn sum(&mut self, main: &mut Scope, w: &Walker, node: usize, fold: Fold, name: String) -> Result<Sum> {
+    /// Declares a fold's partial results; nothing for a map.
+    fn sum(&mut self, main: &mut Scope, w: &Walker, node: usize, name: String) -> Result<Option<Sum>> {
+        let Some(fold) = self.graph.nodes[node].rule.fold().copied() else { return Ok(None) };
+        let total = self.group.level(node) == Some(Level::Total);
         let dtype = self.graph.nodes[node].value.spec.dtype;
         let ty = compute(dtype);
         let low = self.number(fold.init as u32);
@@ -195,15 +268,15 @@ impl Kernel<'_> {
             _ => format!("bitcast<{}>({low})", wgsl(ty, false)),
         };
         let init = main.bind(init);
-        let four = w.step != Step::One;
+        let four = w.step == Step::Beside || w.step == Step::Four && !total;
         let wide = if four { format!("{}({init})", wgsl(ty, true)) } else { init.clone() };
         main.line(&format!("var {name} = {wide};"));
-        if w.has_rest() {
+        if w.has_rest() && !total {
             main.line(&format!("var {name}_rest = {init};"));
         }
         let join = self.instances.call(None, fold.join, ty, false)?;
         let join4 = self.instances.call(None, fold.join, ty, true)?;
-        Ok(Sum { node, keep: fold.keep, dtype, name, join, join4 })
+        Ok(Some(Sum { node, keep: fold.keep, dtype, name, join, join4 }))
     }
 
     /// What is done at one place of a walk.
@@ -227,7 +300,9 @@ impl Kernel<'_> {
             let value = self.cast(main, value, sum.dtype)?;
             let name = &sum.name;
             match c.step {
-                Step::One if w.step == Step::One => main.line(&format!("{name} = {}({name}, {});", sum.join, value.text)),
+                Step::One if w.step == Step::One => {
+                    main.line(&format!("{name} = {}({name}, {});", sum.join, value.text));
+                }
                 Step::One => main.line(&format!("{name}_rest = {}({name}_rest, {});", sum.join, value.text)),
                 _ => main.line(&format!("{name} = {}({name}, {});", sum.join4, value.widened())),
             }
@@ -265,7 +340,7 @@ impl Kernel<'_> {
             text = format!("{join}({name}_rest, {text})");
         }
         if w.lanes > 1 {
-            text = format!("{}(lane, {text})", w.over_lanes(ty, join));
+            text = format!("{}(lane, {text})", w.over_lanes(ty, join, w.lanes));
         }
         Ok(Val { text: main.bind(text), ty, four: w.step == Step::Beside })
     }
@@ -299,28 +374,6 @@ impl Walker {
         }
     }
 
-    /// The statements that say which row an invocation walks.
-    fn open(&mut self, kernel: &mut Kernel<'_>, main: &mut Scope) -> Result<()> {
-        let (group, lanes, inner) = (self.group, self.lanes, self.row.inner());
-        let count = kernel.number(self.tasks as u32);
-        main.line(&format!("let task = (group.x + group.y * groups.x) * {}u + lane / {lanes}u;", group / lanes));
-        main.line(&format!("let live = task < {count};"));
-        main.line(&format!("let first = lane % {lanes}u;"));
-        let by = if self.step == Step::Beside { " * 4u" } else { "" };
-        // invocations past the end repeat the last row, so that all take the same way
-        main.line(&format!("let row = min(task, {count} - 1u){by};"));
-        let length = &self.length;
-        self.place = format!("row * {length} + k");
-        if inner > 1 {
-            let size = kernel.number(inner as u32);
-            let outer = kernel.quotient(main, Ix::scalar("row", false), inner, self.row.rows)?;
-            main.line(&format!("let outer = {};", outer.text()));
-            main.line(&format!("let inner = row - outer * {size};"));
-            self.place = format!("(outer * {length} + k) * {size} + inner");
-        }
-        Ok(())
-    }
-
     /// Whether rows end between groups of four.
     fn has_rest(&self) -> bool {
         self.step == Step::Four && !self.row.length.is_multiple_of(4)
@@ -339,13 +392,13 @@ impl Walker {
         Cursor { step, outer: self.outer.clone(), k, inner: self.inner.clone(), flat }
     }
 
-    /// The function that joins the values of a row's invocations.
-    fn over_lanes(&mut self, ty: DType, join: &str) -> String {
-        let name = format!("over_lanes_{join}");
+    /// The function that joins the values of so many invocations.
+    fn over_lanes(&mut self, ty: DType, join: &str, lanes: u32) -> String {
+        let name = format!("over_{lanes}_{join}");
         if self.over.iter().any(|o| o.1 == name) {
             return name;
         }
-        let (group, lanes, t) = (self.group, self.lanes, wgsl(ty, false));
+        let (group, t) = (self.group, wgsl(ty, false));
         // writing to a String cannot fail
         if !self.over.iter().any(|o| o.0 == ty) {
             let _ = writeln!(self.shared, "var<workgroup> lanes_{t}: array<{t}, {group}>;");

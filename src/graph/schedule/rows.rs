@@ -26,8 +26,12 @@ impl Graph {
         let node = &self.nodes[consumer];
         let (producer, layout) = &node.inputs[k];
         let have = self.numel(*producer);
+        let same = layout.is_identity(have);
         let (known, level) = match &node.rule {
             Rule::Stored | Rule::Template(_) => return None,
+            Rule::Fold(..) if level == Some(Level::Total) => {
+                (same && have == row.rows).then_some((*row, Level::Row))?
+            }
             Rule::Fold(fold, _) => (row.folded(layout, fold.keep)?, Level::Element),
             Rule::Map(body) => {
                 // coordinates that are the reader's own say no more than its place
@@ -39,7 +43,6 @@ impl Graph {
                 };
                 let walks = body.ops.iter().any(|o| matches!(o, Op::Input(i) if *i as usize == k));
                 let mut picks = body.ops.iter().filter(loads);
-                let same = layout.is_identity(have);
                 match (level?, picks.next()) {
                     (level, None) if same && have == self.numel(consumer) => (*row, level),
                     (Level::Element, None) if have == row.rows => (row.spread(layout)?, Level::Row),
@@ -71,14 +74,15 @@ impl Graph {
 impl Group {
     /// Whether its kernel walks rows; else its only fold is computed by the fold's own kernel.
     pub fn walks_rows(&self, graph: &Graph) -> bool {
-        let (Some(anchor), Some(_)) = (self.anchor, self.row) else { return false };
+        let (Some(anchor), Some(row)) = (self.anchor, self.row) else { return false };
         let rule = |n: usize| &graph.nodes[n].rule;
-        self.members.iter().any(|&n| match self.levels.get(&n) {
+        let walks = |n: usize| match self.levels.get(&n) {
             Some(Level::Element) => n > anchor || self.outputs.contains(&n),
             Some(Level::Row) if rule(n).fold().is_some() => n != anchor,
             Some(Level::Row) => n < anchor && !rule(n).body().is_some_and(|b| b.is_free()),
-            None => false,
-        })
+            Some(Level::Total) | None => false,
+        };
+        row.total || self.members.iter().any(|&n| walks(n))
     }
 
     /// The rows that it walks.
@@ -105,7 +109,7 @@ impl Scheduler<'_> {
         let plan = &self.graph.nodes[node];
         let Some(fold) = plan.rule.fold() else { return id };
         let (rows, layout) = (self.graph.numel(node), &plan.inputs[0].1);
-        let row = Row { rows, length: layout.numel() / rows.max(1), inner: None };
+        let row = Row { rows, length: layout.numel() / rows.max(1), inner: None, total: false };
         if rows == 0 || row.length < 2 || !row.is_fit(self.facts) {
             return id;
         }
@@ -152,12 +156,18 @@ impl Scheduler<'_> {
         if !open(a) || !open(b) {
             return None;
         }
+        // which of the two has the rows of the other one as elements
+        let (mut outer_a, mut outer_b) = (false, false);
         let mut row = match (a.row, b.row) {
-            (Some(a), Some(b)) => a.joined(&b)?,
+            (Some(a), Some(b)) => a.joined(&b).or_else(|| {
+                outer_b = a.nested(&b).is_some();
+                outer_a = !outer_b && b.total && b.nested(&a).is_some();
+                if outer_b { a.nested(&b) } else { b.nested(&a).filter(|_| outer_a) }
+            })?,
             (a, b) => a.or(b)?,
         };
-        let above = self.levels(b, &mut row)?;
-        let below = self.levels(a, &mut row)?;
+        let above = if outer_b { self.nested(b)? } else { self.levels(b, &mut row)? };
+        let below = if outer_a { self.nested(a)? } else { self.levels(a, &mut row)? };
         for &c in &b.members {
             for (k, (p, _)) in self.graph.nodes[c].inputs.iter().enumerate() {
                 if a.members.contains(p) && !b.members.contains(p) {
@@ -171,7 +181,7 @@ impl Scheduler<'_> {
         let agree = |n: &&usize| !b.members.contains(n) || above.get(n) == below.get(n);
         let whole = if row.inner() == 1 { row.length } else { row.inner() }.is_multiple_of(4);
         let written = |o: &usize| match above.get(o).or_else(|| below.get(o)) {
-            Some(Level::Row) => self.graph.nodes[*o].value.spec.dtype.size() >= 4,
+            Some(Level::Row | Level::Total) => self.graph.nodes[*o].value.spec.dtype.size() >= 4,
             Some(Level::Element) => whole || self.graph.nodes[*o].value.spec.dtype.size() >= 4,
             None => false,
         };
@@ -237,6 +247,26 @@ impl Scheduler<'_> {
             };
         }
         Some(levels)
+    }
+
+    /// The levels of members among rows that are the elements of theirs, if their folds end all that these are for.
+    fn nested(&self, group: &Group) -> Option<Levels> {
+        let mut members: Vec<usize> = group.members.iter().copied().collect();
+        members.sort_unstable();
+        let mut after: super::HashSet<usize> = super::HashSet::default();
+        for &n in &members {
+            let waits = |i: usize| {
+                after.contains(&i) || group.members.contains(&i) && self.graph.nodes[i].rule.fold().is_some()
+            };
+            if self.graph.nodes[n].inputs.iter().any(|i| waits(i.0)) {
+                after.insert(n);
+            }
+        }
+        let last = |n: &usize| group.levels.get(n) != Some(&Level::Row) && after.contains(n);
+        if members.iter().any(last) {
+            return None;
+        }
+        Some(group.levels.iter().filter_map(|(n, level)| Some((*n, level.nested()?))).collect())
     }
 
     /// The level at which members read `node`: `None` if none does, `Some(None)` if they do not agree.
