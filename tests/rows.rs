@@ -256,6 +256,25 @@ fn softmax_is_right() -> Result<()> {
 }
 
 #[test]
+fn many_folds_take_several_kernels() -> Result<()> {
+    let _turn = turn();
+    let device = &devices()?[0];
+    let chain = || {
+        let mut x = numbers(&[20, 30], device)?;
+        for _ in 0..15 {
+            x = (f::layer_norm(&x, &[30], None, None, 1e-5)? + 0.5)?;
+        }
+        Ok(vec![x])
+    };
+    let x = &chain()?[0];
+    let count = kernels(x)?;
+    assert!((4..15).contains(&count), "{count} kernels");
+    let check = check_fusion(device, 1e-4, chain)?;
+    assert!(check.difference.is_none(), "{check}");
+    Ok(())
+}
+
+#[test]
 fn long_rows_are_walked_in_parts() -> Result<()> {
     let _turn = turn();
     for device in devices()? {

@@ -443,7 +443,7 @@ impl Scheduler<'_> {
     /// Computes `node` in `group`: it is no longer read from memory there, but its inputs are.
     fn join(&mut self, group: usize, node: usize, places: usize) {
         let inputs = self.graph.nodes[node].inputs.iter().map(|i| i.0);
-        let words = self.graph.words(node) * places * self.walks(group);
+        let words = self.graph.words(node) * places;
         if let Some(g) = &mut self.groups[group] {
             g.words += words;
             g.places.insert(node, places);
@@ -500,11 +500,6 @@ impl Scheduler<'_> {
         !self.graph.nodes[leaf].rule.is_constant()
     }
 
-    /// How often a kernel may write a member out for one place: a kernel of rows does so for each walk.
-    fn walks(&self, group: usize) -> usize {
-        if self.group(group).is_some_and(|g| g.row.is_some()) { 4 } else { 1 }
-    }
-
     /// Words of parameters that bodies may use.
     fn most_words(&self) -> usize {
         (self.facts.max_uniform_bytes as usize / 4).saturating_sub(SPARE_WORDS)
@@ -529,7 +524,7 @@ impl Scheduler<'_> {
             Some(b) if b.is_free() => places <= FREE_PLACES,
             _ => places <= PLACES,
         };
-        let words = g.words + places * self.graph.words(node) * self.walks(group) <= self.most_words();
+        let words = (g.words + places * self.graph.words(node)) * g.walks(self.graph) <= self.most_words();
         few && words
             && g.members.len() < MEMBERS
             && (more <= less || self.bindings(&[group]) + more - less <= self.limit())

@@ -10,8 +10,10 @@ use crate::layout::Layout;
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
 
-/// How many bodies and folds a kernel of rows may hold: it writes each as often as rows are walked.
+/// How many members a kernel of rows may hold, and how many folds: it walks rows for each that waits for another, and
+/// computes in each walk what was computed before.
 const MEMBERS: usize = 512;
+const FOLDS: usize = 8;
 /// What computing a map again may cost, in all walks after the first.
 const AGAIN: u32 = 160;
 /// The sink of what is written.
@@ -83,6 +85,15 @@ impl Group {
             Some(Level::Total) | None => false,
         };
         row.total || self.members.iter().any(|&n| walks(n))
+    }
+
+    fn folds(&self, graph: &Graph) -> usize {
+        self.members.iter().filter(|n| graph.nodes[**n].rule.fold().is_some()).count()
+    }
+
+    /// How often its kernel may write a member out for one place: for each walk, and for rows' ends.
+    pub(super) fn walks(&self, graph: &Graph) -> usize {
+        if self.row.is_some() { 2 * (self.folds(graph) + 1) } else { 1 }
     }
 
     /// The rows that it walks.
@@ -185,10 +196,12 @@ impl Scheduler<'_> {
             Some(Level::Element) => whole || self.graph.nodes[*o].value.spec.dtype.size() >= 4,
             None => false,
         };
+        let folds = a.folds(self.graph) + b.folds(self.graph);
         let fits = a.members.iter().all(|n| agree(&n))
             && a.outputs.iter().chain(&b.outputs).all(written)
             && row.is_fit(self.facts)
-            && a.words + b.words <= self.most_words()
+            && folds <= FOLDS
+            && (a.words + b.words) * 2 * (folds + 1) <= self.most_words()
             && a.members.len() + b.members.len() <= MEMBERS
             && self.bindings(&[id, reader]) <= self.limit()
             && self.leads(id, reader);
