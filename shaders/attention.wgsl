@@ -84,6 +84,7 @@ fn turned(m: Four) -> Four {
     );
 }
 
+fn at(x: vec4<T>, i: u32) -> T { return select(select(x.x, x.y, i == 1u), select(x.z, x.w, i == 3u), i >= 2u); }
 fn four(i: u32) -> vec4<u32> { return vec4<u32>(i, i + 1u, i + 2u, i + 3u); }
 
 // what lies past the end counts as zero on both sides: an infinity there would give NaN
@@ -245,15 +246,15 @@ fn main(
         for (var n = 0u; n < EACH_STRIP; n++) {
             var x: vec4<T>;
             for (var i = 0u; i < EACH_ROW; i++) { x = select(x, result[i * EACH_STRIP + n], r == i); }
-            write(line * p_v, column + n * LANES * 4u, x * share[r % 4u]);
+            write(line * p_v, column + n * LANES * 4u, x * at(share, r % 4u));
         }
         if STATS == 1u && lane == 0u {
-            let at = p_batches * p_l * p_v + line * 4u;
+            let behind = p_batches * p_l * p_v + line * 4u;
             if WHOLE == 1u {
-                store4(at, vec4<T>(top[r % 4u], share[r % 4u], T(0), T(0)));
+                store4(behind, vec4<T>(at(top, r % 4u), at(share, r % 4u), T(0), T(0)));
             } else {
-                store(at, top[r % 4u]);
-                store(at + 1u, share[r % 4u]);
+                store(behind, at(top, r % 4u));
+                store(behind + 1u, at(share, r % 4u));
             }
         }
     }

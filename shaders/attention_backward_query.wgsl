@@ -80,6 +80,7 @@ fn turned(m: Four) -> Four {
     );
 }
 
+fn at(x: vec4<T>, i: u32) -> T { return select(select(x.x, x.y, i == 1u), select(x.z, x.w, i == 3u), i >= 2u); }
 fn four(i: u32) -> vec4<u32> { return vec4<u32>(i, i + 1u, i + 2u, i + 3u); }
 
 // what lies past the end counts as zero on both sides: an infinity there would give NaN
@@ -244,8 +245,8 @@ fn main(
         let line = batch * p_l + row + r;
         var stat: vec4<T>;
         for (var f = 0u; f < EACH_FOUR; f++) {
-            let own_stat = vec4<T>(most[f][r % 4u], share[f][r % 4u], delta[f][r % 4u], T(0));
-            stat = select(stat, own_stat, r / 4u == f);
+            let known = vec4<T>(at(most[f], r % 4u), at(share[f], r % 4u), at(delta[f], r % 4u), T(0));
+            stat = select(stat, known, r / 4u == f);
         }
         for (var n = 0u; n < EACH_STRIP; n++) {
             var x: vec4<T>;
@@ -253,13 +254,13 @@ fn main(
             write(line * p_e, column + n * LANES * 4u, x);
         }
         if lane == 0u {
-            let at = p_batches * p_l * p_e + line * 4u;
+            let behind = p_batches * p_l * p_e + line * 4u;
             if WHOLE == 1u {
-                store4(at, stat);
+                store4(behind, stat);
             } else {
-                store(at, stat.x);
-                store(at + 1u, stat.y);
-                store(at + 2u, stat.z);
+                store(behind, stat.x);
+                store(behind + 1u, stat.y);
+                store(behind + 2u, stat.z);
             }
         }
     }

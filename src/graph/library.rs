@@ -133,9 +133,8 @@ pub fn unroll(text: &str, known: impl Fn(&str) -> Option<u32>) -> String {
         };
         let Some(close) = closing(&text, open) else { break };
         let body = &text[open..=close];
-        let copies: Vec<String> = (0..count)
-            .map(|i| replace(body, |w| (w == variable).then(|| Cow::Owned(format!("{i}u")))))
-            .collect();
+        let copies: Vec<String> =
+            (0..count).map(|i| replace(body, |w| (w == variable).then(|| Cow::Owned(format!("{i}u"))))).collect();
         let copies = copies.join("\n");
         text.replace_range(at..=close, &copies);
         // what was put in may hold loops of its own
@@ -367,6 +366,9 @@ mod tests {
         });
         let body = |r: u32| format!("{{ {{ a[{r}u] += b.r[0u]; }}\n{{ a[{r}u] += b.r[1u]; }} }}");
         assert_eq!(out, format!("{}\n{}\nfor (var k = 0u; k < p_k; k++) {{ s += k; }} ", body(0), body(1)));
-        assert_eq!(unroll("for (var k = 0u; k < EACH_ROW; k++) {", |_| Some(1)), "for (var k = 0u; k < EACH_ROW; k++) {");
+        assert_eq!(
+            unroll("for (var k = 0u; k < EACH_ROW; k++) {", |_| Some(1)),
+            "for (var k = 0u; k < EACH_ROW; k++) {"
+        );
     }
 }
