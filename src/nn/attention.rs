@@ -21,7 +21,16 @@ pub struct AttentionOptions {
 }
 
 /// `softmax(scale query key^T + mask) value` for `query` `[.., L, E]`, `key` `[.., S, E]`, `value` `[.., S, Ev]`; a
-/// query that may see no key gives 0.
+/// query that may see no key gives 0. One kernel, without the matrix of weights, and two for its gradients; with
+/// dropout, a mask that learns or heads of more than 256 elements, products and a softmax.
+///
+/// ```
+/// use calor::nn::functional::{AttentionOptions, scaled_dot_product_attention};
+/// let x = calor::Tensor::ones([1, 2, 4], ())?;
+/// let y = scaled_dot_product_attention(&x, &x, &x, &AttentionOptions::default())?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0; 8]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Value` for a mask together with `is_causal`; `Shape` where shapes do not fit.
