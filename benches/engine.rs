@@ -1,8 +1,9 @@
-//! The engine's own costs: fused chains, reductions, transposing copies, products, and what a small operation costs.
+//! The engine's own costs: fused chains, reductions, transposing copies, products, attention, and what a small operation costs.
 //!
 //! `cargo bench --bench engine -- chain` runs one group. Figures compare only within one run: machines are shared.
 
-use calor::{Device, Result, Tensor};
+use calor::nn::functional::{AttentionOptions, scaled_dot_product_attention};
+use calor::{Device, Result, Tensor, autograd};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
@@ -63,6 +64,25 @@ fn matmul(c: &mut Criterion) {
     }
 }
 
+fn attention(c: &mut Criterion) {
+    for (batch, heads, l, e) in [(2, 4, 64, 16), (2, 4, 128, 32), (4, 6, 256, 64)] {
+        let [q, k, v] = [0, 1, 2].map(|_| tensor(&[batch, heads, l, e]));
+        let options = AttentionOptions { is_causal: true, ..AttentionOptions::default() };
+        let products = (4 * batch * heads * l * l * e) as u64;
+        let forward = || scaled_dot_product_attention(&q, &k, &v, &options);
+        measure(c, "attention", &format!("{l}x{e}"), products, forward);
+        for t in [&q, &k, &v] {
+            t.requires_grad_(true).unwrap_or_else(|e| panic!("{e}"));
+        }
+        let step = || {
+            let g = autograd::grad(&[&forward()?.sum()?], &[&q, &k, &v])?;
+            Tensor::eval_all(&g)?;
+            Ok(g[0].clone())
+        };
+        measure(c, "attention", &format!("{l}x{e}_step"), 7 * products / 2, step);
+    }
+}
+
 fn small(c: &mut Criterion) {
     let x = tensor(&[16]);
     let adds = || (0..1000).try_fold(x.clone(), |y, _| y.add(&x));
@@ -74,5 +94,5 @@ fn small(c: &mut Criterion) {
     g.finish();
 }
 
-criterion_group!(benches, chain, reduce, transpose, matmul, small);
+criterion_group!(benches, chain, reduce, transpose, matmul, attention, small);
 criterion_main!(benches);

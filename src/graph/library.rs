@@ -116,6 +116,58 @@ pub fn replace<'a>(text: &str, with: impl Fn(&str) -> Option<Cow<'a, str>>) -> S
     out
 }
 
+/// How the constant that bounds a loop to be written out begins.
+const EACH: &str = "EACH_";
+
+/// `text` with every loop `for (var i = 0u; i < EACH_ROW; i++) {..}` written out, its bound being the value that
+/// `known` has for it: drivers keep arrays in registers only where all indices are constants, and do not unroll the
+/// loops that wgpu bounds.
+pub fn unroll(text: &str, known: impl Fn(&str) -> Option<u32>) -> String {
+    let mut text = text.to_string();
+    let mut from = 0;
+    while let Some(at) = text[from..].find("for (var ").map(|a| a + from) {
+        from = at + 1;
+        let Some(open) = text[at..].find('{').map(|o| at + o) else { break };
+        let Some((variable, count)) = header(&text[at..open]).and_then(|(v, bound)| Some((v, known(bound)?))) else {
+            continue;
+        };
+        let Some(close) = closing(&text, open) else { break };
+        let body = &text[open..=close];
+        let copies: Vec<String> =
+            (0..count).map(|i| replace(body, |w| (w == variable).then(|| Cow::Owned(format!("{i}u"))))).collect();
+        let copies = copies.join("\n");
+        text.replace_range(at..=close, &copies);
+        // what was put in may hold loops of its own
+        from = at;
+    }
+    text
+}
+
+/// The variable and the bound of a loop that is to be written out.
+fn header(text: &str) -> Option<(String, &str)> {
+    let (start, rest) = text.strip_prefix("for (var ")?.split_once(" = 0u; ")?;
+    let bound = rest.strip_prefix(start)?.strip_prefix(" < ")?.split_once(';')?.0;
+    bound.starts_with(EACH).then(|| (start.to_string(), bound))
+}
+
+/// Where the brace that opens at `open` closes.
+fn closing(text: &str, open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for (at, c) in text[open..].char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(open + at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// A set of functions that share a compute type.
 #[derive(Debug)]
 pub struct Library {
@@ -296,5 +348,27 @@ impl Instances {
         self.text.push_str(&text);
         self.text.push('\n');
         Ok(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unroll;
+
+    #[test]
+    fn loops_over_each_are_written_out() {
+        let text = "for (var r = 0u; r < EACH_ROW; r++) { for (var c = 0u; c < EACH_ROW; c++) { a[r] += b.r[c]; } }\n\
+                    for (var k = 0u; k < p_k; k++) { s += k; } for (var k = 0u; k < EACH_NONE; k++) { t += k; }";
+        let out = unroll(text, |w| match w {
+            "EACH_ROW" => Some(2),
+            "EACH_NONE" => Some(0),
+            _ => None,
+        });
+        let body = |r: u32| format!("{{ {{ a[{r}u] += b.r[0u]; }}\n{{ a[{r}u] += b.r[1u]; }} }}");
+        assert_eq!(out, format!("{}\n{}\nfor (var k = 0u; k < p_k; k++) {{ s += k; }} ", body(0), body(1)));
+        assert_eq!(
+            unroll("for (var k = 0u; k < EACH_ROW; k++) {", |_| Some(1)),
+            "for (var k = 0u; k < EACH_ROW; k++) {"
+        );
     }
 }

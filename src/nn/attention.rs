@@ -1,8 +1,7 @@
 //! Forms in two arguments: attention, bilinear maps, distances within a batch.
 
-use crate::dtype::DType;
 use crate::error::{Result, bail};
-use crate::no_grad;
+use crate::ops::attention::{Weighing, attention};
 use crate::shape::{Dims, numel};
 use crate::tensor::Tensor;
 
@@ -22,7 +21,16 @@ pub struct AttentionOptions {
 }
 
 /// `softmax(scale query key^T + mask) value` for `query` `[.., L, E]`, `key` `[.., S, E]`, `value` `[.., S, Ev]`; a
-/// query that may see no key gives 0.
+/// query that may see no key gives 0. One kernel, without the matrix of weights, and two for its gradients; with
+/// dropout, a mask that learns or heads of more than 256 elements, products and a softmax.
+///
+/// ```
+/// use calor::nn::functional::{AttentionOptions, scaled_dot_product_attention};
+/// let x = calor::Tensor::ones([1, 2, 4], ())?;
+/// let y = scaled_dot_product_attention(&x, &x, &x, &AttentionOptions::default())?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0; 8]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Value` for a mask together with `is_causal`; `Shape` where shapes do not fit.
@@ -38,49 +46,17 @@ pub fn scaled_dot_product_attention(
         let (k, v) = (key.dtype(), value.dtype());
         bail!(DType, OP, "expected query, key and value to be floats of one dtype, got {dtype}, {k} and {v}");
     }
-    if query.dim() < 2 || key.dim() < 2 || value.dim() < 2 {
-        let (q, k, v) = (query.dim(), key.dim(), value.dim());
-        bail!(Dim, OP, "expected at least 2 dimensions, got {q}, {k} and {v}");
-    }
     if options.is_causal && options.attn_mask.is_some() {
         bail!(Value, OP, "an explicit attn_mask should not be set when is_causal is");
     }
-    let wide = |t: &Tensor| t.to_dtype(dtype.compute());
-    let (mut k, mut v) = (wide(key)?, wide(value)?);
-    if options.enable_gqa && query.dim() >= 3 {
-        let heads = query.size(-3)?;
-        for t in [&mut k, &mut v] {
-            let own = t.size(-3)?;
-            if own == 0 || !heads.is_multiple_of(own) {
-                bail!(Shape, OP, "{heads} heads of queries are no multiple of {own}");
-            }
-            if own != heads {
-                *t = t.repeat_interleave(heads / own, Some(-3))?;
-            }
-        }
-    }
-    let scale = options.scale.unwrap_or(1.0 / (query.size(-1)? as f64).sqrt());
-    let mut scores = wide(query)?.matmul(&k.transpose(-2, -1)?)?.mul(scale)?;
-    if options.is_causal {
-        let seen = Tensor::ones([query.size(-2)?, key.size(-2)?], (DType::Bool, query.device()))?.tril(0)?;
-        scores = seen.where_(&scores, f64::NEG_INFINITY)?;
-    }
-    let mut weights = match &options.attn_mask {
-        None => scores.softmax(-1)?,
-        Some(mask) => {
-            scores = if mask.dtype() == DType::Bool {
-                mask.where_(&scores, f64::NEG_INFINITY)?
-            } else {
-                scores.add(mask)?.to_dtype(dtype.compute())?
-            };
-            let blind = no_grad(|| scores.eq(f64::NEG_INFINITY)?.all_dims(&[-1], true))?;
-            blind.where_(0.0, &blind.where_(0.0, &scores)?.softmax(-1)?)?
-        }
+    let how = Weighing {
+        mask: options.attn_mask.as_ref(),
+        causal: options.is_causal,
+        scale: options.scale,
+        dropout: options.dropout_p,
+        shared_heads: options.enable_gqa,
     };
-    if options.dropout_p > 0.0 {
-        weights = weights.dropout(options.dropout_p, true)?;
-    }
-    weights.matmul(&v)?.to_dtype(dtype)
+    attention(OP, query, key, value, &how)
 }
 
 /// `y_o = x1^T W_o x2 + b_o` over the last dimensions: `x1` is `[*, in1]`, `x2` `[*, in2]`, `weight`

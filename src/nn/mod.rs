@@ -11,6 +11,7 @@ mod convolution;
 mod dropout;
 mod embedding;
 pub mod functional;
+mod grid;
 pub mod init;
 mod linear;
 mod loss;

@@ -2,6 +2,7 @@
 
 pub mod adaptive;
 pub mod arg;
+pub(crate) mod attention;
 pub(crate) mod build;
 pub mod contract;
 pub mod convolve;

@@ -4,7 +4,7 @@ use crate::backend::op;
 use crate::call::{Call, Failure, Output};
 use crate::corpus::Value;
 use crate::drivers::{Table, Tensor};
-use calor::nn::functional::{self as f, Momentum, Padding, Resize, ResizeMode};
+use calor::nn::functional::{self as f, GridMode, GridOptions, GridPadding, Momentum, Padding, Resize, ResizeMode};
 use calor::nn::{AvgPool, MaxPool};
 
 type Outputs = Result<Vec<Output<Tensor>>, Failure>;
@@ -186,9 +186,28 @@ fn interpolate(c: Args<'_>) -> Outputs {
     one(f::interpolate(&x, &options))
 }
 
+fn grid_sample(c: Args<'_>) -> Outputs {
+    let (x, grid) = (c.tensor(0)?, c.tensor(1)?);
+    let mode = match c.str_or("mode", "bilinear")?.as_str() {
+        "bilinear" => GridMode::Bilinear,
+        "nearest" => GridMode::Nearest,
+        "bicubic" => GridMode::Bicubic,
+        other => return Err(Failure::Op(format!("mode {other}"))),
+    };
+    let padding = match c.str_or("padding_mode", "zeros")?.as_str() {
+        "zeros" => GridPadding::Zeros,
+        "border" => GridPadding::Border,
+        "reflection" => GridPadding::Reflection,
+        other => return Err(Failure::Op(format!("padding {other}"))),
+    };
+    let align_corners = c.bool_or("align_corners", false)?;
+    one(f::grid_sample(&x, &grid, GridOptions { mode, padding, align_corners }))
+}
+
 /// Drivers by name.
 pub const OPS: Table = &[
     ("nn.functional.max_unpool2d", max_unpool2d),
+    ("nn.functional.grid_sample", grid_sample),
     ("nn.functional.interpolate", interpolate),
     ("nn.functional.affine_grid", |c| {
         let theta = c.tensor(0)?;

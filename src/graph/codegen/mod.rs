@@ -350,7 +350,9 @@ impl Kernel<'_> {
                 let _ = writeln!(out, "const {name}: u32 = {value}u;");
                 continue;
             }
-            let text = library::replace(&item.text, |w| names.get(w).map(|n| Cow::Owned(n.clone())));
+            let known = |name: &str| template.consts.iter().find(|c| c.0 == name).map(|c| c.1);
+            let text = library::unroll(&item.text, known);
+            let text = library::replace(&text, |w| names.get(w).map(|n| Cow::Owned(n.clone())));
             // what was put in may name host numbers too
             out.push_str(&library::replace(&text, |w| numbers.get(w).map(|n| Cow::Owned(n.clone()))));
             out.push('\n');

@@ -1,0 +1,213 @@
+//! Sampling at places that a grid names.
+
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::no_grad;
+use crate::shape::{Dims, numel};
+use crate::tensor::Tensor;
+
+/// How [`grid_sample`] finds a value between elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GridMode {
+    /// Between the 4 neighbours of a place, or the 8 in three dimensions.
+    #[default]
+    Bilinear,
+    /// The nearest element; halves go to the even one.
+    Nearest,
+    /// A cubic through 16 elements, in two dimensions only.
+    Bicubic,
+}
+
+/// What [`grid_sample`] finds outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GridPadding {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// The element at the border.
+    Border,
+    /// What lies as far inside.
+    Reflection,
+}
+
+/// Options of [`grid_sample`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GridOptions {
+    /// How values between elements are found.
+    pub mode: GridMode,
+    /// What lies outside.
+    pub padding: GridPadding,
+    /// Whether -1 and 1 are the middles of the outermost elements, rather than their outer edges.
+    pub align_corners: bool,
+}
+
+/// Places along one dimension of `size` elements.
+struct Axis {
+    size: usize,
+    options: GridOptions,
+}
+
+impl Axis {
+    /// From -1 to 1 into numbers of elements.
+    fn scaled(&self, x: &Tensor) -> Result<Tensor> {
+        let size = self.size as f64;
+        if self.options.align_corners {
+            return x.add(1.0)?.mul((size - 1.0) / 2.0);
+        }
+        x.add(1.0)?.mul(size)?.sub(1.0)?.div(2.0)
+    }
+
+    /// Places moved inside as the padding says; zeros lie outside.
+    fn inside(&self, x: &Tensor) -> Result<Tensor> {
+        match self.options.padding {
+            GridPadding::Zeros => Ok(x.clone()),
+            GridPadding::Border => self.clipped(x),
+            GridPadding::Reflection => self.clipped(&self.reflected(x)?),
+        }
+    }
+
+    /// A place at the border or beyond stays there, whichever way the grid moves.
+    fn clipped(&self, x: &Tensor) -> Result<Tensor> {
+        let last = self.size as f64 - 1.0;
+        let free = x.gt(0.0)?.logical_and(&x.lt(last)?)?;
+        free.where_(x, &no_grad(|| x.clamp(0.0, last))?)
+    }
+
+    fn reflected(&self, x: &Tensor) -> Result<Tensor> {
+        let (low, span) = match self.options.align_corners {
+            true => (0.0, self.size as f64 - 1.0),
+            false => (-0.5, self.size as f64),
+        };
+        if span <= 0.0 {
+            return x.zeros_like();
+        }
+        let away = x.sub(low)?;
+        let away = away.lt(0.0)?.where_(&away.neg()?, &away)?;
+        let extra = away.fmod(span)?;
+        let odd = no_grad(|| away.div(span)?.floor()?.fmod(2.0)?.ne(0.0))?;
+        odd.where_(&extra.neg()?.add(span)?, &extra)?.add(low)
+    }
+}
+
+/// Taps along one dimension: places as whole numbers, and their shares.
+type Taps = Vec<(Tensor, Option<Tensor>)>;
+
+fn taps(axis: &Axis, x: &Tensor) -> Result<Taps> {
+    let x = axis.scaled(x)?;
+    match axis.options.mode {
+        GridMode::Nearest => Ok(vec![(no_grad(|| axis.inside(&x)?.round())?, None)]),
+        GridMode::Bilinear => {
+            let x = axis.inside(&x)?;
+            let first = no_grad(|| x.floor())?;
+            let share = x.sub(&first)?;
+            let next = no_grad(|| first.add(1.0))?;
+            Ok(vec![(first, Some(share.neg()?.add(1.0)?)), (next, Some(share))])
+        }
+        GridMode::Bicubic => {
+            let first = no_grad(|| x.floor())?;
+            let t = x.sub(&first)?;
+            let taps = (-1..3).map(|i: i32| {
+                let at = no_grad(|| axis.inside(&first.add(f64::from(i))?))?;
+                Ok((at, Some(cubic(&t, i)?)))
+            });
+            taps.collect()
+        }
+    }
+}
+
+/// The share of the element `i` after a place's first one, at distance `t` behind that (Keys 1981, a = -0.75).
+fn cubic(t: &Tensor, i: i32) -> Result<Tensor> {
+    const A: f64 = -0.75;
+    let d = if i > 0 { t.neg()?.add(f64::from(i))? } else { t.sub(f64::from(i))? };
+    if i == 0 || i == 1 {
+        return d.mul(A + 2.0)?.sub(A + 3.0)?.mul(&d)?.mul(&d)?.add(1.0);
+    }
+    d.sub(5.0)?.mul(&d)?.add(8.0)?.mul(&d)?.sub(4.0)?.mul(A)
+}
+
+/// `x` `[n, c, h, w]` at the places of `grid` `[n, ho, wo, 2]`, each `(x, y)` from -1 to 1, as `[n, c, ho, wo]`; with
+/// three dimensions more likewise.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{GridOptions, grid_sample}};
+/// let x = Tensor::new([[[[1.0f32, 2.0], [3.0, 4.0]]]], ())?;
+/// let middle = Tensor::zeros([1, 1, 1, 2], ())?;
+/// assert_eq!(grid_sample(&x, &middle, GridOptions::default())?.item()?, 2.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
+/// # Errors
+/// `Shape` where input and grid do not fit each other; `DType` for other than floats.
+pub fn grid_sample(x: &Tensor, grid: &Tensor, options: GridOptions) -> Result<Tensor> {
+    const OP: &str = "grid_sampler";
+    let (sx, sg, dtype) = (x.shape(), grid.shape(), x.dtype());
+    if !dtype.is_float() || grid.dtype() != dtype {
+        bail!(DType, OP, "expected input and grid to be floats of one dtype, got {dtype} and {}", grid.dtype());
+    }
+    if !matches!(sx.len(), 4 | 5) || sg.len() != sx.len() {
+        bail!(Dim, OP, "expected 4D or 5D input and grid with same number of dimensions, got {sx:?} and {sg:?}");
+    }
+    let sizes = &sx[2..];
+    let along = sizes.len();
+    if sx[0] != sg[0] {
+        bail!(Shape, OP, "expected grid and input to have same batch size, but got {sx:?} and {sg:?}");
+    }
+    if sg[along + 1] != along {
+        bail!(Shape, OP, "expected grid to have size {along} in last dimension, but got grid with sizes {sg:?}");
+    }
+    if sizes.contains(&0) {
+        bail!(Shape, OP, "expected input to have non-empty spatial dimensions, but got {sx:?}");
+    }
+    if options.mode == GridMode::Bicubic && along != 2 {
+        bail!(Shape, OP, "bicubic interpolation only supports 4D input");
+    }
+    let (n, c) = (sx[0], sx[1]);
+    let places = numel(&sg[1..=along]);
+    let flat = x.to_dtype(dtype.compute())?.reshape([n, c, numel(sizes)])?;
+    let grid = grid.to_dtype(dtype.compute())?.reshape([n, 1, places, along])?;
+    let mut all: Vec<Taps> = Vec::new();
+    for (d, &size) in sizes.iter().enumerate() {
+        // a place's first number runs along the last dimension
+        let axis = Axis { size, options };
+        all.push(taps(&axis, &grid.select(-1, (along - 1 - d) as isize)?)?);
+    }
+    let mut sum: Option<Tensor> = None;
+    for number in 0..all.iter().map(Vec::len).product::<usize>() {
+        let mut left = number;
+        let (mut index, mut share, mut seen): (Option<Tensor>, Option<Tensor>, Option<Tensor>) = (None, None, None);
+        for (taps, &size) in all.iter().zip(sizes) {
+            let (at, weight) = &taps[left % taps.len()];
+            left /= taps.len();
+            let here = no_grad(|| at.ge(0.0)?.logical_and(&at.le(size as f64 - 1.0)?))?;
+            // what lies outside must not be followed
+            let at = no_grad(|| here.where_(at, 0.0)?.to_dtype(DType::I32))?;
+            index = Some(match index {
+                Some(outer) => outer.mul(size as i32)?.add(&at)?,
+                None => at,
+            });
+            seen = Some(match seen {
+                Some(other) => other.logical_and(&here)?,
+                None => here,
+            });
+            share = match (share, weight) {
+                (Some(share), Some(weight)) => Some(share.mul(weight)?),
+                (share, weight) => share.or_else(|| weight.clone()),
+            };
+        }
+        let (Some(index), Some(seen)) = (index, seen) else { continue };
+        let mut value = flat.gather(2, &index.expand([n, c, places])?)?;
+        value = seen.where_(&value, 0.0)?;
+        if let Some(share) = share {
+            value = value.mul(&share)?;
+        }
+        sum = Some(match sum {
+            Some(sum) => sum.add(&value)?,
+            None => value,
+        });
+    }
+    let shape: Dims = [n, c].iter().chain(&sg[1..=along]).copied().collect();
+    match sum {
+        Some(sum) => sum.to_dtype(dtype)?.reshape(&shape),
+        None => bail!(Shape, OP, "no places in {sg:?}"),
+    }
+}
