@@ -19,7 +19,8 @@ const post = (data) => fetch('/result', {method: 'POST', body: JSON.stringify(da
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) return post({fatal: 'no WebGPU adapter'});
   const requiredFeatures = ['subgroups', 'shader-f16'].filter((f) => adapter.features.has(f));
-  const device = await adapter.requestDevice({requiredFeatures});
+  const device = await adapter.requestDevice({requiredFeatures, requiredLimits: {
+    maxStorageBuffersPerShaderStage: adapter.limits.maxStorageBuffersPerShaderStage}});
   device.lost.then((info) => post({fatal: 'device lost: ' + info.message}));
   const failed = [], lacking = [];
   const kernels = await (await fetch('/kernels')).json();
