@@ -1,7 +1,8 @@
 //! Every shader is valid WGSL as it stands, and every library function in every type and width it is used at.
 
-use calor::DType;
+use calor::gpu::AdapterChoice;
 use calor::graph::library::{Instances, library};
+use calor::{Approximate, DType, Device, Tensor};
 use std::path::Path;
 
 /// Parses and validates; where there is an entry point, also translates to what the other backends run.
@@ -120,4 +121,73 @@ fn functions_are_valid_in_every_type_and_width() {
             }
         }
     }
+}
+
+/// Checks every kernel of a folder; gives their number and how many of them no browser could run.
+fn check_folder(dir: &Path) -> (usize, usize) {
+    let (mut all, mut native) = (0, 0);
+    for entry in std::fs::read_dir(dir).expect("a folder of kernels") {
+        let path = entry.expect("entry").path();
+        if path.extension().is_some_and(|e| e == "wgsl") {
+            let source = std::fs::read_to_string(&path).expect("text");
+            validate(&path.display().to_string(), &source);
+            all += 1;
+            native += usize::from(["f64", "i64", "u64"].iter().any(|ty| source.contains(ty)));
+        }
+    }
+    (all, native)
+}
+
+/// A little of each kind of kernel; what a device that computes nothing gives back is not looked at.
+fn programs(device: &Device) -> calor::Result<()> {
+    for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64, DType::I32, DType::I64, DType::U8] {
+        if !device.supports(dtype) {
+            continue;
+        }
+        let x = Tensor::ones([33, 70], (dtype, device))?;
+        x.cumsum(1)?.eval()?;
+        x.sort(1, false)?.0.eval()?;
+        x.sum()?.eval()?;
+        x.t()?.contiguous()?.eval()?;
+        calor::cat(&[&x, &x], 0)?.eval()?;
+        if dtype.is_float() {
+            let w = Tensor::ones([70, 33], (dtype, device))?.requires_grad_(true)?;
+            let y = x.matmul(&w)?.gelu(Approximate::None)?.softmax(1)?;
+            y.sum()?.backward()?;
+            Tensor::eval_all(&[y, w.grad().expect("a gradient")])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn kernels_of_programs_are_valid_on_every_backend() {
+    let base = std::env::temp_dir().join(format!("calor-kernels-{}", std::process::id()));
+    let off: &[&str] = &["shader-f16", "shader-f64", "shader-int64", "subgroups"];
+    let low: &[(&str, u64)] = &[("bindings", 8), ("invocations", 64), ("workgroup_bytes", 16 << 10), ("groups", 1024)];
+    for (i, (disable, limits)) in
+        [(&[][..], &[][..]), (off, &[][..]), (&[][..], low), (off, low)].into_iter().enumerate()
+    {
+        let dir = base.join(i.to_string());
+        let choice = AdapterChoice {
+            disable: disable.iter().map(|s| (*s).to_owned()).collect(),
+            limits: limits.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect(),
+            record: Some(dir.clone()),
+            ..AdapterChoice::from_env().expect("a choice")
+        };
+        programs(&Device::open(&choice).expect("these tests need an adapter")).expect("programs");
+        let (all, native) = check_folder(&dir);
+        assert!(all > 20, "only {all} kernels were recorded");
+        assert!(disable.is_empty() || native == 0, "{native} kernels of {all} hold 64-bit types");
+    }
+    std::fs::remove_dir_all(&base).expect("its own folder");
+}
+
+#[test]
+#[ignore = "scripts/kernels runs it: CALOR_KERNELS names a folder of recorded kernels"]
+fn recorded_kernels_are_valid_on_every_backend() {
+    let dir = std::env::var_os("CALOR_KERNELS").expect("CALOR_KERNELS");
+    let (all, native) = check_folder(Path::new(&dir));
+    assert!(all > 0, "no kernels in {}", dir.display());
+    println!("{all} kernels are valid for SPIR-V and HLSL; {native} with 64-bit types are not for browsers");
 }

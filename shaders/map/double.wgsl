@@ -279,7 +279,7 @@ fn op_pow(x: T, y: T) -> T {
     f = select(f, -f, negative & odd);
     f = select(f, nan_(), negative & !whole & op_isfinite(x) & (ax > T(0.0)));
     f = select(f, x + y, unordered(x, y));
-    let unit = (y == T(0.0)) & !is_nan(y) | (x == T(1.0)) & !is_nan(x) | (ax == T(1.0)) & yinf;
+    let unit = ((y == T(0.0)) & !is_nan(y)) | ((x == T(1.0)) & !is_nan(x)) | ((ax == T(1.0)) & yinf);
     return select(f, T(1.0), unit);
 }
 // x 2^e as PyTorch computes it.

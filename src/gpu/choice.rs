@@ -49,6 +49,8 @@ pub struct AdapterChoice {
     pub limits: Vec<(String, u64)>,
     /// The folder in which the driver's compiled pipelines are kept between processes; `None` keeps none.
     pub cache_dir: Option<PathBuf>,
+    /// The folder into which the WGSL of every new kernel is written, one file for each text.
+    pub record: Option<PathBuf>,
 }
 
 /// An adapter that was found.
@@ -74,7 +76,7 @@ impl Display for AdapterSummary {
 
 impl AdapterChoice {
     /// Reads `CALOR_ADAPTER`, `CALOR_BACKEND`, `CALOR_DISABLE` (names with commas), `CALOR_MEMORY_LIMIT` (bytes, or
-    /// `500M`, `8G`), `CALOR_LIMIT_<NAME>` and `CALOR_CACHE_DIR`; without the last, pipelines are kept where the system
+    /// `500M`, `8G`), `CALOR_LIMIT_<NAME>`, `CALOR_RECORD` and `CALOR_CACHE_DIR`; without the last, pipelines are kept where the system
     /// keeps a user's caches, and when it is empty, nowhere.
     pub fn from_env() -> Result<Self> {
         Self::from_vars(
@@ -100,6 +102,7 @@ impl AdapterChoice {
             }
             match key.as_str() {
                 "CALOR_ADAPTER" => choice.adapter = Some(value.to_owned()),
+                "CALOR_RECORD" => choice.record = Some(PathBuf::from(value)),
                 "CALOR_BACKEND" => choice.backend = Some(value.to_lowercase()),
                 "CALOR_DISABLE" => {
                     let names = value.split(',').map(|n| n.trim().to_lowercase()).filter(|n| !n.is_empty());

@@ -1,10 +1,15 @@
 //! Compiled kernels and the bind groups they run with.
 
+use std::borrow::Cow;
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
+use std::io;
 use std::num::NonZeroU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 
-use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet, FxHasher};
 use smallvec::SmallVec;
 
 use super::Gpu;
@@ -200,12 +205,17 @@ impl Gpu {
             let (bytes, most) = (kernel.param_bytes(), facts.max_uniform_bytes);
             bail!(Unsupported, "compile", "kernel `{label}` has {bytes} bytes of parameters, the limit is {most}");
         }
+        if let Some(dir) = &self.0.choice.record
+            && let Err(e) = record(dir, kernel)
+        {
+            bail!(Io, "compile", "kernel `{label}` cannot be recorded in {}: {e}", dir.display());
+        }
         let named = |e: Error| Error::new(e.kind(), "compile", format!("kernel `{label}`: {}", e.message()));
         let layout = self.layout(Signature::of(kernel)).map_err(named)?;
         let module = scoped(device, "compile", || {
             device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(label),
-                source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
+                source: wgpu::ShaderSource::Wgsl(text_for(&facts.backend, &kernel.source)),
             })
         })
         .map_err(named)?;
@@ -239,6 +249,35 @@ impl Gpu {
         layouts.insert(signature, layout.clone());
         Ok(layout)
     }
+}
+
+/// What stands before a kernel with subgroup operations where a browser compiles it. Browsers demand the first line, which
+/// naga refuses; the second is for lanes that agree by construction, which no analysis can see.
+const BROWSER_SUBGROUPS: &str = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
+
+/// A kernel's text as the front end of a backend takes it.
+fn text_for<'a>(backend: &str, source: &'a str) -> Cow<'a, str> {
+    let subgroups = || source.contains("subgroup");
+    match backend == "browser" && subgroups() {
+        true => Cow::Owned(format!("{BROWSER_SUBGROUPS}{source}")),
+        false => Cow::Borrowed(source),
+    }
+}
+
+/// Writes a kernel's text under its hash, in one step: several processes may record into one folder.
+fn record(dir: &Path, kernel: &Kernel) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut hasher = FxHasher::default();
+    kernel.source.hash(&mut hasher);
+    let path = dir.join(format!("{:016x}.wgsl", hasher.finish()));
+    if path.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    let aside = path.with_extension(format!("{}.{}.tmp", std::process::id(), NEXT.fetch_add(1, Relaxed)));
+    let label = kernel.label.replace(|c: char| c.is_control(), " ");
+    fs::write(&aside, format!("// {label}\n{}", kernel.source))?;
+    fs::rename(&aside, &path)
 }
 
 fn describe(device: &wgpu::Device, signature: &Signature, id: u32) -> Layout {
@@ -313,5 +352,18 @@ impl Groups {
     /// Drops them all: after a refused submission some may be invalid.
     pub fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_told_of_subgroups() {
+        let (plain, lanes) = ("fn main() {}", "fn main() { _ = subgroupShuffle(1u, 0u); }");
+        assert_eq!(text_for("vulkan", lanes), lanes);
+        assert_eq!(text_for("browser", plain), plain);
+        assert_eq!(text_for("browser", lanes), format!("{BROWSER_SUBGROUPS}{lanes}"));
     }
 }
