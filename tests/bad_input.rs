@@ -175,7 +175,7 @@ fn sizes_beyond_what_can_be_addressed() -> Result<()> {
     case!(c, "tensor", Shape, "row 0 has shape [2], row 1 has [1]", Tensor::new(vec![vec![1, 2], vec![3]], ()));
     case!(c, "tensor", Shape, "needs 8 bytes, got 7", Tensor::from_host(host.clone(), &Device::best()?));
     // fits the addresses, not the adapter
-    let limit = Device::best()?.facts().max_binding_bytes;
+    let limit = Device::best()?.facts().max_buffer_bytes;
     let over = (limit / 4 + 1) as usize;
     case!(c, "submit", OutOfMemory, "full", Tensor::zeros([over], ()).and_then(|t| t.eval()));
     check(c);

@@ -1,7 +1,7 @@
 //! Plans as text, and the WGSL they hold: no device is needed for either.
 
 use calor::dtype::Scalar;
-use calor::gpu::{Command, Facts};
+use calor::gpu::{Access, Command, Facts};
 use calor::graph::plan::{Fresh, Options, Plan};
 use calor::graph::walk::Walk;
 use calor::graph::{Body, Input, LowerCx, Lowering, Map, Node, Param, Primitive, Spec, Stored, Value};
@@ -139,7 +139,7 @@ fn bindings_bound_a_kernel() {
     let plan = plan_for(&[sum], &facts);
     for command in &plan.recording.commands {
         if let Command::Dispatch(d) = command {
-            assert!(d.slots.len() < 8, "{} bindings", d.slots.len());
+            assert!(d.bindings.len() < 8, "{} bindings", d.bindings.len());
         }
     }
     assert!(plan.dispatches() <= 8, "{}", plan.dispatches());
@@ -333,4 +333,125 @@ fn a_plan_takes_the_numbers_of_another_walk() {
     let low = -(7i64 << 33);
     assert!(words.windows(2).any(|w| w == [low as u32, (low >> 32) as u32]), "{words:?}");
     assert!(words.contains(&77) && words.contains(&4), "{words:?}");
+}
+
+/// A value without a kernel: its inputs side by side, or a part of its input.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Pack,
+    Part(u64),
+}
+
+impl Primitive for Place {
+    fn name(&self) -> &str {
+        "place"
+    }
+
+    fn lower(&self, _: &LowerCx<'_>) -> Result<Lowering> {
+        Ok(match self {
+            Place::Pack => Lowering::Pack { align: 256 },
+            Place::Part(offset) => Lowering::Part { offset: *offset },
+        })
+    }
+}
+
+fn place(rule: Place, shape: &[usize], inputs: &[&Value]) -> Value {
+    let inputs = inputs.iter().map(|v| whole(v)).collect();
+    Node::pending(Arc::new(rule), Spec::new(shape, DType::F32), inputs, SmallVec::new())
+}
+
+#[test]
+fn packs_are_copied_and_parts_are_not() {
+    let (x, y) = (leaf(&[3]), map("exp", &[70], &[whole(&leaf(&[70]))]));
+    // 256 bytes for three elements, 512 for seventy
+    let pack = place(Place::Pack, &[192], &[&x, &y]);
+    let flat = map("neg", &[192], &[whole(&pack)]);
+    let parts = [place(Place::Part(0), &[3], &[&flat]), place(Place::Part(256), &[70], &[&flat])];
+    drop((y, pack, flat));
+    let plan = plan(&parts);
+    let commands: Vec<String> = plan
+        .recording
+        .commands
+        .iter()
+        .map(|c| match c {
+            Command::Dispatch(d) => d.kernel.label.clone(),
+            Command::Copy { to_offset, bytes, .. } => format!("copy {bytes} to {to_offset}"),
+            Command::Clear(_) => "clear".into(),
+            Command::Free(_) => "free".into(),
+        })
+        .collect();
+    // whole groups of four are copied: sixteen bytes of three elements
+    let want = ["map: exp", "clear", "copy 16 to 0", "copy 288 to 256", "free", "map: neg", "free"];
+    assert_eq!(commands, want);
+    let places: Vec<u64> = plan.outputs.iter().map(|o| o.offset).collect();
+    assert_eq!((places, plan.outputs[0].slot), (vec![0, 256], plan.outputs[1].slot), "both lie in one buffer");
+    assert!(plan.outputs.iter().all(|o| o.owner != o.node));
+    let text = plan.to_string();
+    assert!(text.starts_with("2 kernels\n") && text.contains("copy"), "{text}");
+}
+
+#[test]
+fn who_reads_a_part_waits_for_the_pack() {
+    let a = map("exp", &[64], &[whole(&leaf(&[64]))]);
+    let pack = place(Place::Pack, &[128], &[&a, &leaf(&[64])]);
+    let flat = map("neg", &[128], &[whole(&pack)]);
+    let part = place(Place::Part(256), &[64], &[&flat]);
+    // reads `a` in order, and could join its kernel if the part did not come between
+    let sum = map("add", &[64], &[whole(&a), whole(&part)]);
+    drop((a, pack, flat, part));
+    let plan = plan(&[sum]);
+    let labels: Vec<&str> = plan.recording.dispatches().map(|d| d.kernel.label.as_str()).collect();
+    assert_eq!(labels, ["map: exp", "map: neg", "map: add"]);
+    let last = plan.recording.dispatches().last().expect("a kernel");
+    let read: Vec<u64> = last.bindings.iter().map(|b| b.offset).collect();
+    assert!(read.contains(&256), "the part is bound where it lies: {read:?}");
+}
+
+#[test]
+fn no_kernel_writes_what_it_reads_as_a_part() {
+    let x = map("exp", &[2, 64], &[whole(&leaf(&[2, 64]))]);
+    let flat = map("neg", &[2, 64], &[whole(&x)]);
+    let part = place(Place::Part(256), &[64], &[&flat]);
+    let rows = Layout::contiguous(&[64]).expand("", &[2, 64]).unwrap();
+    // both read `x` in order and could join its kernel; the second would then read what the first writes
+    let out = map("mul", &[2, 64], &[whole(&x), read(&part, rows)]);
+    drop((flat, part));
+    let plan = plan(&[out, x]);
+    for run in plan.recording.dispatches() {
+        for (i, a) in run.bindings.iter().enumerate() {
+            let access = |j: usize| run.kernel.access[j];
+            for j in (i + 1..run.bindings.len()).filter(|&j| run.bindings[j].slot == a.slot) {
+                let reads = (access(i), access(j)) == (Access::Read, Access::Read);
+                assert!(reads, "{}: one buffer is read and written", run.kernel.label);
+            }
+        }
+    }
+    assert_eq!(plan.dispatches(), 2);
+}
+
+#[test]
+fn buffers_above_the_limit_are_bound_as_windows() {
+    let facts = Facts { max_binding_bytes: 1024, max_bindings: 8, ..Facts::portable() };
+    let program = |n: usize| plan_for(&[map("exp", &[n], &[whole(&leaf(&[n]))])], &facts);
+    let plan = program(600);
+    let run = plan.recording.dispatches().next().expect("a kernel");
+    let windows: Vec<(u64, u64)> = run.bindings.iter().map(|b| (b.offset, b.bytes)).collect();
+    assert_eq!(windows[..3], windows[3..]);
+    assert_eq!(windows[..3], [(0, 1024), (1024, 1024), (2048, 352)]);
+    assert_eq!(
+        sources(&plan),
+        sources(&program(700)),
+        "how many windows there are is structure, how large they are is not"
+    );
+    assert_ne!(sources(&plan), sources(&program(500)));
+    // eight windows in all are one too many beside the fault buffer's: two kernels instead of one
+    let (a, b) = (leaf(&[500]), leaf(&[500]));
+    let product = map("mul", &[500], &[whole(&a), whole(&b)]);
+    let sum = map("add", &[500], &[whole(&product), whole(&leaf(&[500]))]);
+    drop(product);
+    assert_eq!(plan_for(&[sum], &facts).dispatches(), 2);
+    let add = map("add", &[1000], &[whole(&leaf(&[1000])), whole(&leaf(&[1000]))]);
+    let e = Plan::new(&Walk::new(&[add]), &facts, Options { fuse: true }, &Fresh).expect_err("twelve bindings");
+    assert_eq!((e.kind(), e.op()), (calor::ErrorKind::OutOfMemory, "add"));
+    assert!(e.message().contains("4000") && e.message().contains("12 bindings") && e.message().contains("1024"), "{e}");
 }

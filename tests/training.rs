@@ -9,7 +9,7 @@ use calor::{Device, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Kernels of one training step of the large network.
-const STEP_DISPATCHES: u64 = 17;
+const STEP_DISPATCHES: u64 = 15;
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -170,29 +170,5 @@ fn memory_is_constant_over_thousands_of_steps() -> Result<()> {
         }
     }
     assert!(last < first, "the loss went from {first} to {last}");
-    Ok(())
-}
-
-#[test]
-fn a_step_of_adamw_over_many_parameters_is_few_kernels() -> Result<()> {
-    let _turn = turn();
-    let mlp = Mlp::new(&[20, 16, 12, 4])?;
-    let mut adam = mlp.adam;
-    let parameters = mlp.model.parameters();
-    assert_eq!(parameters.len(), 6);
-    let device = parameters[0].tensor().device().clone();
-    let gradients = || -> Result<()> {
-        for p in &parameters {
-            let g = numbers(&p.shape())?;
-            p.tensor().set_grad(Some(g));
-        }
-        Ok(())
-    };
-    gradients()?;
-    adam.step()?;
-    gradients()?;
-    let (cost, ()) = counted(&device, || adam.step())?;
-    assert_eq!((cost.submits, cost.readbacks, cost.pipelines), (1, 0, 0));
-    assert!(cost.dispatches <= 6, "{} kernels", cost.dispatches);
     Ok(())
 }

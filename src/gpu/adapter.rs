@@ -248,6 +248,7 @@ fn facts(
         immediates: limits.max_immediate_size,
         max_bindings: limits.max_storage_buffers_per_shader_stage,
         max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !3,
+        storage_align: limits.min_storage_buffer_offset_alignment,
         max_buffer_bytes: limits.max_buffer_size & !3,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_x: limits.max_compute_workgroup_size_x.min(limits.max_compute_invocations_per_workgroup),

@@ -31,6 +31,8 @@ pub struct Facts {
     pub max_bindings: u32,
     /// Bytes of one storage binding.
     pub max_binding_bytes: u64,
+    /// Where the range of a storage binding may begin: at multiples of so many bytes.
+    pub storage_align: u32,
     /// Bytes of one buffer.
     pub max_buffer_bytes: u64,
     /// Invocations per workgroup.
@@ -50,6 +52,21 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// How many elements of a size the windows of a large buffer have: bindings that lie side by side, each but the last
+    /// of this power of two.
+    pub fn window(&self, element_bytes: usize) -> u64 {
+        let most = self.max_binding_bytes / element_bytes.max(1) as u64;
+        most.checked_ilog2().map_or(1, |bits| 1 << bits)
+    }
+
+    /// How many bindings a buffer of so many elements takes.
+    pub fn windows(&self, elements: u64, element_bytes: usize) -> usize {
+        if elements.saturating_mul(element_bytes as u64) <= self.max_binding_bytes {
+            return 1;
+        }
+        usize::try_from(elements.div_ceil(self.window(element_bytes))).unwrap_or(usize::MAX)
+    }
+
     /// WebGPU's default limits and no features: what every device can do, for planning without one.
     pub fn portable() -> Facts {
         Facts {
@@ -67,6 +84,7 @@ impl Facts {
             immediates: 0,
             max_bindings: 8,
             max_binding_bytes: 128 << 20,
+            storage_align: 256,
             max_buffer_bytes: 256 << 20,
             max_invocations: 256,
             max_workgroup_x: 256,

@@ -315,11 +315,11 @@ fn describe(device: &wgpu::Device, signature: &Signature, id: u32) -> Layout {
     Layout { id, storage, extra, pipeline }
 }
 
-/// A layout and, per binding, the allocation and the bytes bound.
+/// A layout and, per binding, the allocation and the range bound: where it begins and how many bytes it has.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct GroupKey {
     pub layout: u32,
-    pub bound: SmallVec<[(u64, u64); 8]>,
+    pub bound: SmallVec<[(u64, u64, u64); 8]>,
 }
 
 /// Bind groups by what they bind, each with the submission that last used it.
@@ -346,7 +346,7 @@ impl Groups {
 
     /// Drops every group that binds one of these allocations.
     pub fn forget(&mut self, gone: &HashSet<u64>) {
-        self.0.retain(|key, _| !key.bound.iter().any(|(id, _)| gone.contains(id)));
+        self.0.retain(|key, _| !key.bound.iter().any(|(id, ..)| gone.contains(id)));
     }
 
     /// Drops them all: after a refused submission some may be invalid.

@@ -14,6 +14,7 @@ mod kept;
 mod kernels;
 mod memory;
 mod pace;
+mod place;
 mod pool;
 mod probe;
 mod profile;
@@ -34,7 +35,7 @@ pub use memory::{Allocation, MemorySnapshot, MemoryStats, Origin};
 pub use pace::Pace;
 pub use pool::{Buffer, Counters};
 pub use profile::{HostTime, KernelTime, Profile};
-pub use recording::{Access, Command, Dispatch, Kernel, Recording};
+pub use recording::{Access, Binding, Command, Dispatch, Kernel, Recording};
 
 use crate::error::Result;
 use health::{Health, lock};

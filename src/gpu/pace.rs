@@ -118,8 +118,11 @@ fn cost(command: &Command, recording: &Recording) -> (u64, u64) {
 
 /// Bytes behind the bindings of a dispatch.
 pub(super) fn bytes(run: &super::Dispatch, recording: &Recording) -> u64 {
-    let sizes = run.slots.iter().filter_map(|slot| recording.slots.get(*slot as usize));
-    sizes.fold(0, |sum: u64, size| sum.saturating_add(*size))
+    let size = |b: &super::Binding| {
+        let whole = recording.slots.get(b.slot as usize).copied().unwrap_or(0);
+        whole.saturating_sub(b.offset).min(b.bytes)
+    };
+    run.bindings.iter().fold(0, |sum: u64, b| sum.saturating_add(size(b)))
 }
 
 #[cfg(test)]

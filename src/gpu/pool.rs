@@ -125,9 +125,13 @@ impl Default for Pool {
     }
 }
 
-/// Device memory. Clones share it; when the last one drops it goes back to the pool.
+/// Device memory, or a range of it. Clones and ranges share it; when the last one drops it goes back to the pool.
 #[derive(Clone)]
-pub struct Buffer(Arc<Handle>);
+pub struct Buffer {
+    handle: Arc<Handle>,
+    offset: u64,
+    bytes: u64,
+}
 
 struct Handle {
     block: Option<Block>,
@@ -179,7 +183,7 @@ impl Pool {
 
     fn wrap(self: &Arc<Self>, block: Block, bytes: u64) -> Buffer {
         self.tally.take(bytes);
-        Buffer(Arc::new(Handle { block: Some(block), bytes, pool: self.clone() }))
+        Buffer { handle: Arc::new(Handle { block: Some(block), bytes, pool: self.clone() }), offset: 0, bytes }
     }
 
     fn put(&self, block: Block) {
@@ -210,7 +214,7 @@ impl Pool {
         for (buffer, origin) in named {
             if let Some(live) = shelves.live.get_mut(&buffer.id()) {
                 // it may have been resized since it was taken
-                *live = Allocation { bytes: buffer.bytes(), origin: Some(origin) };
+                *live = Allocation { bytes: buffer.handle.bytes, origin: Some(origin) };
             }
             handles.push(buffer);
         }
@@ -240,35 +244,52 @@ impl Block {
 }
 
 impl Buffer {
-    /// Bytes asked for.
+    /// Bytes asked for, or of the range.
     pub fn bytes(&self) -> u64 {
-        self.0.bytes
+        self.bytes
     }
 
-    /// A number that no other living buffer has. A recycled allocation keeps it.
+    /// Where the range begins in the allocation.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether it is less than what was asked for.
+    pub fn is_part(&self) -> bool {
+        self.bytes < self.handle.bytes
+    }
+
+    /// A number that no other living allocation has. A recycled allocation keeps it.
     pub fn id(&self) -> u64 {
-        self.0.block.as_ref().map_or(u64::MAX, |block| block.id)
+        self.handle.block.as_ref().map_or(u64::MAX, |block| block.id)
+    }
+
+    /// The `bytes` of the same allocation from `offset` on; `None` where it has fewer.
+    pub fn range(&self, offset: u64, bytes: u64) -> Option<Buffer> {
+        let fits = offset.checked_add(bytes).is_some_and(|end| end <= self.handle.bytes);
+        fits.then(|| Buffer { handle: self.handle.clone(), offset, bytes })
     }
 
     pub(super) fn capacity(&self) -> u64 {
-        self.0.block.as_ref().map_or(0, |block| block.capacity)
+        self.handle.block.as_ref().map_or(0, |block| block.capacity)
     }
 
     /// The buffer of wgpu. Absent only while the handle is being dropped.
     pub(super) fn raw(&self) -> Option<&wgpu::Buffer> {
-        self.0.block.as_ref().map(|block| &block.raw)
+        self.handle.block.as_ref().map(|block| &block.raw)
     }
 
     pub(super) fn belongs_to(&self, pool: &Arc<Pool>) -> bool {
-        Arc::ptr_eq(&self.0.pool, pool)
+        Arc::ptr_eq(&self.handle.pool, pool)
     }
 
-    /// Gives the only handle a new logical size; `false` when others share the buffer.
+    /// Gives the only handle a new logical size, from the allocation's start; `false` when others share the buffer.
     pub(super) fn resize(&mut self, bytes: u64) -> bool {
-        let Some(handle) = Arc::get_mut(&mut self.0) else { return false };
+        let Some(handle) = Arc::get_mut(&mut self.handle) else { return false };
         handle.pool.tally.give(handle.bytes);
         handle.pool.tally.take(bytes);
         handle.bytes = bytes;
+        (self.offset, self.bytes) = (0, bytes);
         true
     }
 }

@@ -49,7 +49,7 @@ pub(super) async fn count(gpu: &Gpu) -> Result<u32> {
     };
     let run = Dispatch {
         kernel: Arc::new(kernel),
-        slots: smallvec::smallvec![0],
+        bindings: smallvec::smallvec![0.into()],
         params: Vec::new(),
         groups: 1,
         work: u64::from(ASKED),

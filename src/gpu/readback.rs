@@ -188,7 +188,7 @@ impl Gpu {
             if offset.checked_add(*bytes).is_none_or(|end| end > buffer.bytes()) {
                 bail!(Value, "read", "{bytes} bytes from {offset} of a buffer of {}", buffer.bytes());
             }
-            let lead = offset % 4;
+            let lead = (buffer.offset() + offset) % 4;
             let (at, start) = pending.place(if *bytes == 0 { 0 } else { (lead + bytes).next_multiple_of(4) });
             pending.pieces.push((at, start + lead, *bytes));
         }
@@ -219,10 +219,11 @@ impl Gpu {
             let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
             let copies = ranges.iter().zip(&pending.pieces).filter(|((_, _, bytes), _)| *bytes > 0);
             for ((buffer, offset, bytes), (at, start, _)) in copies {
-                let lead = offset % 4;
+                let from = buffer.offset() + offset;
+                let lead = from % 4;
                 let whole = (lead + bytes).next_multiple_of(4);
                 if let (Some(raw), Some(staging)) = (buffer.raw(), &pending.batches[*at].buffer) {
-                    encoder.copy_buffer_to_buffer(raw, offset - lead, staging, start - lead, Some(whole));
+                    encoder.copy_buffer_to_buffer(raw, from - lead, staging, start - lead, Some(whole));
                 }
             }
             if let Some(((at, start, bytes), _)) = pending.fault

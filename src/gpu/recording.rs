@@ -39,13 +39,31 @@ impl Kernel {
     }
 }
 
+/// What stands behind a storage binding: a slot's buffer or a range of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// The slot.
+    pub slot: u32,
+    /// Where the range begins, in bytes; a multiple of [`Facts::storage_align`](super::Facts::storage_align).
+    pub offset: u64,
+    /// How many bytes; where that is more than there are, all to the end.
+    pub bytes: u64,
+}
+
+impl From<u32> for Binding {
+    /// All of a slot's buffer.
+    fn from(slot: u32) -> Self {
+        Self { slot, offset: 0, bytes: u64::MAX }
+    }
+}
+
 /// One run of a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     /// What runs.
     pub kernel: Arc<Kernel>,
-    /// The slot behind each storage binding.
-    pub slots: SmallVec<[u32; 8]>,
+    /// What stands behind each storage binding.
+    pub bindings: SmallVec<[Binding; 4]>,
     /// The parameter block; missing words are zero.
     pub params: Vec<u32>,
     /// Workgroups in all. They are folded over x and y, so a shader takes `wid.x + wid.y * num_workgroups.x` as its

@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n: vec3<
 fn run(kernel: &Arc<Kernel>, slots: &[u32], params: &[u32], groups: u32) -> Command {
     Command::Dispatch(Dispatch {
         kernel: kernel.clone(),
-        slots: slots.into(),
+        bindings: slots.iter().map(|&s| s.into()).collect(),
         params: params.to_vec(),
         groups,
         work: 0,
@@ -290,6 +290,83 @@ fn main() { c[0] = a[0] + b[1]; }
     let recording = Recording { slots: vec![8, 8, 4], commands: vec![run(&k, &[0, 1, 2], &[], 1)] };
     let out = gpu().submit(&recording, vec![Some(a.clone()), Some(a)]).unwrap();
     assert_eq!(read_words(out[2].as_ref().unwrap()), [7]);
+}
+
+#[test]
+fn ranges_are_bound_copied_and_read_where_they_lie() {
+    let align = gpu().facts().storage_align.max(64);
+    let (step, n) = (u64::from(align), align / 4);
+    let all: Vec<u32> = (0..4 * n).collect();
+    let whole = upload_words(&all);
+    let part = whole.range(step, 2 * step).unwrap();
+    assert!(part.is_part() && !whole.is_part() && (part.id(), part.offset()) == (whole.id(), step));
+    assert!(whole.range(3 * step, step + 4).is_none() && whole.range(u64::MAX, 4).is_none());
+    assert_eq!(read_words(&part), all[n as usize..3 * n as usize]);
+    assert_eq!(words(&gpu().read(&[(part.clone(), 4, 8)]).unwrap()[0]), [n + 1, n + 2]);
+    // the second half of the part goes to the middle of a buffer, by a kernel and by a copy
+    let bind = |slot, offset, bytes| Binding { slot, offset, bytes };
+    let dispatch = |bindings: &[Binding]| {
+        let params = vec![n, 2, 0];
+        Command::Dispatch(Dispatch {
+            kernel: scale(),
+            bindings: bindings.into(),
+            params,
+            groups: n.div_ceil(64),
+            work: 0,
+        })
+    };
+    let commands = vec![
+        Command::Clear(1),
+        dispatch(&[bind(0, step, step), bind(1, step, step)]),
+        Command::Copy { from: 0, from_offset: step, to: 1, to_offset: 2 * step, bytes: step },
+    ];
+    let recording = Recording { slots: vec![2 * step, 4 * step], commands };
+    let out = gpu().submit(&recording, vec![Some(part.clone())]).unwrap();
+    let second = &all[2 * n as usize..3 * n as usize];
+    let doubled: Vec<u32> = second.iter().map(|x| x * 2).collect();
+    let zeros = vec![0; n as usize];
+    assert_eq!(read_words(out[1].as_ref().unwrap()), [&zeros[..], &doubled, second, &zeros].concat());
+    // beyond the end, off the alignment, and one buffer read and written
+    for bad in [bind(0, 2 * step + 4, 4), bind(0, 4, 4)] {
+        let recording = Recording { slots: vec![2 * step, step], commands: vec![dispatch(&[bad, 1.into()])] };
+        assert_eq!(gpu().submit(&recording, vec![Some(part.clone())]).unwrap_err().kind(), ErrorKind::Value);
+    }
+    let commands = vec![dispatch(&[bind(0, 0, step), bind(0, step, step)])];
+    let e = gpu().submit(&Recording { slots: vec![2 * step], commands }, vec![Some(part)]).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Device);
+    // ranges of one buffer may be written side by side, but not one over the other
+    let source = "
+@group(0) @binding(0) var<storage, read_write> a: array<u32>;
+@group(0) @binding(1) var<storage, read_write> b: array<u32>;
+@compute @workgroup_size(1)
+fn main() { a[0] = 5u; b[0] = 6u; }
+";
+    let both = kernel("both", source, &[Access::ReadWrite, Access::ReadWrite], 0, false);
+    let run = |second: Binding| {
+        let bindings = [bind(0, 0, step), second].as_slice().into();
+        let run = Dispatch { kernel: both.clone(), bindings, params: vec![], groups: 1, work: 0 };
+        gpu().submit(&Recording { slots: vec![2 * step], commands: vec![Command::Dispatch(run)] }, vec![])
+    };
+    let out = run(bind(0, step, step)).unwrap();
+    let got = read_words(out[0].as_ref().unwrap());
+    assert_eq!((got[0], got[n as usize]), (5, 6));
+    assert_eq!(run(bind(0, 0, 2 * step)).unwrap_err().kind(), ErrorKind::Device);
+}
+
+#[test]
+fn parts_are_on_the_books_once() {
+    // a size that no other test has
+    let bytes = (1 << 20) + 12;
+    let count = || gpu().memory_snapshot().allocations.iter().filter(|a| a.bytes == bytes).count();
+    let whole = upload_words(&vec![7; bytes as usize / 4]);
+    let mut parts: Vec<Buffer> = (0..4).map(|i| whole.range(i << 18, 1 << 18).unwrap()).collect();
+    drop(whole);
+    assert_eq!(count(), 1, "the allocation, whoever has how much of it");
+    let last = parts.pop().unwrap();
+    drop(parts);
+    assert_eq!((count(), read_words(&last)[0]), (1, 7));
+    drop(last);
+    assert_eq!(count(), 0);
 }
 
 #[test]

@@ -106,8 +106,6 @@ impl Engine {
         inputs: SmallVec<[Input; 2]>,
         params: SmallVec<[Param; 2]>,
     ) -> Result<Value> {
-        self.gpu.alive(prim.name())?;
-        self.check(prim.name(), &spec)?;
         // a value that is read through several views is bound once
         let first = |(i, input): &(usize, &Input)| !inputs[..*i].iter().any(|o| Arc::ptr_eq(&o.value, &input.value));
         let most = self.gpu.facts().max_bindings as usize;
@@ -115,6 +113,19 @@ impl Engine {
         if values + 2 > most {
             bail!(Unsupported, prim.name(), "{values} inputs exceed the adapter's bindings");
         }
+        self.admit(prim, spec, inputs, params)
+    }
+
+    /// A pending node that any number of inputs may have.
+    pub(super) fn admit(
+        &self,
+        prim: Arc<dyn Primitive>,
+        spec: Spec,
+        inputs: SmallVec<[Input; 2]>,
+        params: SmallVec<[Param; 2]>,
+    ) -> Result<Value> {
+        self.gpu.alive(prim.name())?;
+        self.check(prim.name(), &spec)?;
         let (work, pace) = (prim.work(&inputs, &spec), self.gpu.pace());
         let value = Node::pending(prim, spec, inputs, params);
         self.watch.note(&value);
@@ -227,21 +238,25 @@ impl Engine {
         for (slot, node) in &plan.inputs {
             bound[*slot as usize] = walk.nodes[*node].value.buffer().cloned();
         }
-        let mut buffers = self.gpu.submit(&plan.recording, bound)?;
+        let buffers = self.gpu.submit(&plan.recording, bound)?;
         for node in &plan.empty {
             walk.nodes[*node].value.store(Stored::Nowhere);
         }
         let mut named = Vec::with_capacity(plan.outputs.len());
-        for (slot, node) in &plan.outputs {
-            let value = &walk.nodes[*node].value;
-            match buffers.get_mut(*slot as usize).and_then(Option::take) {
-                Some(buffer) => {
-                    let Spec { shape, dtype } = value.spec.clone();
-                    named.push((buffer.clone(), Origin { op: value.prim.name().into(), shape, dtype }));
-                    value.store(Stored::Buffer(buffer));
-                }
-                None => bail!(Device, "run", "{value:?} was not computed"),
+        for output in &plan.outputs {
+            let value = &walk.nodes[output.node].value;
+            let buffer = buffers.get(output.slot as usize).and_then(Option::as_ref);
+            let range = |b: &Buffer| match output.owner == output.node {
+                true => Some(b.clone()),
+                false => b.range(b.offset() + output.offset, padded_bytes(&value.spec)),
+            };
+            let Some(buffer) = buffer.and_then(range) else { bail!(Device, "run", "{value:?} was not computed") };
+            if output.names {
+                let owner = &walk.nodes[output.owner].value;
+                let Spec { shape, dtype } = owner.spec.clone();
+                named.push((buffer.clone(), Origin { op: owner.prim.name().into(), shape, dtype }));
             }
+            value.store(Stored::Buffer(buffer));
         }
         self.gpu.name_buffers(named);
         Ok(())

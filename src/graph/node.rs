@@ -101,6 +101,16 @@ pub struct InputSpec {
 pub enum Lowering {
     /// Element by element.
     Map(Body),
+    /// Its inputs' bytes one after the other, each from a multiple of `align` on: copied, not computed.
+    Pack {
+        /// In bytes.
+        align: u64,
+    },
+    /// The bytes of its only input from `offset` on, where they lie: neither computed nor copied.
+    Part {
+        /// In bytes.
+        offset: u64,
+    },
     /// By a kernel from `shaders/` with loads and stores left open.
     Template(Template),
     /// By such a kernel, which only folds rows and may be replaced by one that walks them for several operations.

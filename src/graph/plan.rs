@@ -1,13 +1,14 @@
 //! `Plan`: the kernels for some values, as a recording and a list of what its slots stand for. Pure data.
 
 use super::body::Param;
-use super::codegen::{Generated, Number, generate};
+use super::codegen::{Bound, Generated, Number, generate};
 use super::node::Spec;
-use super::schedule::{Graph, Group, PlanNode, padded_bytes, schedule};
+use super::parts::part_offsets;
+use super::schedule::{Graph, Group, PlanNode, Rule, padded_bytes, schedule};
 use super::walk::Walk;
-use crate::error::{Error, Result};
-use crate::gpu::{Command, Dispatch, Facts, Kernel, Recording};
-use rustc_hash::FxHashMap as HashMap;
+use crate::error::{Error, Result, bail};
+use crate::gpu::{Binding, Command, Dispatch, Facts, Kernel, Recording};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ pub struct Plan {
     pub recording: Recording,
     /// Slots of the stored values that are read, with their numbers in the walk.
     pub inputs: Vec<(u32, usize)>,
-    /// Slots of the values that are kept, with their numbers in the walk.
-    pub outputs: Vec<(u32, usize)>,
+    /// The values that are kept, and where.
+    pub outputs: Vec<Output>,
     /// Values without elements.
     pub empty: Vec<usize>,
     /// Where host numbers go: a command, and a word of its parameters.
@@ -35,7 +36,22 @@ pub struct Plan {
     steps: Vec<Step>,
 }
 
-/// What `explain` tells of a kernel.
+/// A value that is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// Its number in the walk.
+    pub node: usize,
+    /// The slot that it lies in.
+    pub slot: u32,
+    /// The node that has all of the slot: another one where this is a part of it.
+    pub owner: usize,
+    /// Where in the slot it begins, in bytes.
+    pub offset: u64,
+    /// Whether the slot's buffer is known by the owner's name through this value.
+    pub names: bool,
+}
+
+/// What `explain` tells of a kernel, or of copies into one buffer.
 #[derive(Debug)]
 struct Step {
     label: String,
@@ -43,6 +59,24 @@ struct Step {
     reads: Vec<(usize, Spec)>,
     writes: Vec<(usize, Spec)>,
     groups: u32,
+}
+
+/// Where nodes lie.
+#[derive(Default)]
+struct Slots {
+    of: HashMap<usize, u32>,
+    /// The node that has all of each slot.
+    owners: Vec<usize>,
+    /// After which step nothing more is done to a slot.
+    last: Vec<usize>,
+}
+
+/// What is done, in order.
+enum Event<'a> {
+    /// A kernel runs.
+    Kernel(&'a Group, Generated),
+    /// The inputs of a node are copied side by side.
+    Pack(usize, u64),
 }
 
 /// Kernels by their text, so that equal ones are the same.
@@ -59,7 +93,7 @@ impl Kernels for Fresh {
         Arc::new(Kernel {
             label,
             source: generated.source.clone(),
-            access: generated.bindings.iter().map(|b| b.1).collect(),
+            access: generated.bindings.iter().map(|b| b.access).collect(),
             param_words: generated.params.len() as u32,
             faults: generated.faults,
         })
@@ -80,41 +114,95 @@ impl Plan {
             numbers: Vec::new(),
             steps: Vec::new(),
         };
-        let mut slots: HashMap<usize, u32> = HashMap::default();
-        let mut kernels_of = Vec::new();
-        let mut last_use: HashMap<u32, usize> = HashMap::default();
-        for (position, group) in groups.iter().enumerate() {
-            let generated = generate(&graph, group, facts)?;
-            for (node, _) in &generated.bindings {
-                let slot = *slots.entry(*node).or_insert_with(|| plan.slot(&graph, *node));
-                last_use.insert(slot, position);
+        let events = events(&graph, &groups, facts)?;
+        let mut slots = Slots::default();
+        for (position, event) in events.iter().enumerate() {
+            for node in event.nodes(&graph) {
+                let (slot, _) = plan.place(&graph, &mut slots, node);
+                slots.last[slot as usize] = position;
             }
-            kernels_of.push(generated);
         }
-        for (position, (group, generated)) in groups.iter().zip(kernels_of).enumerate() {
-            plan.dispatch(&graph, group, generated, &slots, kernels);
-            let mut over: Vec<u32> = last_use.iter().filter(|(_, p)| **p == position).map(|(s, _)| *s).collect();
-            over.sort_unstable();
-            for slot in over {
-                let kept = plan.inputs.iter().chain(&plan.outputs).any(|(s, _)| *s == slot);
-                if !kept {
-                    plan.recording.commands.push(Command::Free(slot));
-                }
+        plan.keep(&graph, &mut slots);
+        let over = plan.over(&slots, events.len());
+        for (event, over) in events.into_iter().zip(over) {
+            match event {
+                Event::Kernel(group, generated) => plan.dispatch(&graph, group, generated, &mut slots, kernels),
+                Event::Pack(node, align) => plan.copies(&graph, node, align, &mut slots),
             }
+            plan.recording.commands.extend(over.into_iter().map(Command::Free));
         }
         Ok(plan)
     }
 
-    fn slot(&mut self, graph: &Graph, node: usize) -> u32 {
-        let slot = self.recording.slots.len() as u32;
-        let plan = &graph.nodes[node];
-        self.recording.slots.push(padded_bytes(&plan.value.spec));
-        if plan.value.get().is_some() {
-            self.inputs.push((slot, node));
-        } else if plan.held {
-            self.outputs.push((slot, node));
+    /// The slot that a node lies in, and where it begins there.
+    fn place(&mut self, graph: &Graph, slots: &mut Slots, mut node: usize) -> (u32, u64) {
+        let mut start = 0;
+        while let Rule::Part(offset) = &graph.nodes[node].rule {
+            start += offset;
+            node = graph.nodes[node].inputs[0].0;
         }
-        slot
+        let slot = *slots.of.entry(node).or_insert_with(|| {
+            let slot = self.recording.slots.len() as u32;
+            let value = &graph.nodes[node].value;
+            self.recording.slots.push(padded_bytes(&value.spec));
+            slots.owners.push(node);
+            slots.last.push(0);
+            if value.get().is_some() {
+                self.inputs.push((slot, node));
+            }
+            slot
+        });
+        (slot, start)
+    }
+
+    /// Notes which values are kept.
+    fn keep(&mut self, graph: &Graph, slots: &mut Slots) {
+        let mut named = HashSet::default();
+        for (node, plan) in graph.nodes.iter().enumerate() {
+            let computed = slots.of.contains_key(&node) || matches!(plan.rule, Rule::Part(_));
+            if plan.held && computed && plan.value.get().is_none() && plan.value.spec.numel() > 0 {
+                let (slot, offset) = self.place(graph, slots, node);
+                let owner = slots.owners[slot as usize];
+                let names = graph.nodes[owner].value.get().is_none() && named.insert(slot);
+                self.outputs.push(Output { node, slot, owner, offset, names });
+            }
+        }
+    }
+
+    /// The slots of which each of `steps` steps is the last use, unless they are kept.
+    fn over(&self, slots: &Slots, steps: usize) -> Vec<Vec<u32>> {
+        let mut kept = vec![false; slots.last.len()];
+        for slot in self.inputs.iter().map(|i| i.0).chain(self.outputs.iter().map(|o| o.slot)) {
+            kept[slot as usize] = true;
+        }
+        let mut over = vec![Vec::new(); steps];
+        for (slot, (&last, kept)) in slots.last.iter().zip(kept).enumerate() {
+            if !kept {
+                over[last].push(slot as u32);
+            }
+        }
+        over
+    }
+
+    /// Copies the inputs of a node to where they lie in it; what is between them is zero.
+    fn copies(&mut self, graph: &Graph, node: usize, align: u64, slots: &mut Slots) {
+        let spec = |n: usize| (n, graph.nodes[n].value.spec.clone());
+        let inputs: Vec<usize> = graph.nodes[node].inputs.iter().map(|i| i.0).collect();
+        let specs: Vec<&Spec> = inputs.iter().map(|&n| &graph.nodes[n].value.spec).collect();
+        let (offsets, whole) = part_offsets(specs.iter().copied(), align);
+        let (to, _) = self.place(graph, slots, node);
+        if specs.iter().map(|s| padded_bytes(s)).sum::<u64>() < whole {
+            self.recording.commands.push(Command::Clear(to));
+        }
+        for (&input, to_offset) in inputs.iter().zip(offsets) {
+            let bytes = padded_bytes(&graph.nodes[input].value.spec);
+            if bytes > 0 {
+                let (from, from_offset) = self.place(graph, slots, input);
+                self.recording.commands.push(Command::Copy { from, from_offset, to, to_offset, bytes });
+            }
+        }
+        let reads = inputs.into_iter().map(spec).collect();
+        self.steps.push(Step { label: "copy".into(), members: 0, reads, writes: vec![spec(node)], groups: 0 });
     }
 
     fn dispatch(
@@ -122,29 +210,31 @@ impl Plan {
         graph: &Graph,
         group: &Group,
         generated: Generated,
-        slots: &HashMap<usize, u32>,
+        slots: &mut Slots,
         kernels: &dyn Kernels,
     ) {
         let label = label(graph, group);
         let spec = |n: &usize| (*n, graph.nodes[*n].value.spec.clone());
         let writes: Vec<usize> = group.outputs.clone();
-        let reads = generated.bindings.iter().map(|b| b.0).filter(|n| !writes.contains(n));
+        let mut reads: Vec<usize> = generated.bindings.iter().map(|b| b.node).filter(|n| !writes.contains(n)).collect();
+        reads.dedup();
         self.steps.push(Step {
             label: label.clone(),
             members: group.members.len(),
-            reads: reads.map(|n| spec(&n)).collect(),
+            reads: reads.iter().map(spec).collect(),
             writes: writes.iter().map(spec).collect(),
             groups: generated.groups,
         });
         let command = self.recording.commands.len();
         self.numbers.extend(generated.numbers.iter().map(|n| (command, *n)));
-        self.recording.commands.push(Command::Dispatch(Dispatch {
+        let dispatch = Dispatch {
             kernel: kernels.kernel(label, &generated),
-            slots: generated.bindings.iter().map(|b| slots[&b.0]).collect(),
+            bindings: generated.bindings.iter().map(|b| binding(b, self.place(graph, slots, b.node))).collect(),
             params: generated.params,
             groups: generated.groups,
             work: generated.work,
-        }));
+        };
+        self.recording.commands.push(Command::Dispatch(dispatch));
     }
 
     /// Puts the host numbers of a walk into the parameters; `code` says under which code a fault is known.
@@ -166,20 +256,95 @@ impl Plan {
     /// Bytes of memory that it holds, about; kernels are shared and not counted.
     pub fn bytes(&self) -> usize {
         let command = |c: &Command| match c {
-            Command::Dispatch(d) => 128 + d.params.len() * 4 + d.slots.len() * 4,
+            Command::Dispatch(d) => 128 + d.params.len() * 4 + d.bindings.len() * size_of::<Binding>(),
             _ => 48,
         };
         let step = |s: &Step| s.label.len() + (s.reads.len() + s.writes.len() + 2) * size_of::<(usize, Spec)>();
         self.recording.commands.iter().map(command).sum::<usize>()
             + self.steps.iter().map(step).sum::<usize>()
             + self.numbers.len() * size_of::<(usize, Number)>()
-            + (self.inputs.len() + self.outputs.len() + self.empty.len() + self.recording.slots.len()) * 16
+            + self.outputs.len() * size_of::<Output>()
+            + (self.inputs.len() + self.empty.len() + self.recording.slots.len()) * 16
     }
 
     /// How many kernels it runs.
     pub fn dispatches(&self) -> usize {
-        self.steps.len()
+        self.recording.dispatches().count()
     }
+}
+
+impl Event<'_> {
+    /// The nodes whose buffers it uses.
+    fn nodes(&self, graph: &Graph) -> Vec<usize> {
+        match self {
+            Event::Kernel(_, generated) => generated.bindings.iter().map(|b| b.node).collect(),
+            Event::Pack(node, _) => {
+                let inputs = graph.nodes[*node].inputs.iter().map(|i| i.0);
+                let filled = inputs.filter(|&n| graph.nodes[n].value.spec.numel() > 0);
+                filled.chain([*node]).collect()
+            }
+        }
+    }
+}
+
+/// Kernels in order, and packs as soon as all that lies in them was computed.
+fn events<'a>(graph: &Graph, groups: &'a [Group], facts: &Facts) -> Result<Vec<Event<'a>>> {
+    let lies = |n: &PlanNode| n.value.get().is_some() || n.value.spec.numel() == 0;
+    let mut ready: Vec<bool> = graph.nodes.iter().map(lies).collect();
+    let mut waiting: Vec<usize> = (0..ready.len()).filter(|&n| !ready[n] && graph.nodes[n].rule.is_place()).collect();
+    let mut out = Vec::new();
+    for group in groups.iter().map(Some).chain([None]) {
+        // inputs have lower numbers, so what lies in a part of a pack is ready after that pack
+        waiting.retain(|&n| {
+            let all = graph.nodes[n].inputs.iter().all(|i| ready[i.0]);
+            if all {
+                ready[n] = true;
+                if let Rule::Pack(align) = graph.nodes[n].rule {
+                    out.push(Event::Pack(n, align));
+                }
+            }
+            !all
+        });
+        let Some(group) = group else { break };
+        let generated = generate(graph, group, facts)?;
+        fits(graph, group, &generated, facts)?;
+        group.outputs.iter().for_each(|&n| ready[n] = true);
+        out.push(Event::Kernel(group, generated));
+    }
+    Ok(out)
+}
+
+/// The range of a slot that a binding shows.
+fn binding(bound: &Bound, (slot, start): (u32, u64)) -> Binding {
+    let (offset, bytes) = bound.window;
+    Binding { slot, offset: start + offset, bytes }
+}
+
+/// Refuses a kernel that needs more bindings than the adapter has: fusion keeps within, one operation may be too much.
+fn fits(graph: &Graph, group: &Group, generated: &Generated, facts: &Facts) -> Result<()> {
+    let needs = generated.bindings.len() + usize::from(generated.faults);
+    let name = |n: usize| graph.nodes[n].value.prim.name();
+    let op = group.anchor.or(group.outputs.first().copied()).map_or("run", name);
+    let (limit, most) = (facts.max_bindings, facts.max_binding_bytes);
+    if needs > limit as usize {
+        let sizes = generated.bindings.iter().filter(|b| b.window.0 == 0);
+        let sizes: Vec<u64> = sizes.map(|b| padded_bytes(&graph.nodes[b.node].value.spec)).collect();
+        bail!(
+            OutOfMemory,
+            op,
+            "buffers of {sizes:?} bytes take {needs} bindings of at most {most} bytes, the adapter has {limit}"
+        );
+    }
+    let align = u64::from(facts.storage_align);
+    if let Some(b) = generated.bindings.iter().find(|b| !b.window.0.is_multiple_of(align)) {
+        let bytes = padded_bytes(&graph.nodes[b.node].value.spec);
+        bail!(
+            OutOfMemory,
+            op,
+            "a buffer of {bytes} bytes cannot be cut into bindings of {most} at multiples of {align}"
+        );
+    }
+    Ok(())
 }
 
 /// What a kernel is called: its template or `map`, and the operations in it.
@@ -206,7 +371,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // nodes are numbered as they appear, so that equal plans print equally
         let mut seen: HashMap<usize, usize> = HashMap::default();
-        writeln!(f, "{} kernels", self.steps.len())?;
+        writeln!(f, "{} kernels", self.dispatches())?;
         for (i, step) in self.steps.iter().enumerate() {
             let mut list = |all: &[(usize, Spec)]| {
                 let mut out = String::new();

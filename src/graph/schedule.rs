@@ -54,6 +54,8 @@ pub struct PlanNode {
     pub held: bool,
     /// Whether it was asked for.
     pub root: bool,
+    /// How many bindings its buffer takes.
+    pub windows: usize,
 }
 
 /// How a node is computed.
@@ -67,6 +69,10 @@ pub enum Rule {
     Template(Box<Template>),
     /// By a kernel that only folds rows.
     Fold(Fold, Box<Template>),
+    /// Its inputs are copied one after the other, each from a multiple of so many bytes on.
+    Pack(u64),
+    /// It lies in its input's buffer, from so many bytes on.
+    Part(u64),
 }
 
 impl Rule {
@@ -92,6 +98,11 @@ impl Rule {
             Rule::Fold(fold, _) => Some(fold),
             _ => None,
         }
+    }
+
+    /// Whether no kernel computes it: it is where its inputs are written.
+    pub fn is_place(&self) -> bool {
+        matches!(self, Rule::Pack(_) | Rule::Part(_))
     }
 
     fn is_constant(&self) -> bool {
@@ -144,7 +155,9 @@ impl Graph {
                 rule = lower(value, &inputs, &nodes, facts)?;
             }
             let consumers = SmallVec::new();
-            nodes.push(PlanNode { value: value.clone(), inputs, rule, consumers, held: *held, root: *root });
+            let Spec { dtype, .. } = value.spec;
+            let windows = facts.windows(padded_bytes(&value.spec) / dtype.size() as u64, dtype.size());
+            nodes.push(PlanNode { value: value.clone(), inputs, rule, consumers, held: *held, root: *root, windows });
         }
         Ok(Self { nodes })
     }
@@ -152,6 +165,19 @@ impl Graph {
     /// Whether a node reports faults or reads at computed places: lanes past the end must then not go astray.
     pub fn follows_indices(&self, node: usize) -> bool {
         self.nodes[node].rule.body().is_some_and(|b| b.ops.iter().any(|o| matches!(o, Op::Guard(..) | Op::Load(..))))
+    }
+
+    /// The nodes whose kernels write what lies behind a node: itself, or what was packed.
+    fn written(&self, node: usize) -> SmallVec<[usize; 2]> {
+        let mut out: SmallVec<[usize; 2]> = SmallVec::from_elem(node, 1);
+        let mut at = 0;
+        while let Some(&n) = out.get(at) {
+            if self.nodes[n].rule.is_place() {
+                out.extend(self.nodes[n].inputs.iter().map(|i| i.0).filter(|i| !out.contains(i)).collect::<Vec<_>>());
+            }
+            at += 1;
+        }
+        out
     }
 
     fn numel(&self, node: usize) -> usize {
@@ -192,6 +218,8 @@ fn lower(value: &Value, inputs: &[(usize, Layout)], nodes: &[PlanNode], facts: &
         Lowering::Map(body) => Rule::Map(Box::new(body)),
         Lowering::Template(template) => Rule::Template(Box::new(template)),
         Lowering::Fold(fold, template) => Rule::Fold(fold, Box::new(template)),
+        Lowering::Pack { align } => Rule::Pack(align),
+        Lowering::Part { offset } => Rule::Part(offset),
     })
 }
 
@@ -215,7 +243,7 @@ pub fn schedule(graph: &Graph, facts: &Facts, fuse: bool) -> Vec<Group> {
     let mut s = Scheduler { graph, facts, fuse, groups: Vec::new(), homes: vec![Vec::new(); graph.nodes.len()] };
     for node in (0..graph.nodes.len()).rev() {
         match &graph.nodes[node].rule {
-            Rule::Stored => {}
+            Rule::Stored | Rule::Pack(_) | Rule::Part(_) => {}
             _ if graph.numel(node) == 0 => {}
             Rule::Map(_) => s.place_map(node),
             Rule::Template(_) | Rule::Fold(..) => s.place_template(node),
@@ -241,21 +269,43 @@ impl Scheduler<'_> {
     /// Groups that read a node, with whether each read walks it in order.
     fn readers(&self, node: usize) -> Vec<(usize, bool)> {
         let mut out: Vec<(usize, bool)> = Vec::new();
-        for &(consumer, k) in &self.graph.nodes[node].consumers {
-            let order = self.graph.in_order(consumer, k);
-            for &home in &self.homes[consumer] {
-                let order = match self.group(home) {
-                    Some(Group { row: Some(_), .. }) => self.aligned(home, consumer, k).is_some(),
-                    Some(g) => order && !g.strays.contains(&consumer),
-                    None => false,
-                };
-                match out.iter_mut().find(|o| o.0 == home) {
-                    Some(o) => o.1 &= order,
-                    None => out.push((home, order)),
+        let mut places = vec![node];
+        // whoever reads a pack or a part reads what lies in it
+        while let Some(at) = places.pop() {
+            for &(consumer, k) in &self.graph.nodes[at].consumers {
+                if self.graph.nodes[consumer].rule.is_place() {
+                    places.push(consumer);
+                }
+                let order = at == node && self.graph.in_order(consumer, k);
+                for &home in &self.homes[consumer] {
+                    let order = match self.group(home) {
+                        Some(Group { row: Some(_), .. }) => at == node && self.aligned(home, consumer, k).is_some(),
+                        Some(g) => order && !g.strays.contains(&consumer),
+                        None => false,
+                    };
+                    match out.iter_mut().find(|o| o.0 == home) {
+                        Some(o) => o.1 &= order,
+                        None => out.push((home, order)),
+                    }
                 }
             }
         }
         out
+    }
+
+    /// Whether `group` reads the buffer of `node` through a pack or a part: it must not write it too.
+    fn reads_behind(&self, group: usize, node: usize) -> bool {
+        let mut places = vec![node];
+        while let Some(at) = places.pop() {
+            for &(consumer, _) in &self.graph.nodes[at].consumers {
+                if self.graph.nodes[consumer].rule.is_place() {
+                    places.push(consumer);
+                } else if at != node && self.homes[consumer].contains(&group) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     fn place_map(&mut self, node: usize) {
@@ -263,8 +313,7 @@ impl Scheduler<'_> {
         let plan = &graph.nodes[node];
         let readers = self.readers(node);
         let constant = plan.rule.is_constant();
-        let keep = plan.root || plan.held && !constant;
-        let inline = !keep && (self.fuse || constant) && self.may_inline(node, &readers);
+        let inline = !self.is_kept(node) && (self.fuse || constant) && self.may_inline(node, &readers);
         if inline && readers.iter().all(|r| self.has_room(r.0, node) && self.is_cheap_in_rows(r.0, node)) {
             for (group, in_order) in readers {
                 let places = self.places(group, node);
@@ -276,7 +325,7 @@ impl Scheduler<'_> {
             }
             return;
         }
-        if readers.is_empty() && !plan.held {
+        if readers.is_empty() && !plan.held && !self.is_kept(node) {
             return;
         }
         let id = self.new_group(node, None);
@@ -384,6 +433,10 @@ impl Scheduler<'_> {
     fn may_lead(&self, node: usize, group: usize) -> bool {
         let readers = self.readers(node);
         let own: Vec<usize> = self.homes[node].clone();
+        let mut written = own.iter().filter_map(|&o| self.group(o)).flat_map(|g| &g.outputs).chain([&node]);
+        if written.any(|&n| self.reads_behind(group, n)) {
+            return false;
+        }
         let others: Vec<usize> = readers.iter().map(|r| r.0).filter(|r| *r != group && !own.contains(r)).collect();
         if others.is_empty() && own.is_empty() {
             return true;
@@ -482,7 +535,7 @@ impl Scheduler<'_> {
     fn bindings(&self, groups: &[usize]) -> usize {
         if let [one] = groups {
             // its leaves are no members already
-            let count = |g: &Group| g.outputs.len() + g.leaves.iter().filter(|l| self.is_bound(**l)).count();
+            let count = |g: &Group| self.weight(&g.outputs) + self.weight(&g.leaves);
             return self.group(*one).map_or(0, count);
         }
         let mut leaves: HashSet<usize> = HashSet::default();
@@ -491,13 +544,22 @@ impl Scheduler<'_> {
         for g in groups.iter().filter_map(|&g| self.group(g)) {
             leaves.extend(&g.leaves);
             members.extend(&g.members);
-            outputs += g.outputs.len();
+            outputs += self.weight(&g.outputs);
         }
-        outputs + leaves.iter().filter(|l| !members.contains(l) && self.is_bound(**l)).count()
+        outputs + self.weight(leaves.iter().filter(|l| !members.contains(l)))
     }
 
-    fn is_bound(&self, leaf: usize) -> bool {
-        !self.graph.nodes[leaf].rule.is_constant()
+    /// Bindings that some nodes take: one for each window of each; constants take none unless they are kept.
+    fn weight<'a>(&self, nodes: impl IntoIterator<Item = &'a usize>) -> usize {
+        let bound = |n: &&usize| !self.graph.nodes[**n].rule.is_constant() || self.is_kept(**n);
+        nodes.into_iter().filter(bound).map(|&n| self.graph.nodes[n].windows).sum()
+    }
+
+    /// Whether a node is written to memory whoever reads it.
+    fn is_kept(&self, node: usize) -> bool {
+        let plan = &self.graph.nodes[node];
+        let placed = plan.consumers.iter().any(|c| self.graph.nodes[c.0].rule.is_place());
+        plan.root || placed || plan.held && !plan.rule.is_constant()
     }
 
     /// Words of parameters that bodies may use.
@@ -514,9 +576,8 @@ impl Scheduler<'_> {
     fn has_room(&self, group: usize, node: usize) -> bool {
         let Some(g) = self.group(group) else { return false };
         let inputs: HashSet<usize> = self.graph.nodes[node].inputs.iter().map(|i| i.0).collect();
-        let new = |i: &&usize| !g.leaves.contains(i) && !g.members.contains(i) && self.is_bound(**i);
-        let more = inputs.iter().filter(new).count();
-        let less = usize::from(g.leaves.contains(&node) && self.is_bound(node));
+        let more = self.weight(inputs.iter().filter(|i| !g.leaves.contains(i) && !g.members.contains(i)));
+        let less = if g.leaves.contains(&node) { self.weight(&[node]) } else { 0 };
         let body = self.graph.nodes[node].rule.body();
         let places = self.places(group, node);
         let few = match body {
@@ -548,8 +609,8 @@ impl Scheduler<'_> {
                     continue;
                 }
                 let leaves = self.groups[id].iter().flat_map(|g| &g.leaves);
-                let mut first: Vec<usize> =
-                    leaves.filter_map(|l| writer.get(l).copied()).filter(|&w| w != id && state[w] == 0).collect();
+                let writers = leaves.flat_map(|&l| self.graph.written(l)).filter_map(|n| writer.get(&n).copied());
+                let mut first: Vec<usize> = writers.filter(|&w| w != id && state[w] == 0).collect();
                 if state[id] == 1 || first.is_empty() {
                     state[id] = 2;
                     stack.pop();

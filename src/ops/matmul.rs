@@ -159,15 +159,28 @@ impl Tensor {
     }
 }
 
+/// Whether a matrix lies column by column, as a transposed weight does.
+fn by_columns(t: &Tensor) -> bool {
+    let (layout, rank) = (t.layout(), t.dim());
+    layout.strides()[rank - 2] == 1 && layout.strides()[rank - 1] != 1
+}
+
+/// The product, computed so that its elements lie column by column where that is wanted: the gradient of a transposed
+/// weight then lies as the weight does.
+fn like(columns: bool, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if columns { bmm(&b.transpose(-2, -1)?, &a.transpose(-2, -1)?)?.transpose(-2, -1) } else { bmm(a, b) }
+}
+
 /// The differentiable core: equal leading dimensions.
 fn bmm(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let out = product(x, y)?;
     Ok(out.with_grad("matmul", &[x, y], |r| {
         let keep_x = x.requires_grad().then(|| r.save(y));
         let keep_y = y.requires_grad().then(|| r.save(x));
+        let columns = (by_columns(x), by_columns(y));
         move |g: &Tensor| {
-            let gx = keep_x.as_ref().map(|y| bmm(g, &y.get()?.transpose(-2, -1)?)).transpose()?;
-            let gy = keep_y.as_ref().map(|x| bmm(&x.get()?.transpose(-2, -1)?, g)).transpose()?;
+            let gx = keep_x.as_ref().map(|y| like(columns.0, g, &y.get()?.transpose(-2, -1)?)).transpose()?;
+            let gy = keep_y.as_ref().map(|x| like(columns.1, &x.get()?.transpose(-2, -1)?, g)).transpose()?;
             Ok(Grads::from_iter([gx, gy]))
         }
     }))

@@ -155,6 +155,7 @@ macro_rules! rule {
         impl Rule for $options {
             const NAME: &'static str = $name;
             const COUNTS: bool = true;
+            const ELEMENTWISE: bool = true;
 
             fn lr(&self) -> f64 {
                 self.lr

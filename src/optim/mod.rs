@@ -4,6 +4,7 @@
 //! (groups, stepping, saving) is [`Optim`], the same for all.
 
 mod adam;
+mod flat;
 mod formula;
 mod schedule;
 mod sgd;
@@ -22,6 +23,9 @@ use std::collections::BTreeMap;
 /// What every optimizer does.
 pub trait Optimizer {
     /// Updates all parameters that have a gradient, and submits the work without waiting for it.
+    ///
+    /// Parameters of a group, and what is kept for them, lie in one buffer from then on where their dtype and count of
+    /// steps are the same: one kernel updates them all. Whoever keeps one of them keeps that buffer; a clone does not.
     fn step(&mut self) -> Result<()>;
 
     /// Forgets the gradients of all parameters.
@@ -49,6 +53,9 @@ pub trait Rule: Clone {
     const NAME: &'static str;
     /// Whether the number of steps is part of the state dict.
     const COUNTS: bool;
+    /// Whether an element's update depends on that element's values alone. Then `update` may get many parameters at once,
+    /// as one flat tensor with zeros or leftovers between them.
+    const ELEMENTWISE: bool = false;
 
     /// The learning rate.
     fn lr(&self) -> f64;
@@ -94,6 +101,30 @@ struct Group<R> {
     parameters: Vec<Parameter>,
     states: Vec<State>,
     rule: R,
+    /// Which parameters lie in the buffers of the last step's packs.
+    packed: Vec<Vec<usize>>,
+}
+
+impl<R: Rule> Group<R> {
+    /// Updates parameters that have a gradient, packs of them at once.
+    fn step(&mut self, due: Vec<flat::Due>) -> Result<()> {
+        for one in &due {
+            self.states[one.index].step += 1;
+        }
+        let packs = flat::packs::<R>(due, &self.states);
+        packs.iter().try_for_each(|pack| flat::update(&self.rule, pack, &self.states))?;
+        let packed = packs.iter().filter(|p| p.len() > 1).map(|p| p.iter().map(|d| d.index).collect());
+        let before = std::mem::replace(&mut self.packed, packed.collect());
+        if before != self.packed {
+            // who stays behind must not keep the buffer of those that went on
+            let updated: Vec<usize> = packs.iter().flatten().map(|d| d.index).collect();
+            for index in before.into_iter().flatten().filter(|i| !updated.contains(i)) {
+                self.parameters[index].tensor().settle()?;
+                self.states[index].tensors.values().try_for_each(Tensor::settle)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An optimizer by a [`Rule`]: groups of parameters, each with settings of its own.
@@ -123,7 +154,7 @@ impl<R: Rule> Optim<R> {
         let tensors: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
         Tensor::eval_all(&tensors)?;
         let states = vec![State::default(); parameters.len()];
-        self.groups.push(Group { parameters, states, rule: options });
+        self.groups.push(Group { parameters, states, rule: options, packed: Vec::new() });
         Ok(())
     }
 
@@ -166,26 +197,15 @@ impl<R: Rule> Optimizer for Optim<R> {
         let _guard = crate::set_grad_enabled(false);
         self.start()?;
         let mut devices: Vec<Device> = Vec::new();
-        for group in &mut self.groups {
-            for (parameter, state) in group.parameters.iter().zip(&mut group.states) {
-                let tensor = parameter.tensor();
-                let Some(gradient) = tensor.grad() else { continue };
-                if gradient.shape() != tensor.shape() {
-                    bail!(
-                        Shape,
-                        R::NAME,
-                        "a gradient has shape {:?}, its parameter {:?}",
-                        &gradient.shape()[..],
-                        &tensor.shape()[..]
-                    );
-                }
-                state.step += 1;
-                group.rule.update(&tensor, &gradient, state)?;
-                if !devices.iter().any(|d| d.same(tensor.device())) {
-                    devices.push(tensor.device().clone());
-                }
+        // all is checked before anything changes
+        let due: Vec<Vec<flat::Due>> =
+            self.groups.iter().map(|g| flat::due(R::NAME, &g.parameters)).collect::<Result<_>>()?;
+        for one in due.iter().flatten() {
+            if !devices.iter().any(|d| d.same(one.tensor.device())) {
+                devices.push(one.tensor.device().clone());
             }
         }
+        self.groups.iter_mut().zip(due).try_for_each(|(group, due)| group.step(due))?;
         devices.iter().try_for_each(Device::submit)
     }
 

@@ -44,6 +44,7 @@ pub type Sgd = Optim<SgdOptions>;
 impl Rule for SgdOptions {
     const NAME: &'static str = "SGD";
     const COUNTS: bool = false;
+    const ELEMENTWISE: bool = true;
 
     fn lr(&self) -> f64 {
         self.lr

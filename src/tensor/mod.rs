@@ -8,6 +8,7 @@ mod display;
 pub mod grad;
 mod host;
 mod inplace;
+mod pack;
 mod profile;
 mod random;
 mod storage;
@@ -15,6 +16,7 @@ mod storage;
 pub use check::{Difference, FusionCheck, check_fusion};
 pub use device::{Device, Options};
 pub use host::{HostData, NestedArray};
+pub(crate) use pack::Pack;
 pub use profile::{Profiler, profile};
 pub use random::{Draw, Generator};
 

@@ -32,6 +32,11 @@ impl Storage {
         self.version.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Puts an equal value in: no write.
+    pub(super) fn settle(&self, value: Value) {
+        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+
     pub(super) fn numel(&self) -> usize {
         self.numel
     }

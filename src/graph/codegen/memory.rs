@@ -1,9 +1,14 @@
 //! Reading and writing buffers: how each dtype lies in words, for one lane and for four.
+//!
+//! A buffer that is larger than a binding may be is bound as several windows side by side. Then functions stand for the
+//! binding, which choose the window by the upper bits of a place.
 
 use super::{Kernel, Val, index::Ix, index::Scope};
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::gpu::Facts;
 use crate::graph::library::{compute, scalar};
+use std::fmt::Write as _;
 
 /// The form in which a buffer is bound: inputs by four, outputs as they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,14 +36,56 @@ pub fn element(dtype: DType, form: Form) -> String {
     }
 }
 
+/// How many elements one item of a binding holds.
+fn item(dtype: DType, form: Form) -> u64 {
+    if form == Form::Four && dtype.size() != 8 { 4 } else { 1 }
+}
+
+/// The functions that read or write item `i` of a buffer bound as windows `name0`, `name1`..
+pub fn windows(name: &str, count: usize, (dtype, form, output): (DType, Form, bool), facts: &Facts) -> String {
+    let ty = element(dtype, form);
+    // a window holds a power of two of items: what does not fit into one holds more than four elements
+    let bits = (facts.window(dtype.size()) / item(dtype, form)).max(1).trailing_zeros();
+    let (window, at) = (format!("i >> {bits}u"), format!("i & {}u", (1u64 << bits) - 1));
+    let mut text = match output {
+        true => format!("fn {name}_put(i: u32, value: {ty}) {{\n  switch {window} {{\n"),
+        false => format!("fn {name}_at(i: u32) -> {ty} {{\n  switch {window} {{\n"),
+    };
+    for k in 0..count {
+        let case = if k + 1 < count { format!("case {k}u") } else { "default".into() };
+        // writing to a String cannot fail
+        let _ = match output {
+            true => writeln!(text, "    {case}: {{ {name}{k}[{at}] = value; }}"),
+            false => writeln!(text, "    {case}: {{ return {name}{k}[{at}]; }}"),
+        };
+    }
+    text.push_str("  }\n}\n");
+    text
+}
+
 impl Kernel<'_> {
+    /// The text that reads item `at` of a stored value.
+    fn fetch(&mut self, node: usize, dtype: DType, at: &str) -> String {
+        let name = self.binding(node, dtype);
+        if self.graph.nodes[node].windows > 1 { format!("{name}_at({at})") } else { format!("{name}[{at}]") }
+    }
+
+    /// The statement that writes item `at` of an output.
+    fn put(&mut self, scope: &mut Scope, (node, dtype, form): (usize, DType, Form), at: &str, value: &str) {
+        let name = self.output_binding(node, dtype, form);
+        match self.graph.nodes[node].windows {
+            1 => scope.line(&format!("{name}[{at}] = {value};")),
+            _ => scope.line(&format!("{name}_put({at}, {value});")),
+        }
+    }
+
     /// Elements of a stored value.
     pub(super) fn load(&mut self, scope: &mut Scope, node: usize, dtype: DType, at: &Ix) -> Result<Val> {
         let ty = compute(dtype);
         match at {
             Ix::Linear { text, m4: true } if dtype.size() <= 4 => {
-                let name = self.binding(node, dtype);
-                let raw = scope.bind(format!("{name}[{text} >> 2u]"));
+                let raw = self.fetch(node, dtype, &format!("{text} >> 2u"));
+                let raw = scope.bind(raw);
                 let words: Vec<String> = match dtype.size() {
                     1 => (0..4).map(|l| format!("({raw} >> {}u) & 0xffu", 8 * l)).collect(),
                     2 => ["x", "y"].iter().flat_map(|c| half_words(&format!("{raw}.{c}"))).collect(),
@@ -68,12 +115,14 @@ impl Kernel<'_> {
 
     /// The raw element at a place: its value, or the bits of a packed one.
     fn load_one(&mut self, node: usize, dtype: DType, at: &str) -> String {
-        let name = self.binding(node, dtype);
+        if dtype.size() == 8 {
+            return self.fetch(node, dtype, at);
+        }
+        let four = self.fetch(node, dtype, &format!("({at}) >> 2u"));
         match dtype.size() {
-            1 => format!("(({name}[({at}) >> 2u] >> ((({at}) & 3u) * 8u)) & 0xffu)"),
-            2 => format!("(({name}[({at}) >> 2u][(({at}) >> 1u) & 1u] >> ((({at}) & 1u) * 16u)) & 0xffffu)"),
-            4 => format!("{name}[({at}) >> 2u][({at}) & 3u]"),
-            _ => format!("{name}[{at}]"),
+            1 => format!("(({four} >> ((({at}) & 3u) * 8u)) & 0xffu)"),
+            2 => format!("(({four}[(({at}) >> 1u) & 1u] >> ((({at}) & 1u) * 16u)) & 0xffffu)"),
+            _ => format!("{four}[({at}) & 3u]"),
         }
     }
 
@@ -95,8 +144,7 @@ impl Kernel<'_> {
     pub(super) fn store(&mut self, scope: &mut Scope, node: usize, dtype: DType, at: &Ix, value: &Val) -> Result<()> {
         let at = scope.bind_ix(at.clone());
         if let Ix::Scalar { text, .. } = &at {
-            let name = self.output_binding(node, dtype, Form::One);
-            scope.line(&format!("{name}[{text}] = {};", value.text));
+            self.put(scope, (node, dtype, Form::One), text, &value.text);
             return Ok(());
         }
         let Ix::Linear { text, .. } = &at else {
@@ -104,15 +152,13 @@ impl Kernel<'_> {
         };
         let value = value.widened();
         if dtype.size() == 8 {
-            let name = self.output_binding(node, dtype, Form::One);
             let v = scope.bind(value);
             for l in 0..4 {
                 // 64-bit outputs are padded to whole groups of four
-                scope.line(&format!("{name}[{text} + {l}u] = {v}[{l}];"));
+                self.put(scope, (node, dtype, Form::One), &format!("{text} + {l}u"), &format!("{v}[{l}]"));
             }
             return Ok(());
         }
-        let name = self.output_binding(node, dtype, Form::Four);
         let stored = match dtype {
             DType::F16 | DType::BF16 => {
                 let function = if dtype == DType::F16 { "f16_bits" } else { "bf16_bits" };
@@ -130,7 +176,7 @@ impl Kernel<'_> {
             }
             _ => value,
         };
-        scope.line(&format!("{name}[{text} >> 2u] = {stored};"));
+        self.put(scope, (node, dtype, Form::Four), &format!("{text} >> 2u"), &stored);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ mod rows;
 
 use super::body::Param;
 use super::library::{self, Instances, Library};
-use super::schedule::{Graph, Group};
+use super::schedule::{Graph, Group, padded_bytes};
 use super::template::Template;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -34,8 +34,8 @@ const MAP_GROUP: u32 = 64;
 pub struct Generated {
     /// Its WGSL.
     pub source: String,
-    /// The nodes behind its bindings, in order, and how each is bound.
-    pub bindings: Vec<(usize, Access)>,
+    /// What stands behind its bindings, in order.
+    pub bindings: Vec<Bound>,
     /// The parameter block: sizes and strides, and room for host numbers.
     pub params: Vec<u32>,
     /// The words that host numbers take.
@@ -46,6 +46,17 @@ pub struct Generated {
     pub groups: u32,
     /// Estimated operations.
     pub work: u64,
+}
+
+/// A node behind a binding, and how it is bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// The node.
+    pub node: usize,
+    /// Read or written.
+    pub access: Access,
+    /// The bytes of its value that this binding shows: where they begin and how many they are.
+    pub window: (u64, u64),
 }
 
 /// A word of a parameter block that holds a host number of a node: not part of the structure, so that a plan serves
@@ -80,6 +91,7 @@ impl Val {
 /// A kernel being written.
 pub(super) struct Kernel<'a> {
     graph: &'a Graph,
+    facts: &'a Facts,
     group: &'a Group,
     instances: Instances,
     own: HashMap<usize, Library>,
@@ -99,6 +111,7 @@ pub(super) struct Kernel<'a> {
 pub fn generate(graph: &Graph, group: &Group, facts: &Facts) -> Result<Generated> {
     let kernel = Kernel {
         graph,
+        facts,
         group,
         instances: Instances::default(),
         own: HashMap::default(),
@@ -115,7 +128,7 @@ pub fn generate(graph: &Graph, group: &Group, facts: &Facts) -> Result<Generated
     }
     match group.anchor.and_then(|a| graph.nodes[a].rule.template().map(|t| (a, t))) {
         Some((anchor, template)) => kernel.template(anchor, template),
-        None => kernel.map(facts),
+        None => kernel.map(),
     }
 }
 
@@ -161,7 +174,8 @@ impl Kernel<'_> {
         if let Some(b) = self.declared.iter().find(|b| (b.1, b.3, b.4) == (node, form, output)) {
             return b.0.clone();
         }
-        let name = format!("b{}", self.declared.len());
+        // with a letter behind: the windows of one are numbered
+        let name = format!("b{}_", self.declared.len());
         self.declared.push((name.clone(), node, dtype, form, output));
         name
     }
@@ -172,12 +186,24 @@ impl Kernel<'_> {
         let zero = if self.instances.text.contains("zero_bits") { self.number(0) } else { String::new() };
         let mut source = String::with_capacity(functions.len() + self.instances.text.len() + 512);
         let mut bindings = Vec::new();
-        for (i, (name, node, dtype, form, output)) in self.declared.iter().enumerate() {
+        let mut helpers = String::new();
+        for (name, node, dtype, form, output) in &self.declared {
             let (access, mode) = if *output { (Access::ReadWrite, "read_write") } else { (Access::Read, "read") };
             let element = memory::element(*dtype, *form);
-            // writing to a String cannot fail
-            let _ = writeln!(source, "@group(0) @binding({i}) var<storage, {mode}> {name}: array<{element}>;");
-            bindings.push((*node, access));
+            let plan = &self.graph.nodes[*node];
+            let bytes = padded_bytes(&plan.value.spec);
+            let window = if plan.windows > 1 { self.facts.window(dtype.size()) * dtype.size() as u64 } else { bytes };
+            for k in 0..plan.windows {
+                let i = bindings.len();
+                let name = if plan.windows > 1 { format!("{name}{k}") } else { name.clone() };
+                // writing to a String cannot fail
+                let _ = writeln!(source, "@group(0) @binding({i}) var<storage, {mode}> {name}: array<{element}>;");
+                let start = window * k as u64;
+                bindings.push(Bound { node: *node, access, window: (start, window.min(bytes - start)) });
+            }
+            if plan.windows > 1 {
+                helpers.push_str(&memory::windows(name, plan.windows, (*dtype, *form, *output), self.facts));
+            }
         }
         if !self.params.is_empty() {
             let words = self.params.len().div_ceil(4);
@@ -187,13 +213,14 @@ impl Kernel<'_> {
             source.push_str("@group(1) @binding(1) var<storage, read_write> fault: array<atomic<u32>, 4>;\n");
             source.push_str("fn report(code: u32) { atomicMax(&fault[0], code); }\n");
         }
+        source.push_str(&helpers);
         source.push_str(&self.instances.text.replace("zero_bits", &zero));
         source.push_str(functions);
         Generated { source, bindings, params: self.params, numbers: self.numbers, faults: self.faults, groups, work }
     }
 
     /// A kernel of maps alone: each invocation computes four neighbours of every output.
-    fn map(mut self, _facts: &Facts) -> Result<Generated> {
+    fn map(mut self) -> Result<Generated> {
         let n = self.group.numel;
         let mut scope = Scope::default();
         let mut places = Places::default();

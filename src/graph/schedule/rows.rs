@@ -30,7 +30,7 @@ impl Graph {
         let have = self.numel(*producer);
         let same = layout.is_identity(have);
         let (known, level) = match &node.rule {
-            Rule::Stored | Rule::Template(_) => return None,
+            Rule::Stored | Rule::Template(_) | Rule::Pack(_) | Rule::Part(_) => return None,
             Rule::Fold(..) if level == Some(Level::Total) => {
                 (same && have == row.rows).then_some((*row, Level::Row))?
             }
@@ -231,7 +231,7 @@ impl Scheduler<'_> {
         let Some(g) = self.group(id) else { return };
         let inside = |o: &usize| {
             let node = &self.graph.nodes[*o];
-            !node.held && !node.consumers.is_empty() && self.readers(*o).iter().all(|r| r.0 == id)
+            !node.held && !self.is_kept(*o) && !node.consumers.is_empty() && self.readers(*o).iter().all(|r| r.0 == id)
         };
         let kept: Vec<usize> = g.outputs.iter().copied().filter(|o| !inside(o)).collect();
         if let Some(g) = &mut self.groups[id] {
@@ -359,6 +359,10 @@ impl Scheduler<'_> {
             let outputs = self.group(g).map(|g| g.outputs.clone()).unwrap_or_default();
             outputs.into_iter().flat_map(|o| self.readers(o)).map(|r| r.0).filter(move |&r| r != g)
         };
+        let outputs = self.group(id).map(|g| g.outputs.clone()).unwrap_or_default();
+        if outputs.into_iter().any(|o| self.reads_behind(reader, o)) {
+            return false;
+        }
         let mut stack: Vec<usize> = readers(id).filter(|&r| r != reader).collect();
         let mut seen = super::HashSet::default();
         while let Some(at) = stack.pop() {

@@ -1,0 +1,71 @@
+//! `Pack`: tensors as parts of one flat tensor, so that one kernel computes on all of them.
+
+use super::Tensor;
+use super::grad::no_grad;
+use crate::error::{Result, bail};
+use crate::graph::{Spec, Value, part_align, part_offsets};
+use crate::layout::Layout;
+
+/// Where some tensors lie in a flat one.
+pub(crate) struct Pack {
+    specs: Vec<Spec>,
+    offsets: Vec<u64>,
+}
+
+impl Pack {
+    /// Room for tensors of the shapes and dtype of these, one after the other.
+    pub fn like(tensors: &[Tensor]) -> Result<Self> {
+        let Some(first) = tensors.first() else { bail!(Value, "pack", "nothing to pack") };
+        let align = part_align(first.device().facts());
+        let specs: Vec<Spec> = tensors.iter().map(|t| Spec::new(&t.shape(), t.dtype())).collect();
+        let (offsets, _) = part_offsets(&specs, align);
+        Ok(Self { specs, offsets })
+    }
+
+    /// Bytes that a tensor takes in a pack.
+    pub fn bytes(tensor: &Tensor) -> u64 {
+        let spec = Spec::new(&tensor.shape(), tensor.dtype());
+        part_offsets([&spec], part_align(tensor.device().facts())).1
+    }
+
+    /// The tensors as a flat one, without history; at no cost where they are parts of one already.
+    pub fn join(&self, tensors: &[Tensor]) -> Result<Tensor> {
+        let values: Vec<Value> = tensors.iter().map(|t| Ok(t.in_order()?.0.storage.value())).collect::<Result<_>>()?;
+        match tensors.first() {
+            Some(first) => Ok(Tensor::from_value(first.device(), first.device().engine().pack(&values)?)),
+            None => bail!(Value, "pack", "nothing to pack"),
+        }
+    }
+
+    /// Writes the parts of a flat tensor into tensors: they lie in its buffer from then on.
+    pub fn split(&self, flat: &Tensor, into: &[Tensor]) -> Result<()> {
+        let whole = flat.0.storage.value();
+        for ((tensor, spec), offset) in into.iter().zip(&self.specs).zip(&self.offsets) {
+            let spec = Spec { dtype: flat.dtype(), ..spec.clone() };
+            let part = flat.device().engine().part(&whole, *offset, spec)?;
+            tensor.write(&Tensor::from_value(flat.device(), part))?;
+        }
+        Ok(())
+    }
+}
+
+impl Tensor {
+    /// Whether it shows all of its storage in order, so that the storage can become a part of a flat tensor.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.layout().is_identity(self.storage_numel())
+    }
+
+    /// A number that tensors have in common that share storage.
+    pub(crate) fn storage_key(&self) -> usize {
+        std::sync::Arc::as_ptr(&self.0.storage) as usize
+    }
+
+    /// Gives its storage memory of its own where it lies in a larger buffer, which would live as long. No write.
+    pub(crate) fn settle(&self) -> Result<()> {
+        if self.0.storage.value().buffer().is_some_and(crate::gpu::Buffer::is_part) {
+            let whole = self.alias(Layout::contiguous(&[self.storage_numel()]));
+            self.0.storage.settle(no_grad(|| whole.copy("copy"))?.0.storage.value());
+        }
+        Ok(())
+    }
+}
