@@ -1,6 +1,7 @@
 // Batched matrix product: an invocation computes four rows of four columns.
 // Loads of four run along k or along the other axis, whichever lies contiguously; `load_a`, `load_a4`, `load_b`,
-// `load_b4`, `store` and `store4` are written by the code generator.
+// `load_b4`, `store` and `store4` are written by the code generator. With parts, each computes a range of k and the output
+// counts them first.
 
 alias T = f32;
 const GROUP: u32 = 64u;
@@ -11,6 +12,8 @@ const B_ALONG_N: u32 = 1u;
 // the columns are a multiple of four
 const WHOLE: u32 = 1u;
 var<private> p_batches: u32;
+var<private> p_parts: u32;
+var<private> p_chunk: u32;
 var<private> p_m: u32;
 var<private> p_n: u32;
 var<private> p_k: u32;
@@ -47,10 +50,13 @@ fn main(
     let task = (group.x + group.y * groups.x) * GROUP + lane;
     let n = task % tiles_n * 4u;
     let m = task / tiles_n % tiles_m * 4u;
-    let batch = task / tiles_n / tiles_m;
-    if batch >= p_batches {
+    let slab = task / tiles_n / tiles_m;
+    if slab >= p_batches * p_parts {
         return;
     }
+    let batch = slab % p_batches;
+    let first = slab / p_batches * p_chunk;
+    let last = min(first + p_chunk, p_k);
     // rows and columns past the end repeat the last one and are not written
     let m1 = min(m + 1u, p_m - 1u);
     let m2 = min(m + 2u, p_m - 1u);
@@ -62,8 +68,8 @@ fn main(
     var c1 = vec4<T>(0);
     var c2 = vec4<T>(0);
     var c3 = vec4<T>(0);
-    let whole = p_k & 0xfffffffcu;
-    for (var k = 0u; k < whole; k += 4u) {
+    let whole = last & 0xfffffffcu;
+    for (var k = first; k < whole; k += 4u) {
         var a0: vec4<T>;
         var a1: vec4<T>;
         var a2: vec4<T>;
@@ -107,15 +113,15 @@ fn main(
         c2 += a2.x * b0 + a2.y * b1 + a2.z * b2 + a2.w * b3;
         c3 += a3.x * b0 + a3.y * b1 + a3.z * b2 + a3.w * b3;
     }
-    for (var k = whole; k < p_k; k++) {
+    for (var k = whole; k < last; k++) {
         let b = vec4<T>(load_b(batch, k, n), load_b(batch, k, n1), load_b(batch, k, n2), load_b(batch, k, n3));
         c0 += load_a(batch, m, k) * b;
         c1 += load_a(batch, m1, k) * b;
         c2 += load_a(batch, m2, k) * b;
         c3 += load_a(batch, m3, k) * b;
     }
-    write(batch, m, n, c0);
-    write(batch, m + 1u, n, c1);
-    write(batch, m + 2u, n, c2);
-    write(batch, m + 3u, n, c3);
+    write(slab, m, n, c0);
+    write(slab, m + 1u, n, c1);
+    write(slab, m + 2u, n, c2);
+    write(slab, m + 3u, n, c3);
 }

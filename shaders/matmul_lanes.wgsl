@@ -2,7 +2,8 @@
 // workgroup and computes ROWS x (LANES * 4) elements. Each lane holds four columns; the rows of a
 // are spread over the lanes and handed round, so that each of its elements is loaded once for all of them.
 // LANES is 8 or 4; ROWS is 8, 16 or 32. Loads of four run along k or along the other axis, whichever lies contiguously;
-// `load_a4`, `load_b4`, `store` and `store4` are written by the code generator.
+// `load_a4`, `load_b4`, `store` and `store4` are written by the code generator. With parts, each computes a range of k and
+// the output counts them first.
 
 alias T = f32;
 const LANES: u32 = 8u;
@@ -16,6 +17,8 @@ const WHOLE: u32 = 1u;
 // k is no multiple of four
 const TAIL: u32 = 0u;
 var<private> p_batches: u32;
+var<private> p_parts: u32;
+var<private> p_chunk: u32;
 var<private> p_m: u32;
 var<private> p_n: u32;
 var<private> p_k: u32;
@@ -119,10 +122,14 @@ fn main(
     let tiles_m = (p_m + ROWS - 1u) / ROWS;
     let tiles_n = (p_n + LANES * 4u - 1u) / (LANES * 4u);
     let task = group.x + group.y * groups.x;
-    let batch = task / tiles_n / tiles_m;
-    if batch >= p_batches {
+    let slab = task / tiles_n / tiles_m;
+    if slab >= p_batches * p_parts {
         return;
     }
+    let batch = slab % p_batches;
+    let first = slab / p_batches * p_chunk;
+    // a part that is not the last one ends at a multiple of four
+    let last = min(first + p_chunk, p_k);
     let m = task / tiles_n % tiles_m * ROWS;
     let n = (task % tiles_n * LANES + lane) * 4u;
     // columns past the end repeat the last ones and are not written
@@ -159,7 +166,7 @@ fn main(
     var c29 = vec4<T>(0);
     var c30 = vec4<T>(0);
     var c31 = vec4<T>(0);
-    for (var k = 0u; k < p_k; k += 4u) {
+    for (var k = first; k < last; k += 4u) {
         let b = columns(batch, k, column);
         var high: vec4<T>;
         var low = part(batch, m, k, lane);
@@ -248,6 +255,6 @@ fn main(
             c = select(c, pick(i, c16, c17, c18, c19, c20, c21, c22, c23), r >= 16u);
             c = select(c, pick(i, c24, c25, c26, c27, c28, c29, c30, c31), r >= 24u);
         }
-        write(batch, m + r, n, c);
+        write(slab, m + r, n, c);
     }
 }

@@ -183,16 +183,34 @@ async fn choose(choice: &AdapterChoice) -> Result<Found> {
 }
 
 /// The features worth having, by the name that turns each off.
-fn wanted_features() -> [(&'static str, wgpu::Features); 7] {
+fn wanted_features() -> [(&'static str, wgpu::Features); 8] {
     [
         ("shader-f16", wgpu::Features::SHADER_F16),
         ("shader-f64", wgpu::Features::SHADER_F64),
         ("shader-int64", wgpu::Features::SHADER_INT64),
         ("subgroups", wgpu::Features::SUBGROUP),
+        ("cooperative-matrix", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
         ("timestamps", wgpu::Features::TIMESTAMP_QUERY),
         ("pipeline-cache", wgpu::Features::PIPELINE_CACHE),
         ("immediates", wgpu::Features::IMMEDIATES),
     ]
+}
+
+/// Side of the largest cooperative matrices of halves with `f32` sums, where the shaders for them can be translated and
+/// run: they need halves and subgroups of a known size.
+fn matrices(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo, features: wgpu::Features) -> Option<u32> {
+    use wgpu::{CooperativeScalarType as Scalar, Features};
+    let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
+    let able = matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
+    if !able || !features.contains(needed) || info.subgroup_min_size != info.subgroup_max_size {
+        return None;
+    }
+    let all = adapter.cooperative_matrix_properties();
+    let square = |side: u32| {
+        let sizes = |p: &wgpu::CooperativeMatrixProperties| (p.m_size, p.n_size, p.k_size) == (side, side, side);
+        all.iter().any(|p| sizes(p) && p.ab_type == Scalar::F16 && p.cr_type == Scalar::F32)
+    };
+    [16, 8].into_iter().find(|side| square(*side))
 }
 
 /// The adapter's limits, lowered where the choice says so.
@@ -243,6 +261,7 @@ fn facts(
         i64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         subgroup_size: (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_min_size),
+        matrices: None,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
         immediates: limits.max_immediate_size,
@@ -265,15 +284,25 @@ pub(super) async fn open(choice: &AdapterChoice) -> Result<Opened> {
     choice.validate()?;
     let Found { adapter, info } = choose(choice).await?;
     let offered = adapter.features();
-    let features = wanted_features()
+    let mut features = wanted_features()
         .into_iter()
         .filter(|(name, feature)| choice.allows(name) && offered.contains(*feature))
         .fold(wgpu::Features::empty(), |all, (_, feature)| all | feature);
+    let matrices = matrices(&adapter, &info, features);
+    let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+    if matrices.is_some() {
+        // SAFETY: wgpu asks to accept that experimental parts may be wrong. The only one that is turned on is used in
+        // kernels of this crate alone, on adapters that list it, and after a probe of its results.
+        experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    } else {
+        features.remove(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+    }
     let limits = limits(choice, &adapter, features);
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("calor"),
         required_features: features,
         required_limits: limits.clone(),
+        experimental_features,
         ..Default::default()
     };
     let (device, queue) = match adapter.request_device(&descriptor).await {
@@ -289,7 +318,7 @@ pub(super) async fn open(choice: &AdapterChoice) -> Result<Opened> {
         keeper.lose(if destroyed { "it was destroyed" } else { &message });
     });
     let align = limits.min_uniform_buffer_offset_alignment.max(16);
-    let facts = facts(choice, &info, features, &limits, align);
+    let facts = Facts { matrices, ..facts(choice, &info, features, &limits, align) };
     let kept = Kept::open(&device, &info, choice.cache_dir.as_deref());
     Ok(Opened { device, queue, facts, health, kept })
 }

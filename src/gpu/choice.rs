@@ -7,11 +7,12 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Features that [`AdapterChoice::disable`] can name. Without `cpu-kernels`, an adapter that computes on the CPU gets
 /// the kernels of a GPU: so that these are tested where there is none.
-pub(super) const FEATURES: [&str; 8] = [
+pub(super) const FEATURES: [&str; 9] = [
     "shader-f16",
     "shader-f64",
     "shader-int64",
     "subgroups",
+    "cooperative-matrix",
     "timestamps",
     "pipeline-cache",
     "immediates",
@@ -51,6 +52,10 @@ pub struct AdapterChoice {
     pub cache_dir: Option<PathBuf>,
     /// The folder into which the WGSL of every new kernel is written, one file for each text.
     pub record: Option<PathBuf>,
+    /// Kernels that operations have to use where they can, by the operation's name: `("matmul", "tiles64")`.
+    pub kernels: Vec<(String, String)>,
+    /// Whether kernels are measured, and the fastest used: see [`Device::set_tuning`](crate::Device::set_tuning).
+    pub tune: bool,
 }
 
 /// An adapter that was found.
@@ -107,6 +112,15 @@ impl AdapterChoice {
                 "CALOR_DISABLE" => {
                     let names = value.split(',').map(|n| n.trim().to_lowercase()).filter(|n| !n.is_empty());
                     choice.disable.extend(names);
+                }
+                "CALOR_TUNE" => choice.tune = value != "0",
+                "CALOR_KERNELS" => {
+                    for pair in value.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+                        let Some((op, kernel)) = pair.split_once('=') else {
+                            return Err(refused(&key, format!("`{pair}` is not of the form operation=kernel")));
+                        };
+                        choice.kernels.push((op.trim().to_owned(), kernel.trim().to_owned()));
+                    }
                 }
                 "CALOR_MEMORY_LIMIT" => {
                     let bytes = bytes(value).ok_or_else(|| {

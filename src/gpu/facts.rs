@@ -21,6 +21,9 @@ pub struct Facts {
     pub subgroups: bool,
     /// Invocations of a subgroup, where all have the same number.
     pub subgroup_size: Option<u32>,
+    /// Side of the square cooperative matrices of halves that are multiplied into `f32` sums, where there are such and
+    /// they were seen to work.
+    pub matrices: Option<u32>,
     /// Timestamp queries.
     pub timestamps: bool,
     /// The driver's pipeline cache can be kept.
@@ -79,6 +82,7 @@ impl Facts {
             i64: false,
             subgroups: false,
             subgroup_size: None,
+            matrices: None,
             timestamps: false,
             pipeline_cache: false,
             immediates: 0,

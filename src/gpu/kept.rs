@@ -40,32 +40,32 @@ struct Saved {
     off: bool,
 }
 
-fn checksum(data: &[u8]) -> u32 {
+pub(super) fn checksum(data: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
     crc.update(data);
     crc.sum()
 }
 
-/// What was kept in a file, if it is whole.
-fn load(path: &Path) -> Option<Vec<u8>> {
+/// What was kept in a file that starts with `magic`, if it is whole.
+pub(super) fn load(path: &Path, magic: [u8; 8]) -> Option<Vec<u8>> {
     if fs::metadata(path).ok()?.len() > MOST {
         return None;
     }
     let mut bytes = fs::read(path).ok()?;
     let (head, data) = bytes.split_at_checked(HEAD)?;
-    let whole = head.starts_with(&MAGIC) && head.ends_with(&checksum(data).to_le_bytes());
+    let whole = head.starts_with(&magic) && head.ends_with(&checksum(data).to_le_bytes());
     whole.then(|| bytes.split_off(HEAD))
 }
 
 /// Puts a file into place in one step: a reader sees the old one or the new one.
-fn store(path: &Path, data: &[u8]) -> io::Result<()> {
+pub(super) fn store(path: &Path, magic: [u8; 8], data: &[u8]) -> io::Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Relaxed);
     let aside = path.with_extension(format!("{}.{number}.tmp", std::process::id()));
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    let whole = [&MAGIC[..], &checksum(data).to_le_bytes(), data].concat();
+    let whole = [&magic[..], &checksum(data).to_le_bytes(), data].concat();
     let done = fs::write(&aside, whole).and_then(|()| fs::rename(&aside, path));
     if done.is_err() {
         // what is left of it is of no use; the first error tells more than this one
@@ -81,7 +81,7 @@ impl Kept {
             return None;
         }
         let path = dir?.join(wgpu::util::pipeline_cache_key(info)?);
-        let data = load(&path);
+        let data = load(&path, MAGIC);
         let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
         // SAFETY: the data came from `get_data`, as the file's head and checksum say, and wgpu compares adapter and
         // driver before the driver sees it.
@@ -131,7 +131,7 @@ impl Kept {
         let sum = checksum(&data);
         if sum != saved.checksum {
             saved.checksum = sum;
-            if let Err(e) = store(&self.path, &data) {
+            if let Err(e) = store(&self.path, MAGIC, &data) {
                 log::debug!("the pipeline cache cannot be kept in {}: {e}", self.path.display());
                 saved.off = true;
             }
@@ -162,23 +162,23 @@ mod tests {
     fn a_file_comes_back_whole_or_not_at_all() {
         let dir = folder("file");
         let path = dir.join("a");
-        assert_eq!(load(&path), None);
-        store(&path, b"what the driver gave").unwrap();
-        assert_eq!(load(&path).as_deref(), Some(&b"what the driver gave"[..]));
+        assert_eq!(load(&path, MAGIC), None);
+        store(&path, MAGIC, b"what the driver gave").unwrap();
+        assert_eq!(load(&path, MAGIC).as_deref(), Some(&b"what the driver gave"[..]));
         let good = fs::read(&path).unwrap();
         for spoilt in [&good[..good.len() - 1], &good[..HEAD - 1], &[], b"something else altogether"] {
             fs::write(&path, spoilt).unwrap();
-            assert_eq!(load(&path), None);
+            assert_eq!(load(&path, MAGIC), None);
         }
         let mut flipped = good.clone();
         flipped[HEAD + 3] ^= 1;
         fs::write(&path, flipped).unwrap();
-        assert_eq!(load(&path), None);
-        store(&path, b"").unwrap();
-        assert_eq!(load(&path).as_deref(), Some(&b""[..]));
+        assert_eq!(load(&path, MAGIC), None);
+        store(&path, MAGIC, b"").unwrap();
+        assert_eq!(load(&path, MAGIC).as_deref(), Some(&b""[..]));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
         // a file where a folder should be
-        assert!(store(&path.join("b"), b"x").is_err());
+        assert!(store(&path.join("b"), MAGIC, b"x").is_err());
         fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -199,14 +199,14 @@ mod tests {
         let dir = folder("device");
         if compiles(&dir) {
             let file = fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
-            assert!(load(&file).is_some());
+            assert!(load(&file, MAGIC).is_some());
             compiles(&dir);
             // whole by its checksum, but no driver's data
-            store(&file, b"nonsense").unwrap();
+            store(&file, MAGIC, b"nonsense").unwrap();
             compiles(&dir);
             fs::write(&file, b"spoilt").unwrap();
             compiles(&dir);
-            assert!(load(&file).is_some(), "it was written anew");
+            assert!(load(&file, MAGIC).is_some(), "it was written anew");
             // no folder can be made inside a file
             compiles(&file.join("below"));
         }

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod choice;
+mod choices;
 mod facts;
 mod health;
 #[doc(hidden)]
@@ -30,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use choice::{AdapterChoice, AdapterSummary};
+pub use choices::Choices;
 pub use facts::Facts;
 pub use memory::{Allocation, MemorySnapshot, MemoryStats, Origin};
 pub use pace::Pace;
@@ -68,6 +70,7 @@ struct Shared {
     pace: pace::SharedPace,
     profiler: profile::Profiler,
     injector: inject::Injector,
+    choices: Choices,
     choice: AdapterChoice,
 }
 
@@ -91,6 +94,7 @@ impl Gpu {
     pub async fn open_async(choice: &AdapterChoice) -> Result<Gpu> {
         let adapter::Opened { device, queue, facts, health, kept } = adapter::open(choice).await?;
         let engine = submit::Engine::new(&device, &facts)?;
+        let choices = Choices::new(&facts, choice);
         let mut pace = Pace::usual(facts.is_cpu);
         pace.submission_work = choice.limit("submission_work").unwrap_or(pace.submission_work);
         pace.submission_bytes = choice.limit("submission_bytes").unwrap_or(pace.submission_bytes);
@@ -110,15 +114,22 @@ impl Gpu {
             pace: pace::SharedPace::new(pace),
             profiler: profile::Profiler::default(),
             injector: inject::Injector::default(),
+            choices,
             choice: choice.clone(),
         }));
-        if gpu.0.facts.is_cpu {
-            let cap = probe::loop_cap(&gpu).await?;
+        let (is_cpu, matrices) = (gpu.0.facts.is_cpu, gpu.0.facts.matrices);
+        if is_cpu || matrices.is_some() {
+            let cap = if is_cpu { probe::loop_cap(&gpu).await? } else { None };
+            let matrices = match matrices {
+                Some(side) => probe::multiplies(&gpu, side).await.then_some(side),
+                None => None,
+            };
             // Nobody else has the device yet.
             if let Some(shared) = Arc::get_mut(&mut gpu.0) {
                 let told = shared.facts.max_loop_iterations;
                 shared.facts.max_loop_iterations = cap.into_iter().chain(told).min();
-                shared.facts.is_cpu = choice.allows("cpu-kernels");
+                shared.facts.is_cpu = is_cpu && choice.allows("cpu-kernels");
+                shared.facts.matrices = matrices;
                 shared.pool.close();
                 shared.pool = Arc::default();
                 // The new pool numbers its buffers from the start.
@@ -141,6 +152,7 @@ impl Gpu {
     pub async fn reopen_async(&self) -> Result<Gpu> {
         let gpu = Self::open_async(&self.0.choice).await?;
         gpu.set_pace(self.pace());
+        gpu.choices().set_tuning(self.choices().tunes());
         gpu.set_memory_limit(self.memory_stats().limit);
         gpu.0.timeout_ns.store(self.0.timeout_ns.load(Relaxed), Relaxed);
         Ok(gpu)
@@ -159,6 +171,11 @@ impl Gpu {
     /// Features and limits.
     pub fn facts(&self) -> &Facts {
         &self.0.facts
+    }
+
+    /// Which kernels operations use.
+    pub fn choices(&self) -> &Choices {
+        &self.0.choices
     }
 
     /// What has been done and what is held.

@@ -82,6 +82,13 @@ pub struct Store {
 }
 
 impl Template {
+    /// What the kernel's text starts with: the extensions that its file and its types need.
+    pub fn head(&self) -> String {
+        let halves = self.types.iter().any(|t| t.1 == "f16").then_some("enable f16;");
+        let own = self.source.lines().filter(|l| l.starts_with("enable ") && Some(*l) != halves);
+        own.chain(halves).map(|line| format!("{line}\n")).collect()
+    }
+
     /// Whether all stores write four neighbours: only then can sub-word types be written.
     pub fn writes_words(&self) -> bool {
         self.stores.iter().all(|s| s.lanes)

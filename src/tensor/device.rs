@@ -233,6 +233,36 @@ impl Device {
         self.engine().set_plan_cache(on);
     }
 
+    /// Measures which kernel is fastest where there are several for an operation, or goes by a table of adapters'
+    /// properties, as at first; `CALOR_TUNE=1` starts with the former.
+    ///
+    /// Each kind of problem (its sizes rounded up to powers of two, its dtype, how its tensors lie) is measured once,
+    /// when it is first met, which takes from milliseconds to seconds. What was found is kept in the cache folder
+    /// for this adapter, driver and version of calor.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// let before = device.tunes();
+    /// device.set_tuning(true);
+    /// assert!(device.tunes());
+    /// device.set_tuning(before);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn set_tuning(&self, on: bool) {
+        self.engine().gpu().choices().set_tuning(on);
+    }
+
+    /// Whether kernels are measured: see [`Device::set_tuning`].
+    pub fn tunes(&self) -> bool {
+        self.engine().gpu().choices().tunes()
+    }
+
+    /// Makes an operation use a kernel where it can, for tests; `None` lets it choose again.
+    #[doc(hidden)]
+    pub fn force_kernel(&self, op: &str, kernel: Option<&str>) {
+        self.engine().gpu().choices().force(op, kernel);
+    }
+
     /// Whether both are the same device.
     pub fn same(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

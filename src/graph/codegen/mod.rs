@@ -181,10 +181,11 @@ impl Kernel<'_> {
     }
 
     /// Declarations, functions and the rest, in an order that reads top down.
-    fn finish(mut self, functions: &str, groups: u32, work: u64) -> Generated {
+    fn finish(mut self, head: &str, functions: &str, groups: u32, work: u64) -> Generated {
         // a zero that no compiler can see through: library functions keep their rounding steps behind it
         let zero = if self.instances.text.contains("zero_bits") { self.number(0) } else { String::new() };
         let mut source = String::with_capacity(functions.len() + self.instances.text.len() + 512);
+        source.push_str(head);
         let mut bindings = Vec::new();
         let mut helpers = String::new();
         for (name, node, dtype, form, output) in &self.declared {
@@ -248,7 +249,7 @@ impl Kernel<'_> {
             text.push('\n');
         }
         let work = n as u64 * self.group.members.len() as u64;
-        Ok(self.finish(&text, quads.div_ceil(MAP_GROUP), work))
+        Ok(self.finish("", &text, quads.div_ceil(MAP_GROUP), work))
     }
 
     /// Four lanes from `base` on; past the end they repeat the last element where that matters.
@@ -347,7 +348,7 @@ impl Kernel<'_> {
         self.seed = None;
         let body = self.instantiate(template)?;
         hooks.push_str(&body);
-        Ok(self.finish(&hooks, template.groups, template.work))
+        Ok(self.finish(&template.head(), &hooks, template.groups, template.work))
     }
 
     /// The template's items without its stubs, with types, constants, calls and host numbers put in.
