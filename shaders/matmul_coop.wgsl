@@ -34,12 +34,13 @@ const PITCH_B: u32 = B_ALONG_N * TILE + (1u - B_ALONG_N) * DEPTH + PAD;
 const ROWS_A: u32 = A_ALONG_K * TILE + (1u - A_ALONG_K) * DEPTH;
 const ROWS_B: u32 = B_ALONG_N * DEPTH + (1u - B_ALONG_N) * TILE;
 const REGION: u32 = 2u * SIDE * SIDE;
-var<private> p_batches: u32;
-var<private> p_parts: u32;
-var<private> p_chunk: u32;
-var<private> p_m: u32;
-var<private> p_n: u32;
-var<private> p_k: u32;
+// the same in all invocations, as matrices demand of what control flow depends on
+const p_batches: u32 = 1u;
+const p_parts: u32 = 1u;
+const p_chunk: u32 = 64u;
+const p_m: u32 = 64u;
+const p_n: u32 = 64u;
+const p_k: u32 = 64u;
 var<workgroup> tile_a: array<f16, ROWS_A * PITCH_A>;
 var<workgroup> tile_b: array<f16, ROWS_B * PITCH_B>;
 // for each subgroup one row of its matrices

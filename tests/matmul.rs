@@ -9,21 +9,27 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 const KERNELS: [(&str, &str); 4] =
     [("rows", "matmul_rows:"), ("tiles32", "matmul_tiles:"), ("tiles64", "matmul_tiles:"), ("tiles128", "matmul_tiles:")];
 
-/// Sizes around tiles, lanes and vectors: rows, columns, inner size, batches.
-const SIZES: [(usize, usize, usize, usize); 12] = [
-    (1, 1, 1, 1),
+/// Rows, columns, inner size, batches.
+type Size = (usize, usize, usize, usize);
+
+/// Sizes around tiles.
+const WIDE: [Size; 5] = [(33, 35, 17, 2), (64, 64, 16, 1), (65, 132, 40, 1), (129, 66, 31, 1), (20, 24, 1030, 1)];
+
+/// Few rows or columns, around lanes and vectors.
+const THIN: [Size; 8] = [
+    (3, 40, 70, 2),
+    (50, 4, 66, 1),
     (1, 37, 50, 1),
     (1, 64, 129, 3),
     (61, 1, 33, 1),
-    (3, 40, 70, 2),
-    (50, 4, 64, 1),
     (8, 9, 100, 1),
-    (33, 35, 17, 2),
-    (64, 64, 16, 1),
-    (65, 130, 40, 1),
-    (129, 68, 31, 1),
-    (20, 24, 1030, 1),
+    (300, 2, 640, 1),
+    (1, 1, 1, 1),
 ];
+
+fn sizes(kernel: (&str, &str)) -> &'static [Size] {
+    if kernel.0 == "rows" { &THIN } else { &WIDE }
+}
 
 fn open(limits: &[(&str, u64)]) -> Result<Device> {
     let mut choice = AdapterChoice::from_env()?;
@@ -83,15 +89,15 @@ fn exact(a: &[f32], b: &[f32], (m, n, k, batch): (usize, usize, usize, usize), d
     (0..batch * m * n).map(|at| round(sum(at))).collect()
 }
 
-/// Every size in every way to lie by a kernel, wherever it can compute it; how often it did.
-fn check(device: &Device, kernel: (&str, &str), dtype: DType) -> Result<usize> {
+/// Sizes by a kernel, the first in all four ways to lie and the others in one each; how often the kernel was used.
+fn check(device: &Device, kernel: (&str, &str), dtype: DType, sizes: &[Size]) -> Result<usize> {
     device.force_kernel("matmul", Some(kernel.0));
     let mut used = 0;
-    for size in SIZES {
+    for (i, &size) in sizes.iter().enumerate() {
         let (m, n, k, batch) = size;
         let (a, b) = (numbers(batch * m * k, 1), numbers(batch * k * n, 2));
         let want = exact(&a, &b, size, dtype);
-        for flips in 0..4 {
+        for flips in if i == 0 { 0..4 } else { i % 4..i % 4 + 1 } {
             let x = matrices(&a, [batch, m, k], dtype, flips & 1 == 1, device)?;
             let y = matrices(&b, [batch, k, n], dtype, flips & 2 == 2, device)?;
             let z = x.matmul(&y)?;
@@ -113,7 +119,8 @@ fn check(device: &Device, kernel: (&str, &str), dtype: DType) -> Result<usize> {
 fn every_kernel_computes_every_size_and_layout() -> Result<()> {
     let (device, _turn) = device()?;
     for kernel in KERNELS {
-        assert!(check(&device, kernel, DType::F32)? >= 24, "{} was hardly used", kernel.0);
+        let sizes = sizes(kernel);
+        assert_eq!(check(&device, kernel, DType::F32, sizes)?, sizes.len() + 3, "{} was not used", kernel.0);
     }
     Ok(())
 }
@@ -121,13 +128,16 @@ fn every_kernel_computes_every_size_and_layout() -> Result<()> {
 #[test]
 fn every_kernel_computes_every_dtype() -> Result<()> {
     let (device, _turn) = device()?;
-    for kernel in [KERNELS[0], KERNELS[2]] {
+    for kernel in &KERNELS[..2] {
         for dtype in [DType::F16, DType::BF16, DType::I32, DType::I64, DType::F64] {
             if device.supports(dtype) {
-                assert!(check(&device, kernel, dtype)? >= 24, "{} was hardly used for {dtype}", kernel.0);
+                let used = check(&device, *kernel, dtype, &sizes(*kernel)[..1])?;
+                assert_eq!(used, 4, "{} was not used for {dtype}", kernel.0);
             }
         }
     }
+    // the larger tiles of halves
+    assert_eq!(check(&device, KERNELS[2], DType::F16, &WIDE[1..2])?, 4);
     Ok(())
 }
 
@@ -136,14 +146,18 @@ fn the_smallest_adapter_runs_tiles_and_rows() -> Result<()> {
     let (_, _turn) = device()?;
     let device = open(&[("invocations", 64), ("workgroup_bytes", 16384), ("loop_iterations", 40)])?;
     for kernel in &KERNELS[..3] {
-        assert!(check(&device, *kernel, DType::F32)? >= 24, "{} was hardly used", kernel.0);
+        let sizes = &sizes(*kernel)[..2];
+        assert_eq!(check(&device, *kernel, DType::F32, sizes)?, 5, "{} was not used", kernel.0);
     }
     // what does not fit is chosen by the table
-    assert!(check(&device, KERNELS[3], DType::F32)? >= 24);
+    assert_eq!(check(&device, KERNELS[3], DType::F32, &WIDE[..2])?, 5);
+    // more loop iterations than there are
+    assert_eq!(check(&device, KERNELS[1], DType::F32, &WIDE[4..])?, 4);
+    check(&device, ("portable", "matmul:"), DType::F32, &WIDE[4..])?;
     // no workgroup memory at all
     let device = open(&[("workgroup_bytes", 0)])?;
     for kernel in KERNELS {
-        assert_eq!(check(&device, kernel, DType::F32)?, 0, "{} has no memory", kernel.0);
+        assert_eq!(check(&device, kernel, DType::F32, &sizes(kernel)[..1])?, 0, "{} has no memory", kernel.0);
     }
     Ok(())
 }
