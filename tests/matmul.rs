@@ -6,8 +6,12 @@ use calor::{DType, Device, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Kernels and what their dispatches are called.
-const KERNELS: [(&str, &str); 4] =
-    [("rows", "matmul_rows:"), ("tiles32", "matmul_tiles:"), ("tiles64", "matmul_tiles:"), ("tiles128", "matmul_tiles:")];
+const KERNELS: [(&str, &str); 4] = [
+    ("rows", "matmul_rows:"),
+    ("tiles32", "matmul_tiles:"),
+    ("tiles64", "matmul_tiles:"),
+    ("tiles128", "matmul_tiles:"),
+];
 
 /// Rows, columns, inner size, batches.
 type Size = (usize, usize, usize, usize);
@@ -177,6 +181,9 @@ fn the_table_chooses_by_size() -> Result<()> {
         let plan = x.matmul(&y)?.explain()?;
         assert!(plan.contains(name), "[{m}, {k}] x [{k}, {n}]: {plan}");
     }
+    device.force_kernel("matmul", Some("tilse"));
+    let e = Tensor::ones([2, 2], &device)?.matmul(&Tensor::ones([2, 2], &device)?).expect_err("no such kernel");
+    assert!(e.to_string().contains("tilse") && e.to_string().contains("tiles64"), "{e}");
     Ok(())
 }
 

@@ -81,8 +81,9 @@ impl Display for AdapterSummary {
 
 impl AdapterChoice {
     /// Reads `CALOR_ADAPTER`, `CALOR_BACKEND`, `CALOR_DISABLE` (names with commas), `CALOR_MEMORY_LIMIT` (bytes, or
-    /// `500M`, `8G`), `CALOR_LIMIT_<NAME>`, `CALOR_RECORD` and `CALOR_CACHE_DIR`; without the last, pipelines are kept where the system
-    /// keeps a user's caches, and when it is empty, nowhere.
+    /// `500M`, `8G`), `CALOR_LIMIT_<NAME>`, `CALOR_KERNELS` (`operation=kernel` with commas), `CALOR_TUNE` (`1`),
+    /// `CALOR_RECORD` and `CALOR_CACHE_DIR`; without the last, pipelines are kept where the system keeps a user's caches, and when it is
+    /// empty, nowhere.
     pub fn from_env() -> Result<Self> {
         Self::from_vars(
             std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned())),

@@ -166,7 +166,8 @@ mod tests {
             let (flags, all) = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
             let info = naga::valid::Validator::new(flags, all).validate(&module).unwrap();
             naga::back::spv::write_vec(&module, &info, &naga::back::spv::Options::default(), None).unwrap();
-            let options = naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+            let options =
+                naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
             naga::back::msl::write_string(&module, &info, &options, &Default::default()).unwrap();
         }
     }

@@ -441,8 +441,13 @@ fn the_choice_reads_its_variables() {
         ("CALOR_BACKEND", "Vulkan"),
         ("CALOR_OTHER", "x"),
         ("CALOR_LIMIT_GROUPS", ""),
+        ("CALOR_KERNELS", "matmul=tiles64, other = plain,"),
+        ("CALOR_TUNE", "1"),
     ])
     .unwrap();
+    let kernels: Vec<_> = choice.kernels.iter().map(|(op, kernel)| (op.as_str(), kernel.as_str())).collect();
+    assert_eq!((&kernels[..], choice.tune), (&[("matmul", "tiles64"), ("other", "plain")][..], true));
+    assert!(!read(&[("CALOR_TUNE", "0")]).unwrap().tune);
     assert_eq!(choice.adapter.as_deref(), Some("llvm"));
     assert_eq!(choice.backend.as_deref(), Some("vulkan"));
     assert!(!choice.allows("shader-f16") && !choice.allows("subgroups") && choice.allows("timestamps"));
@@ -454,6 +459,7 @@ fn the_choice_reads_its_variables() {
         (("CALOR_MEMORY_LIMIT", "much"), "much"),
         (("CALOR_MEMORY_LIMIT", "99999999T"), "99999999T"),
         (("CALOR_DISABLE", "shader-f17"), "shader-f16, shader-f64"),
+        (("CALOR_KERNELS", "tiles64"), "operation=kernel"),
         (("CALOR_BACKEND", "glide"), "vulkan, metal"),
         (("CALOR_LIMIT_BINDINGS", "many"), "many"),
         (("CALOR_LIMIT_BINDINGS", "0"), "least"),

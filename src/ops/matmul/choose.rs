@@ -3,7 +3,7 @@
 
 use super::tune::fastest;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::shape::numel;
 use crate::tensor::{Device, Tensor};
@@ -286,8 +286,14 @@ impl Choice {
 /// How a product is computed on a device.
 pub(super) fn choose(device: &Device, p: &Problem) -> Result<Choice> {
     let (facts, choices) = (device.facts(), device.engine().gpu().choices());
-    if let Some(choice) = choices.forced("matmul").and_then(|name| Choice::named(&name, p, facts)) {
-        return Ok(choice);
+    if let Some(name) = choices.forced("matmul") {
+        let all = NAMES.map(|(name, _)| name);
+        if !all.contains(&name.as_str()) {
+            bail!(Value, "matmul", "there is no kernel `{name}` to be forced; there are {}", all.join(", "));
+        }
+        if let Some(choice) = Choice::named(&name, p, facts) {
+            return Ok(choice);
+        }
     }
     let measured = if choices.tunes() { fastest(device, p)? } else { None };
     Ok(measured.unwrap_or_else(|| Choice::table(p, facts)))

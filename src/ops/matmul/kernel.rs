@@ -117,7 +117,8 @@ impl Primitive for Matmul {
                     bail!(Device, "matmul", "the adapter has no cooperative matrices for this kernel");
                 };
                 (t.name, t.source) = ("matmul_coop", shader!("matmul_coop.wgsl"));
-                for (name, scalar, role) in [("MatrixA", "f16", "A"), ("MatrixB", "f16", "B"), ("MatrixC", "f32", "C")] {
+                for (name, scalar, role) in [("MatrixA", "f16", "A"), ("MatrixB", "f16", "B"), ("MatrixC", "f32", "C")]
+                {
                     t.types.push((name, format!("coop_mat{0}x{0}<{scalar}, {role}>", of.side)));
                 }
                 t.consts.extend([("SIDE", of.side), ("LANES", of.lanes), ("PAD", of.pad)]);
@@ -159,12 +160,7 @@ mod tests {
         };
         let inputs = SmallVec::from_iter([input(m, k, flips & 1 == 1), input(k, n, flips & 2 == 2)]);
         let shape = if choice.parts > 1 { vec![choice.parts, m, n] } else { vec![m, n] };
-        let node = Node::pending(
-            Arc::new(Matmul(choice)),
-            Spec::new(&shape, dtype.compute()),
-            inputs,
-            SmallVec::new(),
-        );
+        let node = Node::pending(Arc::new(Matmul(choice)), Spec::new(&shape, dtype.compute()), inputs, SmallVec::new());
         let plan = Plan::new(&Walk::new(&[node]), facts, Options { fuse: true }, &Fresh).unwrap();
         match &plan.recording.commands[..] {
             [Command::Dispatch(d)] => d.kernel.source.clone(),
@@ -173,8 +169,8 @@ mod tests {
     }
 
     fn translate(source: &str) {
-        let module = naga::front::wgsl::parse_str(source)
-            .unwrap_or_else(|e| panic!("{source}\n{}", e.emit_to_string(source)));
+        let module =
+            naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{source}\n{}", e.emit_to_string(source)));
         let (flags, all) = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
         let info = naga::valid::Validator::new(flags, all)
             .validate(&module)
