@@ -166,7 +166,7 @@ impl Kernel<'_> {
         );
         let groups = if row.total { 1 } else { (w.tasks * w.lanes as usize).div_ceil(w.group as usize) as u32 };
         let work = (row.numel() * self.group.members.len()) as u64;
-        Ok(self.finish(&text, groups, work))
+        Ok(self.finish("", &text, groups, work))
     }
 
     /// The statements that say which row an invocation walks; the folds of all rows.
