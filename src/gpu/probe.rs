@@ -141,7 +141,7 @@ async fn products(gpu: &Gpu, side: u32) -> Result<Vec<f32>> {
     };
     let run = Dispatch {
         kernel: Arc::new(kernel),
-        slots: smallvec::smallvec![0],
+        bindings: smallvec::smallvec![0.into()],
         params: Vec::new(),
         groups: 1,
         work: u64::from(side * side * side * TIMES),
