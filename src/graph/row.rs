@@ -153,7 +153,7 @@ impl Row {
 
     /// Invocations that share a row: neighbours read neighbours, which caches of a GPU want and a CPU does not need.
     pub fn lanes(&self, facts: &Facts) -> u32 {
-        if self.inner() == 1 { lanes(self.length, facts) } else { 1 }
+        if self.inner() == 1 { lanes(self.length.next_multiple_of(4), facts) } else { 1 }
     }
 }
 

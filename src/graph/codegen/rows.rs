@@ -172,7 +172,13 @@ impl Kernel<'_> {
     /// The statements that say which row an invocation walks; the folds of all rows.
     fn open(&mut self, main: &mut Scope, w: &mut Walker, stages: &Stages) -> Result<Vec<Sum>> {
         let (group, lanes, inner) = (w.group, w.lanes, w.row.inner());
-        let count = self.number(w.tasks as u32);
+        // never more than 65,535: a zero that no driver knows. Lavapipe would else put the bounds of loops into the code
+        // as constants, at each dispatch anew
+        main.line("let nought = groups.x >> 16u;");
+        main.line(&format!("let length = {} + nought;", w.length));
+        w.length = "length".to_owned();
+        main.line(&format!("let count = {} + nought;", self.number(w.tasks as u32)));
+        let count = "count";
         let mut totals = Vec::new();
         for &node in &stages.totals {
             totals.extend(self.sum(main, w, node, format!("all_{}", totals.len()))?);
@@ -271,6 +277,9 @@ impl Kernel<'_> {
         let four = w.step == Step::Beside || w.step == Step::Four && !total;
         let wide = if four { format!("{}({init})", wgsl(ty, true)) } else { init.clone() };
         main.line(&format!("var {name} = {wide};"));
+        if !total {
+            main.line(&format!("var {name}_next = {name};"));
+        }
         if w.has_rest() && !total {
             main.line(&format!("var {name}_rest = {init};"));
         }
@@ -299,13 +308,16 @@ impl Kernel<'_> {
             let value = self.input_value(main, &mut places, &mut memo, (input, &layout), place)?;
             let value = self.cast(main, value, sum.dtype)?;
             let name = &sum.name;
-            match c.step {
-                Step::One if w.step == Step::One => {
-                    main.line(&format!("{name} = {}({name}, {});", sum.join, value.text));
-                }
-                Step::One => main.line(&format!("{name}_rest = {}({name}_rest, {});", sum.join, value.text)),
-                _ => main.line(&format!("{name} = {}({name}, {});", sum.join4, value.widened())),
+            if c.step == Step::One && w.step != Step::One {
+                main.line(&format!("{name}_rest = {}({name}_rest, {});", sum.join, value.text));
+                continue;
             }
+            let (join, value) =
+                if c.step == Step::One { (&sum.join, value.text) } else { (&sum.join4, value.widened()) };
+            // two sums take turns, so that none waits for the one before; the fold's own kernel adds in the same order
+            let sum = main.bind(format!("{join}({name}, {value})"));
+            main.line(&format!("{name} = {name}_next;"));
+            main.line(&format!("{name}_next = {sum};"));
         }
         for &node in written {
             let spec = self.graph.nodes[node].value.spec.clone();
@@ -332,9 +344,11 @@ impl Kernel<'_> {
     fn close(&mut self, main: &mut Scope, w: &mut Walker, sum: &Sum) -> Result<Val> {
         let (name, join) = (&sum.name, &sum.join);
         let ty = compute(sum.dtype);
+        let join4 = if w.step == Step::One { join } else { &sum.join4 };
+        let all = main.bind(format!("{join4}({name}, {name}_next)"));
         let mut text = match w.step {
-            Step::Four => format!("{join}({join}({name}.x, {name}.y), {join}({name}.z, {name}.w))"),
-            _ => name.clone(),
+            Step::Four => format!("{join}({join}({all}.x, {all}.y), {join}({all}.z, {all}.w))"),
+            _ => all,
         };
         if w.has_rest() {
             text = format!("{join}({name}_rest, {text})");
