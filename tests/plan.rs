@@ -4,7 +4,10 @@ use calor::dtype::Scalar;
 use calor::gpu::{Access, Command, Facts};
 use calor::graph::plan::{Fresh, Options, Plan};
 use calor::graph::walk::Walk;
-use calor::graph::{Body, Input, LowerCx, Lowering, Map, Node, Param, Primitive, Spec, Stored, Value};
+use calor::graph::{
+    Body, Fold, Input, Load, LowerCx, Lowering, Map, Node, Param, Primitive, Prologue, Spec, Store, Stored, Template,
+    Value,
+};
 use calor::{DType, Layout, Result};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -454,4 +457,80 @@ fn buffers_above_the_limit_are_bound_as_windows() {
     let e = Plan::new(&Walk::new(&[add]), &facts, Options { fuse: true }, &Fresh).expect_err("twelve bindings");
     assert_eq!((e.kind(), e.op()), (calor::ErrorKind::OutOfMemory, "add"));
     assert!(e.message().contains("4000") && e.message().contains("12 bindings") && e.message().contains("1024"), "{e}");
+}
+
+/// The sum over the last axis, as an operation declares it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Sum;
+
+impl Primitive for Sum {
+    fn name(&self) -> &str {
+        "sum"
+    }
+
+    fn lower(&self, cx: &LowerCx<'_>) -> Result<Lowering> {
+        let keep = cx.output.shape.len();
+        let load = Load { name: "load", input: 0, coords: vec![keep, 1], lanes: None, dtype: DType::F32 };
+        let template = Template {
+            name: "sum",
+            source: "fn load(row: u32, k: u32) -> f32 { return 0.0; }\nfn store(row: u32, value: f32) {}\nvar<private> \
+                     p_length: u32;\n@compute @workgroup_size(1) fn main(@builtin(workgroup_id) group: vec3<u32>) {\n    \
+                     var sum = 0.0;\n    for (var k = 0u; k < p_length; k++) { sum += load(group.x, k); }\n    \
+                     store(group.x, sum);\n}\n",
+            types: Vec::new(),
+            consts: Vec::new(),
+            calls: Vec::new(),
+            loads: vec![load],
+            stores: vec![Store { name: "store", coords: vec![keep], lanes: false }],
+            params: vec![("length", cx.inputs[0].layout.shape()[keep] as u32)],
+            groups: cx.output.numel() as u32,
+            prologue: Prologue::Any,
+            work: 0,
+        };
+        Ok(Lowering::Fold(Fold { join: "op_add", init: 0, keep }, template))
+    }
+}
+
+fn sum(x: &Value) -> Value {
+    let kept = &x.spec.shape[..x.spec.shape.len() - 1];
+    Node::pending(Arc::new(Sum), Spec::new(kept, DType::F32), [whole(x)].into_iter().collect(), SmallVec::new())
+}
+
+/// `x / sum(exp(x))`, and what it would be to read the sums of other rows.
+fn shares(rows: usize, length: usize, other: bool) -> Value {
+    let x = leaf(&[rows, length]);
+    let total = sum(&map("exp", &[rows, length], &[whole(&x)]));
+    let mut spread = Layout::contiguous(&[rows]).unsqueezed(1);
+    if other {
+        spread = spread.flipped(&[0]);
+    }
+    let spread = spread.expand("", &[rows, length]).unwrap();
+    map("div", &[rows, length], &[whole(&x), read(&total, spread)])
+}
+
+#[test]
+fn folds_and_the_maps_around_them_are_one_kernel() {
+    let cpu = Facts { is_cpu: true, max_loop_iterations: Some(65_535), ..Facts::portable() };
+    for facts in [Facts::portable(), cpu] {
+        for (rows, length) in [(32, 4), (32, 7), (100, 1000), (2000, 64)] {
+            let plan = plan_for(&[shares(rows, length, false)], &facts);
+            assert_eq!(plan.dispatches(), 1, "{rows} rows of {length}");
+            let source = &sources(&plan)[0];
+            let constant = |line: &str| line.trim_start().starts_with("for ") && line.contains("params[");
+            assert!(!source.lines().any(constant), "lavapipe would compile this at each dispatch:\n{source}");
+        }
+        // few long rows would leave a device idle
+        assert_eq!(plan_for(&[shares(2, 1 << 20, false)], &facts).dispatches(), 2);
+        // a row may read nothing of another one, and no invocation walks further than drivers let it
+        assert_eq!(plan_for(&[shares(32, 8, true)], &facts).dispatches(), 2);
+        let long = plan_for(&[shares(2000, 1 << 19, false)], &facts);
+        assert_eq!(long.dispatches(), if facts.is_cpu { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn rows_are_walked_alike_whatever_their_number_and_length() {
+    let text = |rows, length| sources(&plan(&[shares(rows, length, false)]));
+    assert_eq!(text(32, 1024), text(77, 2048));
+    assert_ne!(text(32, 1024), text(32, 1025), "rows that end between groups of four");
 }
