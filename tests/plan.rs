@@ -523,7 +523,7 @@ fn folds_and_the_maps_around_them_are_one_kernel() {
         assert_eq!(plan_for(&[shares(2, 1 << 20, false)], &facts).dispatches(), 2);
         // a row may read nothing of another one, and no invocation walks further than drivers let it
         assert_eq!(plan_for(&[shares(32, 8, true)], &facts).dispatches(), 2);
-        let long = plan_for(&[shares(2000, 1 << 19, false)], &facts);
+        let long = plan_for(&[shares(20, 1 << 19, false)], &facts);
         assert_eq!(long.dispatches(), if facts.is_cpu { 2 } else { 1 });
     }
 }
