@@ -94,6 +94,18 @@ fn each_program_is_one_kernel_forward_and_one_backward() -> Result<()> {
 }
 
 #[test]
+fn rows_of_thousands_of_elements_are_one_kernel() -> Result<()> {
+    let _turn = turn();
+    for device in devices()? {
+        let x = numbers(&[128, 4100], &device)?;
+        x.eval()?;
+        assert_eq!(kernels(&f::layer_norm(&x, &[4100], None, None, 1e-5)?)?, 1);
+        assert_eq!(kernels(&x.softmax(1)?)?, 1);
+    }
+    Ok(())
+}
+
+#[test]
 fn layer_norm_with_parameters_gives_its_input_s_gradient_in_one_kernel() -> Result<()> {
     let _turn = turn();
     for device in devices()? {

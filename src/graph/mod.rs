@@ -24,5 +24,5 @@ pub use body::{Body, IndexOp, Param};
 pub use engine::Engine;
 pub use node::{Identity, Input, InputSpec, LowerCx, Lowering, Map, Node, Primitive, Spec, Stored, Value};
 pub use parts::{part_align, part_offsets};
-pub use row::{GROUP, lanes};
+pub use row::{GROUP, group, lanes};
 pub use template::{Fold, Load, Prologue, Store, Template};

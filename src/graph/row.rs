@@ -157,8 +157,13 @@ impl Row {
     }
 }
 
-/// Invocations of a workgroup that walks rows.
+/// Invocations of a workgroup that walks rows, at most.
 pub const GROUP: u32 = 64;
+
+/// Invocations of a workgroup, where so many walk rows: a CPU's cores take a workgroup each.
+pub fn group(invocations: usize, facts: &Facts) -> u32 {
+    if facts.is_cpu && invocations < 1024 { GROUP / 4 } else { GROUP }
+}
 
 /// Invocations that share a contiguous row.
 pub fn lanes(length: usize, facts: &Facts) -> u32 {

@@ -8,13 +8,10 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::graph::library::{compute, wgsl};
-use crate::graph::row::{GROUP, Level, Row};
+use crate::graph::row::{Level, Row, group};
 use crate::layout::Layout;
 use rustc_hash::FxHashMap as HashMap;
 use std::fmt::Write as _;
-
-/// Invocations of a workgroup on a CPU, where each walks a row by itself.
-const CPU_GROUP: u32 = 16;
 
 /// What an invocation computes at a time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -377,7 +374,7 @@ impl Walker {
             step,
             tasks,
             lanes: row.lanes(facts),
-            group: if facts.is_cpu { CPU_GROUP } else { GROUP },
+            group: group(tasks * row.lanes(facts) as usize, facts),
             at: linear("row"),
             outer: if inner == 1 { Ix::scalar("row", false) } else { Ix::scalar("outer", false) },
             inner: if inner == 1 { Ix::zero() } else { linear("inner") },

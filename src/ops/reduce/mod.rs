@@ -12,14 +12,14 @@ use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::graph::library::{compute, scalar, shader};
-use crate::graph::{Fold, Load, LowerCx, Lowering, Param, Primitive, Prologue, Store, Template};
+use crate::graph::{Fold, Load, LowerCx, Lowering, Param, Primitive, Prologue, Store, Template, group};
 use crate::shape::{dims_or_all, numel};
 use crate::tensor::Tensor;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Invocations of a workgroup.
-pub(crate) const GROUP: u32 = 64;
+pub(crate) use crate::graph::{GROUP, lanes};
+
 /// A part of a row has at least so many elements.
 const PART: usize = 1024;
 /// So many elements of a column are joined at a time on a CPU.
@@ -107,7 +107,7 @@ impl Primitive for Reduce {
             name: "reduce_rows",
             source: shader!("reduce_rows.wgsl"),
             types: vec![("T", scalar(ty).to_string()), ("INIT", text)],
-            consts: vec![("GROUP", GROUP)],
+            consts: Vec::new(),
             calls: vec![("join4", self.join, ty)],
             loads: vec![load("load4", Some(usize::from(!columns)))],
             stores: Vec::new(),
@@ -116,13 +116,13 @@ impl Primitive for Reduce {
             prologue: Prologue::Any,
             work: (rows * length) as u64,
         };
-        if columns {
+        let tasks = if columns {
             template.name = "reduce_columns";
             template.source = shader!("reduce_columns.wgsl");
             template.consts.push(("SPLIT", u32::from(split)));
             template.stores.push(if split { store("store", false) } else { store("store4", true) });
             template.params.push(("columns", rows as u32));
-            template.groups = (rows.div_ceil(4) * self.parts).div_ceil(GROUP as usize) as u32;
+            rows.div_ceil(4) * self.parts
         } else {
             let lanes = lanes(chunk, cx.facts);
             template.consts.push(("LANES", lanes));
@@ -130,8 +130,11 @@ impl Primitive for Reduce {
             template.loads.push(load("load", None));
             template.stores.push(store("store", false));
             template.params.push(("rows", rows as u32));
-            template.groups = (rows * self.parts * lanes as usize).div_ceil(GROUP as usize) as u32;
-        }
+            rows * self.parts * lanes as usize
+        };
+        let group = group(tasks, cx.facts);
+        template.consts.push(("GROUP", group));
+        template.groups = tasks.div_ceil(group as usize) as u32;
         if split {
             return Ok(Lowering::Template(template));
         }
@@ -145,11 +148,6 @@ pub(crate) fn wide(dtype: DType) -> DType {
         DType::Bool | DType::U8 => DType::I32,
         other => other.compute(),
     }
-}
-
-/// Invocations that share a row: neighbours read neighbours, which caches of a GPU want and a CPU does not need.
-pub(crate) fn lanes(length: usize, facts: &Facts) -> u32 {
-    if facts.is_cpu { 1 } else { (length / 16).clamp(1, GROUP as usize).next_power_of_two() as u32 }
 }
 
 /// Into how many parts rows are cut: enough to keep the adapter busy, and few enough iterations for each invocation.
@@ -178,7 +176,10 @@ fn reduce(name: &'static str, join: &'static str, init: Scalar, x: &Tensor, keep
     if length == 0 || numel(kept) == 0 {
         return Tensor::constant(kept, init, x.dtype(), x.device());
     }
-    let mut parts = parts(numel(kept), length, facts);
+    // so many rows keep a device busy by themselves, and whole ones can be folded together with others
+    let whole = numel(kept) >= 128 && (facts.is_cpu || length <= 1 << 14);
+    let rows = if whole { usize::MAX } else { numel(kept) };
+    let mut parts = parts(rows, length, facts);
     if facts.is_cpu && length >= 8 * COLUMN_PART && walks_columns(x, keep) {
         // a column's elements lie in as many pages: few at a time stay within reach of the TLB
         parts = parts.max(length.div_ceil(COLUMN_PART));
