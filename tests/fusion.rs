@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 fn program(seed: u64, steps: usize) -> Result<Vec<Tensor>> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut pool: Vec<Tensor> = Vec::new();
-    for shape in [vec![4, 6], vec![6, 5], vec![3, 1, 6], vec![7], vec![], vec![2, 3, 4], vec![0, 3]] {
+    for shape in [vec![4, 6], vec![6, 5], vec![3, 1, 6], vec![7], vec![], vec![2, 3, 4], vec![0, 3], vec![32, 48]] {
         let n: usize = shape.iter().product();
         let values: Vec<f32> = (0..n).map(|_| rng.random_range(-1.5..1.5)).collect();
         pool.push(Tensor::from_slice(&values, shape, ())?);

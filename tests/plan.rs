@@ -534,3 +534,20 @@ fn rows_are_walked_alike_whatever_their_number_and_length() {
     assert_eq!(text(32, 1024), text(77, 2048));
     assert_ne!(text(32, 1024), text(32, 1025), "rows that end between groups of four");
 }
+
+#[test]
+fn what_lies_across_is_computed_in_blocks() {
+    let turned = |m: usize, n: usize, offset: usize| {
+        let x = leaf(&[m * n + offset]);
+        let layout = Layout::strided("", &[n, m], &[1, n as isize], offset as isize).unwrap();
+        let y = map("exp", &[n, m], &[read(&x, layout)]);
+        sources(&plan(&[y]))
+    };
+    let blocks = turned(64, 128, 0);
+    assert!(blocks[0].contains("fn block("), "{}", blocks[0]);
+    assert_eq!(blocks, turned(1000, 48, 0), "sizes are no structure");
+    // where loads would not be whole groups of four, or most invocations would have no block
+    for (m, n, offset) in [(64, 128, 1), (63, 128, 0), (64, 126, 0), (8, 8, 0)] {
+        assert!(!turned(m, n, offset)[0].contains("fn block("), "{m} x {n} from {offset}");
+    }
+}

@@ -268,6 +268,9 @@ impl Kernel<'_> {
                 None => Read::First(input, at),
             });
         }
+        if let Some(text) = self.across.read(places, place, input, layout) {
+            return Ok(Read::Ready(Val { text, ty: library::compute(spec.dtype), four: true }));
+        }
         let at = self.offset(scope, places, place, layout)?;
         if let Some(v) = memo.loaded.get(&(input, at.clone())) {
             return Ok(Read::Ready(v.clone()));

@@ -3,6 +3,7 @@
 //! A kernel's text is its structure: no size, stride or host number stands in it, only whether a stride is zero or
 //! one and whether a size is a multiple of four. Equal structures give equal texts, and one pipeline.
 
+mod block;
 mod convert;
 mod eval;
 mod index;
@@ -105,30 +106,39 @@ pub(super) struct Kernel<'a> {
     rows: HashMap<usize, Val>,
     /// Lanes past the end must repeat the last element: something checks or follows indices.
     clamp: bool,
+    /// What is read across the result.
+    across: block::Across,
 }
 
 /// The kernel that computes `group`.
 pub fn generate(graph: &Graph, group: &Group, facts: &Facts) -> Result<Generated> {
-    let kernel = Kernel {
-        graph,
-        facts,
-        group,
-        instances: Instances::default(),
-        own: HashMap::default(),
-        declared: Vec::new(),
-        params: Vec::new(),
-        numbers: Vec::new(),
-        faults: false,
-        seed: None,
-        rows: HashMap::default(),
-        clamp: group.members.iter().any(|&n| graph.follows_indices(n)),
-    };
+    let kernel = Kernel::new(graph, group, facts);
     if let Some(row) = group.row().filter(|_| group.walks_rows(graph)) {
         return kernel.rows(row, facts);
     }
     match group.anchor.and_then(|a| graph.nodes[a].rule.template().map(|t| (a, t))) {
         Some((anchor, template)) => kernel.template(anchor, template),
         None => kernel.map(),
+    }
+}
+
+impl<'a> Kernel<'a> {
+    fn new(graph: &'a Graph, group: &'a Group, facts: &'a Facts) -> Self {
+        Self {
+            graph,
+            facts,
+            group,
+            instances: Instances::default(),
+            own: HashMap::default(),
+            declared: Vec::new(),
+            params: Vec::new(),
+            numbers: Vec::new(),
+            faults: false,
+            seed: None,
+            rows: HashMap::default(),
+            clamp: group.members.iter().any(|&n| graph.follows_indices(n)),
+            across: block::Across::default(),
+        }
     }
 }
 
@@ -220,13 +230,14 @@ impl Kernel<'_> {
         Generated { source, bindings, params: self.params, numbers: self.numbers, faults: self.faults, groups, work }
     }
 
-    /// A kernel of maps alone: each invocation computes four neighbours of every output.
+    /// A kernel of maps alone: each invocation computes four neighbours of every output, or a block of 4 x 4.
     fn map(mut self) -> Result<Generated> {
         let n = self.group.numel;
         let mut scope = Scope::default();
         let mut places = Places::default();
         let flat = self.root(n, "base");
         let mut memo = eval::Memo::default();
+        self.across.watch(flat.clone());
         for &node in &self.group.outputs {
             self.output(
                 &mut scope,
@@ -237,19 +248,30 @@ impl Kernel<'_> {
                 &Ix::Linear { text: "base".into(), m4: true },
             )?;
         }
+        if let Some(blocks) = self.across.blocks(self.group.members.len()) {
+            return Kernel::new(self.graph, self.group, self.facts).blocks(&blocks);
+        }
         let quads = n.div_ceil(4) as u32;
-        let count = self.number(quads);
         let mut text = format!("fn element(base: u32) {{\n{}}}\n", scope.text);
-        for item in library::items(MAP).into_iter().filter(|i| i.name == "main") {
-            text.push_str(&library::replace(&item.text, |w| match w {
-                "p_count" => Some(Cow::Owned(count.clone())),
-                "GROUP" => Some(Cow::Owned(format!("{MAP_GROUP}u"))),
-                _ => None,
+        text.push_str(&self.entry(MAP, &[("count", quads)]));
+        let work = n as u64 * self.group.members.len() as u64;
+        Ok(self.finish("", &text, quads.div_ceil(MAP_GROUP), work))
+    }
+
+    /// The entry point of a map's shader, with its host numbers.
+    fn entry(&mut self, source: &str, params: &[(&str, u32)]) -> String {
+        let numbers: Vec<(String, String)> =
+            params.iter().map(|&(name, value)| (format!("p_{name}"), self.number(value))).collect();
+        let mut text = String::new();
+        for item in library::items(source).into_iter().filter(|i| i.name == "main") {
+            text.push_str(&library::replace(&item.text, |w| match numbers.iter().find(|n| n.0 == w) {
+                Some((_, number)) => Some(Cow::Owned(number.clone())),
+                None if w == "GROUP" => Some(Cow::Owned(format!("{MAP_GROUP}u"))),
+                None => None,
             }));
             text.push('\n');
         }
-        let work = n as u64 * self.group.members.len() as u64;
-        Ok(self.finish("", &text, quads.div_ceil(MAP_GROUP), work))
+        text
     }
 
     /// Four lanes from `base` on; past the end they repeat the last element where that matters.

@@ -58,6 +58,14 @@ impl Places {
         if let Some(id) = self.list.iter().position(same) {
             return id;
         }
+        // never one that is seen: this is asked for where its view cannot be followed
+        let known = |(id, ix): &&(PlaceId, Ix)| {
+            let place = &self.list[*id];
+            ix == flat && place.shape[..] == *shape && matches!(place.kind, Kind::Groups(_))
+        };
+        if let Some(&(id, _)) = self.flats.iter().find(known) {
+            return id;
+        }
         self.add(shape, Kind::Groups(SmallVec::from_iter([(flat.clone(), shape.len())])))
     }
 
