@@ -508,6 +508,16 @@ fn shares(rows: usize, length: usize, other: bool) -> Value {
     map("div", &[rows, length], &[whole(&x), read(&total, spread)])
 }
 
+/// `x` minus the sums of its columns.
+fn centred(rows: usize, columns: usize) -> Value {
+    let x = leaf(&[rows, columns]);
+    let down = read(&x, Layout::contiguous(&[rows, columns]).transpose(0, 1).unwrap());
+    let total =
+        Node::pending(Arc::new(Sum), Spec::new(&[columns], DType::F32), [down].into_iter().collect(), SmallVec::new());
+    let spread = Layout::contiguous(&[columns]).expand("", &[rows, columns]).unwrap();
+    map("sub", &[rows, columns], &[whole(&x), read(&total, spread)])
+}
+
 #[test]
 fn folds_and_the_maps_around_them_are_one_kernel() {
     let cpu = Facts { is_cpu: true, max_loop_iterations: Some(65_535), ..Facts::portable() };
@@ -519,6 +529,9 @@ fn folds_and_the_maps_around_them_are_one_kernel() {
             let constant = |line: &str| line.trim_start().starts_with("for ") && line.contains("params[");
             assert!(!source.lines().any(constant), "lavapipe would compile this at each dispatch:\n{source}");
         }
+        // nor would few invocations be worth it that write many elements each
+        let columns = plan_for(&[centred(2000, 64)], &facts).dispatches();
+        assert_eq!(columns, if facts.is_cpu { 1 } else { 2 });
         // few long rows would leave a device idle
         assert_eq!(plan_for(&[shares(2, 1 << 20, false)], &facts).dispatches(), 2);
         // a row may read nothing of another one, and no invocation walks further than drivers let it

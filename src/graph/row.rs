@@ -140,15 +140,18 @@ impl Row {
         (shape[b..].iter().product::<usize>() == inner).then_some((a, b))
     }
 
-    /// Whether one kernel does well at walking these rows: enough of them at a time, and few enough iterations.
+    /// Whether one kernel does well at walking these rows: enough invocations, and few enough steps for each.
     pub fn is_fit(&self, facts: &Facts) -> bool {
         let cap = facts.max_loop_iterations.map_or(usize::MAX, |m| m as usize);
-        // four elements of a row an iteration, or one of four rows; some walks in all
+        let lanes = self.lanes(facts) as usize;
+        // four elements of a row at a time, or one of each of four rows
         let walk = if self.inner() == 1 { self.length.div_ceil(4) } else { self.length };
-        let busy = self.rows * self.lanes(facts) as usize;
-        let wanted = if facts.is_cpu { 16 } else { 1024 };
-        let walk = if self.total { walk * self.rows } else { walk };
-        self.numel() < 1 << 31 && walk <= cap / 8 && (busy >= wanted || self.length <= 2048)
+        let tasks = if self.inner().is_multiple_of(4) { self.rows / 4 } else { self.rows };
+        let busy = tasks * lanes;
+        let rounds = if self.total { busy.div_ceil(group(busy, facts) as usize) } else { 1 };
+        let steps = rounds * walk.div_ceil(lanes);
+        let (wanted, short) = if facts.is_cpu { (16, 512) } else { (1024, 64) };
+        self.numel() < 1 << 31 && steps <= cap / 8 && (busy >= wanted && !self.total || steps <= short)
     }
 
     /// Invocations that share a row: neighbours read neighbours, which caches of a GPU want and a CPU does not need.
