@@ -53,6 +53,21 @@ impl Row {
         self.inner.unwrap_or(1)
     }
 
+    /// Whether an invocation takes an element of each of four rows side by side.
+    pub fn beside(&self) -> bool {
+        self.inner().is_multiple_of(4)
+    }
+
+    /// Rows, or groups of four that are walked together.
+    pub fn tasks(&self) -> usize {
+        if self.beside() { self.rows / 4 } else { self.rows }
+    }
+
+    /// Whether elements can be written four at a time, which packed types need.
+    pub fn by_four(&self) -> bool {
+        self.beside() || self.inner() == 1 && self.length.is_multiple_of(4)
+    }
+
     /// The level of a value with so many elements.
     pub fn level(&self, numel: usize) -> Option<Level> {
         match numel {
@@ -146,8 +161,7 @@ impl Row {
         let lanes = self.lanes(facts) as usize;
         // four elements of a row at a time, or one of each of four rows
         let walk = if self.inner() == 1 { self.length.div_ceil(4) } else { self.length };
-        let tasks = if self.inner().is_multiple_of(4) { self.rows / 4 } else { self.rows };
-        let busy = tasks * lanes;
+        let busy = self.tasks() * lanes;
         let rounds = if self.total { busy.div_ceil(group(busy, facts) as usize) } else { 1 };
         let steps = rounds * walk.div_ceil(lanes);
         let (wanted, short) = if facts.is_cpu { (16, 512) } else { (1024, 64) };

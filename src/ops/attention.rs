@@ -155,9 +155,10 @@ fn fits(facts: &Facts, z: &Sizes, dtype: DType) -> bool {
 /// Scores of which the matrix is not stored even where that costs time.
 const MANY: usize = 1 << 24;
 
-/// Whether the kernels are faster than the composed form. Measured on lavapipe, time of a training step against
-/// composed: 0.5 to 0.9 up to 64 elements of a head, but 3.9 for 128, where wide rows leave room for few of them in
-/// registers, and 1.1 to 3.3 without subgroups, where a load of workgroup memory costs as much as any.
+/// Whether the kernels are chosen before the composed form. On lavapipe with subgroups, up to 64 elements of a head, they
+/// take 0.4 to 0.8 of its time forward, and for a training step 0.7 to 0.9 with a causal mask but 0.85 to 1.6 without
+/// (`benches/RESULTS.md`): there they are chosen for the memory that no matrix of scores takes. Wide rows leave room for few
+/// of them in registers, and without subgroups a load of workgroup memory costs as much as any: both are slower.
 fn pays(facts: &Facts, z: &Sizes, dtype: DType) -> bool {
     let narrow = Tile::is_subgroup(facts, compute(dtype)) && z.e.max(z.v) <= 64;
     !facts.is_cpu || narrow || z.rows().saturating_mul(z.s) > MANY

@@ -360,11 +360,12 @@ impl Kernel<'_> {
 impl Walker {
     fn new(kernel: &mut Kernel<'_>, row: Row, facts: &Facts) -> Self {
         let inner = row.inner();
-        let (step, tasks) = match inner {
-            1 => (Step::Four, row.rows),
-            i if i % 4 == 0 => (Step::Beside, row.rows / 4),
-            _ => (Step::One, row.rows),
+        let step = match inner {
+            1 => Step::Four,
+            _ if row.beside() => Step::Beside,
+            _ => Step::One,
         };
+        let tasks = row.tasks();
         let linear = |text: &str| match step {
             Step::Beside => Ix::Linear { text: text.into(), m4: true },
             _ => Ix::scalar(text, false),

@@ -21,6 +21,14 @@ const OUTPUT: usize = usize::MAX;
 
 type Levels = HashMap<usize, Level>;
 
+/// Which of two kernels, one of which reads the other, has the rows of the other one as the elements of its only row.
+#[derive(PartialEq)]
+enum Outer {
+    Neither,
+    Producer,
+    Reader,
+}
+
 impl Graph {
     /// What `consumer`, of the given level, reads through its input `k`, if it reads its own row only; the rows may
     /// become known better by that.
@@ -167,18 +175,17 @@ impl Scheduler<'_> {
         if !open(a) || !open(b) {
             return None;
         }
-        // which of the two has the rows of the other one as elements
-        let (mut outer_a, mut outer_b) = (false, false);
-        let mut row = match (a.row, b.row) {
-            (Some(a), Some(b)) => a.joined(&b).or_else(|| {
-                outer_b = a.nested(&b).is_some();
-                outer_a = !outer_b && b.total && b.nested(&a).is_some();
-                if outer_b { a.nested(&b) } else { b.nested(&a).filter(|_| outer_a) }
-            })?,
-            (a, b) => a.or(b)?,
+        let (mut row, outer) = match (a.row, b.row) {
+            (Some(a), Some(b)) => {
+                let same = a.joined(&b).map(|row| (row, Outer::Neither));
+                let reader = || a.nested(&b).map(|row| (row, Outer::Reader));
+                let producer = || b.nested(&a).filter(|_| b.total).map(|row| (row, Outer::Producer));
+                same.or_else(reader).or_else(producer)?
+            }
+            (a, b) => (a.or(b)?, Outer::Neither),
         };
-        let above = if outer_b { self.nested(b)? } else { self.levels(b, &mut row)? };
-        let below = if outer_a { self.nested(a)? } else { self.levels(a, &mut row)? };
+        let above = if outer == Outer::Reader { self.nested(b)? } else { self.levels(b, &mut row)? };
+        let below = if outer == Outer::Producer { self.nested(a)? } else { self.levels(a, &mut row)? };
         for &c in &b.members {
             for (k, (p, _)) in self.graph.nodes[c].inputs.iter().enumerate() {
                 if a.members.contains(p) && !b.members.contains(p) {
@@ -190,10 +197,9 @@ impl Scheduler<'_> {
             }
         }
         let agree = |n: &&usize| !b.members.contains(n) || above.get(n) == below.get(n);
-        let whole = if row.inner() == 1 { row.length } else { row.inner() }.is_multiple_of(4);
         let written = |o: &usize| match above.get(o).or_else(|| below.get(o)) {
             Some(Level::Row | Level::Total) => self.graph.nodes[*o].value.spec.dtype.size() >= 4,
-            Some(Level::Element) => whole || self.graph.nodes[*o].value.spec.dtype.size() >= 4,
+            Some(Level::Element) => row.by_four() || self.graph.nodes[*o].value.spec.dtype.size() >= 4,
             None => false,
         };
         let folds = a.folds(self.graph) + b.folds(self.graph);
