@@ -1,8 +1,8 @@
 // Batched matrix product for adapters with fast workgroup memory: a workgroup computes TILE_M x TILE_N elements. It
 // brings DEPTH steps of k of both sides into workgroup memory, then each invocation adds ROWS * 4 x COLUMNS * 4 products
-// a step to sums in registers. All sums are written out: an array of them would lie in memory, and drivers do not unroll
-// loops that wgpu bounds. Loads come in blocks of four by four, whichever way they lie, and are stored with neighbours
-// along m and n side by side.
+// a step to sums in registers. All sums are written out: an array of them would lie in memory. Loops over EACH_.. are
+// written out by the code generator: drivers do not unroll loops that wgpu bounds. Loads come in blocks of four by four,
+// whichever way they lie, and are stored with neighbours along m and n side by side.
 //
 // With parts, each computes a range of k and the output counts them first. `load_a4`, `load_b4`, `store` and `store4` are
 // written by the code generator.
@@ -10,6 +10,8 @@
 alias T = f32;
 // what the tiles hold: T, or halves where nothing is lost by it
 alias S = f32;
+// steps of k that are written out
+const EACH_STEP: u32 = 4u;
 const GROUP_M: u32 = 8u;
 const GROUP_N: u32 = 8u;
 // fours of rows and of columns that an invocation computes, 1 or 2
@@ -201,112 +203,33 @@ fn main(
         for (var step = 0u; step < DEPTH; step += 4u) {
             let from_a = step * PITCH_A + lane_m;
             let from_b = step * PITCH_B + lane_n;
-            let a0 = vec4<T>(tile_a[from_a + 0u * PITCH_A]);
-            let b0 = vec4<T>(tile_b[from_b + 0u * PITCH_B]);
-            c0 += a0.x * b0;
-            c1 += a0.y * b0;
-            c2 += a0.z * b0;
-            c3 += a0.w * b0;
-            if COLUMNS == 2u {
-                let d0 = vec4<T>(tile_b[from_b + 0u * PITCH_B + GROUP_N]);
-                c4 += a0.x * d0;
-                c5 += a0.y * d0;
-                c6 += a0.z * d0;
-                c7 += a0.w * d0;
-            }
-            if ROWS == 2u {
-                let e0 = vec4<T>(tile_a[from_a + 0u * PITCH_A + GROUP_M]);
-                c8 += e0.x * b0;
-                c9 += e0.y * b0;
-                c10 += e0.z * b0;
-                c11 += e0.w * b0;
+            for (var s = 0u; s < EACH_STEP; s++) {
+                let a = vec4<T>(tile_a[from_a + s * PITCH_A]);
+                let b = vec4<T>(tile_b[from_b + s * PITCH_B]);
+                c0 += a.x * b;
+                c1 += a.y * b;
+                c2 += a.z * b;
+                c3 += a.w * b;
                 if COLUMNS == 2u {
-                    let d0 = vec4<T>(tile_b[from_b + 0u * PITCH_B + GROUP_N]);
-                    c12 += e0.x * d0;
-                    c13 += e0.y * d0;
-                    c14 += e0.z * d0;
-                    c15 += e0.w * d0;
+                    let d = vec4<T>(tile_b[from_b + s * PITCH_B + GROUP_N]);
+                    c4 += a.x * d;
+                    c5 += a.y * d;
+                    c6 += a.z * d;
+                    c7 += a.w * d;
                 }
-            }
-            let a1 = vec4<T>(tile_a[from_a + 1u * PITCH_A]);
-            let b1 = vec4<T>(tile_b[from_b + 1u * PITCH_B]);
-            c0 += a1.x * b1;
-            c1 += a1.y * b1;
-            c2 += a1.z * b1;
-            c3 += a1.w * b1;
-            if COLUMNS == 2u {
-                let d1 = vec4<T>(tile_b[from_b + 1u * PITCH_B + GROUP_N]);
-                c4 += a1.x * d1;
-                c5 += a1.y * d1;
-                c6 += a1.z * d1;
-                c7 += a1.w * d1;
-            }
-            if ROWS == 2u {
-                let e1 = vec4<T>(tile_a[from_a + 1u * PITCH_A + GROUP_M]);
-                c8 += e1.x * b1;
-                c9 += e1.y * b1;
-                c10 += e1.z * b1;
-                c11 += e1.w * b1;
-                if COLUMNS == 2u {
-                    let d1 = vec4<T>(tile_b[from_b + 1u * PITCH_B + GROUP_N]);
-                    c12 += e1.x * d1;
-                    c13 += e1.y * d1;
-                    c14 += e1.z * d1;
-                    c15 += e1.w * d1;
-                }
-            }
-            let a2 = vec4<T>(tile_a[from_a + 2u * PITCH_A]);
-            let b2 = vec4<T>(tile_b[from_b + 2u * PITCH_B]);
-            c0 += a2.x * b2;
-            c1 += a2.y * b2;
-            c2 += a2.z * b2;
-            c3 += a2.w * b2;
-            if COLUMNS == 2u {
-                let d2 = vec4<T>(tile_b[from_b + 2u * PITCH_B + GROUP_N]);
-                c4 += a2.x * d2;
-                c5 += a2.y * d2;
-                c6 += a2.z * d2;
-                c7 += a2.w * d2;
-            }
-            if ROWS == 2u {
-                let e2 = vec4<T>(tile_a[from_a + 2u * PITCH_A + GROUP_M]);
-                c8 += e2.x * b2;
-                c9 += e2.y * b2;
-                c10 += e2.z * b2;
-                c11 += e2.w * b2;
-                if COLUMNS == 2u {
-                    let d2 = vec4<T>(tile_b[from_b + 2u * PITCH_B + GROUP_N]);
-                    c12 += e2.x * d2;
-                    c13 += e2.y * d2;
-                    c14 += e2.z * d2;
-                    c15 += e2.w * d2;
-                }
-            }
-            let a3 = vec4<T>(tile_a[from_a + 3u * PITCH_A]);
-            let b3 = vec4<T>(tile_b[from_b + 3u * PITCH_B]);
-            c0 += a3.x * b3;
-            c1 += a3.y * b3;
-            c2 += a3.z * b3;
-            c3 += a3.w * b3;
-            if COLUMNS == 2u {
-                let d3 = vec4<T>(tile_b[from_b + 3u * PITCH_B + GROUP_N]);
-                c4 += a3.x * d3;
-                c5 += a3.y * d3;
-                c6 += a3.z * d3;
-                c7 += a3.w * d3;
-            }
-            if ROWS == 2u {
-                let e3 = vec4<T>(tile_a[from_a + 3u * PITCH_A + GROUP_M]);
-                c8 += e3.x * b3;
-                c9 += e3.y * b3;
-                c10 += e3.z * b3;
-                c11 += e3.w * b3;
-                if COLUMNS == 2u {
-                    let d3 = vec4<T>(tile_b[from_b + 3u * PITCH_B + GROUP_N]);
-                    c12 += e3.x * d3;
-                    c13 += e3.y * d3;
-                    c14 += e3.z * d3;
-                    c15 += e3.w * d3;
+                if ROWS == 2u {
+                    let e = vec4<T>(tile_a[from_a + s * PITCH_A + GROUP_M]);
+                    c8 += e.x * b;
+                    c9 += e.y * b;
+                    c10 += e.z * b;
+                    c11 += e.w * b;
+                    if COLUMNS == 2u {
+                        let d = vec4<T>(tile_b[from_b + s * PITCH_B + GROUP_N]);
+                        c12 += e.x * d;
+                        c13 += e.y * d;
+                        c14 += e.z * d;
+                        c15 += e.w * d;
+                    }
                 }
             }
         }

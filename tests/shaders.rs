@@ -5,6 +5,9 @@ use calor::graph::library::{Instances, library};
 use calor::{Approximate, DType, Device, Tensor};
 use std::path::Path;
 
+/// What stands before a kernel with cooperative matrices.
+const MATRICES: &str = "enable wgpu_cooperative_matrix;";
+
 /// Parses and validates; where there is an entry point, also translates to what the other backends run.
 fn validate(what: &str, source: &str) {
     let module = naga::front::wgsl::parse_str(source)
@@ -19,7 +22,7 @@ fn validate(what: &str, source: &str) {
         return;
     }
     // cooperative matrices are for Vulkan and Metal
-    let matrices = source.contains("enable wgpu_cooperative_matrix;");
+    let matrices = source.contains(MATRICES);
     let wide = source.contains("f64") || source.contains("i64") || source.contains("u64");
     let spirv = naga::back::spv::write_vec(&module, &info, &naga::back::spv::Options::default(), None);
     assert!(spirv.is_ok(), "{what}: SPIR-V: {:?}", spirv.err());
@@ -127,19 +130,46 @@ fn functions_are_valid_in_every_type_and_width() {
     }
 }
 
-/// Checks every kernel of a folder; gives their number and how many of them no browser could run.
-fn check_folder(dir: &Path) -> (usize, usize) {
-    let (mut all, mut native) = (0, 0);
+/// What was checked: kernels, those with doubles (not for Metal), those with any 64-bit type (not for GL and browsers), and
+/// those with cooperative matrices (for Vulkan and Metal alone).
+#[derive(Default)]
+struct Checked {
+    all: usize,
+    doubles: usize,
+    wide: usize,
+    matrices: usize,
+}
+
+impl std::fmt::Display for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Checked { all, doubles, wide, matrices } = self;
+        let (hlsl, msl, glsl) = (all - matrices, all - doubles, all - wide - matrices);
+        write!(
+            f,
+            "{all} kernels are valid in SPIR-V, {hlsl} in HLSL, {msl} in MSL, {glsl} in GLSL; {doubles} have f64, which "
+        )?;
+        write!(
+            f,
+            "MSL lacks, {wide} a 64-bit type, which GLSL and browsers lack, {matrices} matrices, as Vulkan and Metal have"
+        )
+    }
+}
+
+/// Checks every kernel of a folder.
+fn check_folder(dir: &Path) -> Checked {
+    let mut checked = Checked::default();
     for entry in std::fs::read_dir(dir).expect("a folder of kernels") {
         let path = entry.expect("entry").path();
         if path.extension().is_some_and(|e| e == "wgsl") {
             let source = std::fs::read_to_string(&path).expect("text");
             validate(&path.display().to_string(), &source);
-            all += 1;
-            native += usize::from(["f64", "i64", "u64"].iter().any(|ty| source.contains(ty)));
+            checked.all += 1;
+            checked.doubles += usize::from(source.contains("f64"));
+            checked.wide += usize::from(["f64", "i64", "u64"].iter().any(|ty| source.contains(ty)));
+            checked.matrices += usize::from(source.contains(MATRICES));
         }
     }
-    (all, native)
+    checked
 }
 
 /// A little of each kind of kernel; what a device that computes nothing gives back is not looked at.
@@ -180,9 +210,9 @@ fn kernels_of_programs_are_valid_on_every_backend() {
             ..AdapterChoice::from_env().expect("a choice")
         };
         programs(&Device::open(&choice).expect("these tests need an adapter")).expect("programs");
-        let (all, native) = check_folder(&dir);
-        assert!(all > 20, "only {all} kernels were recorded");
-        assert!(disable.is_empty() || native == 0, "{native} kernels of {all} hold 64-bit types");
+        let checked = check_folder(&dir);
+        assert!(checked.all > 20, "only {} kernels were recorded", checked.all);
+        assert!(disable.is_empty() || checked.wide == 0, "{checked}");
     }
     std::fs::remove_dir_all(&base).expect("its own folder");
 }
@@ -191,7 +221,7 @@ fn kernels_of_programs_are_valid_on_every_backend() {
 #[ignore = "scripts/kernels runs it: CALOR_KERNELS names a folder of recorded kernels"]
 fn recorded_kernels_are_valid_on_every_backend() {
     let dir = std::env::var_os("CALOR_KERNELS").expect("CALOR_KERNELS");
-    let (all, native) = check_folder(Path::new(&dir));
-    assert!(all > 0, "no kernels in {}", dir.display());
-    println!("{all} kernels are valid for SPIR-V and HLSL; {native} with 64-bit types are not for browsers");
+    let checked = check_folder(Path::new(&dir));
+    assert!(checked.all > 0, "no kernels in {}", dir.display());
+    println!("{checked}");
 }

@@ -390,8 +390,15 @@ impl Kernel<'_> {
         for (name, value) in &template.params {
             numbers.insert(format!("p_{name}"), self.number(*value));
         }
+        let items = library::items(template.source);
+        // the template's value of a constant, or the file's
+        let known = |name: &str| {
+            let given = template.consts.iter().find(|c| c.0 == name).map(|c| c.1);
+            let own = items.iter().find(|i| i.keyword == "const" && i.name == name);
+            given.or_else(|| own?.text.split_once("= ")?.1.trim_end().trim_end_matches("u;").parse().ok())
+        };
         let mut out = String::new();
-        for item in library::items(template.source) {
+        for item in &items {
             let name = item.name.as_str();
             if stubs.contains(&name) || numbers.contains_key(name) || template.types.iter().any(|t| t.0 == name) {
                 continue;
@@ -400,7 +407,6 @@ impl Kernel<'_> {
                 let _ = writeln!(out, "const {name}: u32 = {value}u;");
                 continue;
             }
-            let known = |name: &str| template.consts.iter().find(|c| c.0 == name).map(|c| c.1);
             let text = library::unroll(&item.text, known);
             let text = library::replace(&text, |w| names.get(w).map(|n| Cow::Owned(n.clone())));
             // what was put in may name host numbers too
