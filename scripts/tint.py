@@ -51,8 +51,9 @@ def load(folder):
         if re.search(r"\b(vec[234]<)?(f64|i64|u64)\b", code):
             native += 1
             continue
-        needs = ["subgroups"] if "subgroup" in code else []
-        enable = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n" if needs else ""
+        subgroups = "subgroup" in code
+        needs = ["subgroups"] * subgroups + ["shader-f16"] * ("enable f16;" in code)
+        enable = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n" if subgroups else ""
         kernels.append({"name": path.name, "code": enable + code, "needs": needs})
     return kernels, native
 

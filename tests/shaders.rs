@@ -7,6 +7,8 @@ use std::path::Path;
 
 /// What stands before a kernel with cooperative matrices.
 const MATRICES: &str = "enable wgpu_cooperative_matrix;";
+/// And before one that computes with native halves.
+const HALVES: &str = "enable f16;";
 
 /// Parses and validates; where there is an entry point, also translates to what the other backends run.
 fn validate(what: &str, source: &str) {
@@ -37,14 +39,14 @@ fn validate(what: &str, source: &str) {
         let result = naga::back::hlsl::Writer::new(&mut hlsl, &options, &pipeline).write(&module, &info, None);
         assert!(result.is_ok(), "{what}: HLSL: {:?}", result.err());
     }
-    // Metal has no doubles, GLSL no 64-bit numbers at all
+    // Metal has no doubles, GLSL neither 64-bit numbers nor halves
     if !source.contains("f64") {
         let options =
             naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
         let msl = naga::back::msl::write_string(&module, &info, &options, &Default::default());
         assert!(msl.is_ok(), "{what}: MSL: {:?}", msl.err());
     }
-    if !wide && !matrices {
+    if !wide && !matrices && !source.contains(HALVES) {
         let mut glsl = String::new();
         let options = naga::back::glsl::Options {
             version: naga::back::glsl::Version::Embedded { version: 310, is_webgl: false },
@@ -130,28 +132,26 @@ fn functions_are_valid_in_every_type_and_width() {
     }
 }
 
-/// What was checked: kernels, those with doubles (not for Metal), those with any 64-bit type (not for GL and browsers), and
-/// those with cooperative matrices (for Vulkan and Metal alone).
+/// What was checked: kernels, those with doubles (not for Metal), those with any 64-bit type (not for GL and browsers), those
+/// with native halves alone (not for GL), and those with cooperative matrices (for Vulkan and Metal alone).
 #[derive(Default)]
 struct Checked {
     all: usize,
     doubles: usize,
     wide: usize,
+    halves: usize,
     matrices: usize,
 }
 
 impl std::fmt::Display for Checked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Checked { all, doubles, wide, matrices } = self;
-        let (hlsl, msl, glsl) = (all - matrices, all - doubles, all - wide - matrices);
+        let Checked { all, doubles, wide, halves, matrices } = self;
+        let (hlsl, msl, glsl) = (all - matrices, all - doubles, all - wide - halves - matrices);
         write!(
             f,
-            "{all} kernels are valid in SPIR-V, {hlsl} in HLSL, {msl} in MSL, {glsl} in GLSL; {doubles} have f64, which "
+            "{all} kernels are valid in SPIR-V, {hlsl} in HLSL, {msl} in MSL, {glsl} in GLSL: {doubles} have f64, "
         )?;
-        write!(
-            f,
-            "MSL lacks, {wide} a 64-bit type, which GLSL and browsers lack, {matrices} matrices, as Vulkan and Metal have"
-        )
+        write!(f, "{wide} a 64-bit type, {halves} native halves, {matrices} cooperative matrices")
     }
 }
 
@@ -165,8 +165,11 @@ fn check_folder(dir: &Path) -> Checked {
             validate(&path.display().to_string(), &source);
             checked.all += 1;
             checked.doubles += usize::from(source.contains("f64"));
-            checked.wide += usize::from(["f64", "i64", "u64"].iter().any(|ty| source.contains(ty)));
-            checked.matrices += usize::from(source.contains(MATRICES));
+            let wide = ["f64", "i64", "u64"].iter().any(|ty| source.contains(ty));
+            checked.wide += usize::from(wide);
+            let matrices = source.contains(MATRICES);
+            checked.halves += usize::from(source.contains(HALVES) && !matrices && !wide);
+            checked.matrices += usize::from(matrices);
         }
     }
     checked
