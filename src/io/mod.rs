@@ -1,7 +1,16 @@
-//! Files: state dicts as safetensors, IDX arrays.
+//! Files: safetensors, NumPy arrays, PyTorch checkpoints, IDX arrays.
 
+mod archive;
+mod file;
 mod idx;
+mod npy;
+mod object;
+mod pickle;
+mod pt;
 mod safetensors;
 
 pub use idx::{IdxArray, IdxData, parse_idx, read_idx};
+pub use npy::{load_npy, load_npy_bytes, load_npz, load_npz_bytes, save_npy, save_npz};
+pub use object::Object;
+pub use pt::{load_pt, load_pt_bytes, save_pt};
 pub use safetensors::{load, load_bytes, load_with_texts, save, save_bytes, save_with_texts};

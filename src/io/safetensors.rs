@@ -1,11 +1,13 @@
 //! The safetensors format: tensors by name, with texts beside them. PyTorch reads and writes the same files.
 
-use crate::dtype::{DType, Element};
+use super::file;
+use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::nn::StateDict;
-use crate::tensor::{Device, HostData, Tensor};
+use crate::tensor::Device;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::path::Path;
 
 /// Writes tensors to a file; waits for them.
@@ -30,28 +32,18 @@ pub fn save(path: impl AsRef<Path>, state: &StateDict) -> Result<()> {
 pub fn save_with_texts(path: impl AsRef<Path>, state: &StateDict, texts: &BTreeMap<String, String>) -> Result<()> {
     let path = path.as_ref();
     let bytes = save_bytes(state, texts)?;
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = path.with_file_name(name);
-    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|e| {
-        // what is left of it is of no use
-        let _ = std::fs::remove_file(&beside);
-        failed("save", path, e)
-    })
+    file::replace("save", path, |out| out.write_all(&bytes).map_err(|e| file::failed("save", path, e)))
 }
 
 /// The bytes of such a file.
 pub fn save_bytes(state: &StateDict, texts: &BTreeMap<String, String>) -> Result<Vec<u8>> {
-    // everything is submitted before anything is waited for
-    let tensors: Vec<Tensor> = state.iter().map(|(_, t)| t.clone()).collect();
-    Tensor::eval_all(&tensors)?;
-    let hosts: Vec<(&str, HostData)> = state.iter().map(|(n, t)| Ok((n, t.to_host()?))).collect::<Result<_>>()?;
-    let views = hosts
-        .iter()
+    let hosts = file::hosts(state.iter().map(|(_, t)| t))?;
+    let views = state
+        .names()
+        .zip(&hosts)
         .map(|(name, host)| {
             let view = TensorView::new(file_dtype(host.dtype), host.shape.clone(), &host.bytes);
-            Ok((*name, view.map_err(|e| Error::new(ErrorKind::Io, "save", format!("{name}: {e}")))?))
+            Ok((name, view.map_err(|e| Error::new(ErrorKind::Io, "save", format!("{name}: {e}")))?))
         })
         .collect::<Result<Vec<_>>>()?;
     let metadata: Option<HashMap<String, String>> =
@@ -70,7 +62,7 @@ pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 /// [`load`] with the texts of the file's metadata.
 pub fn load_with_texts(path: impl AsRef<Path>, device: &Device) -> Result<(StateDict, BTreeMap<String, String>)> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|e| failed("load", path, e))?;
+    let bytes = file::map("load", path)?;
     load_bytes(&bytes, device).map_err(|e| e.context(path.display()))
 }
 
@@ -87,38 +79,11 @@ pub fn load_bytes(bytes: &[u8], device: &Device) -> Result<(StateDict, BTreeMap<
         let Some(dtype) = own_dtype(view.dtype()) else {
             bail!(DType, "load", "{name} is {:?}, which is not supported", view.dtype());
         };
-        let host = HostData { shape: view.shape().to_vec(), dtype, bytes: view.data().to_vec() };
-        state.push((name.to_string(), Tensor::from_host(narrowed(name, host, device)?, device)?));
+        let tensor = file::tensor("load", name, view.shape(), dtype, view.data(), device)?;
+        state.push((name.to_string(), tensor));
     }
     let texts = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     Ok((state.into_iter().collect(), texts))
-}
-
-/// As what the device can hold.
-fn narrowed(name: &str, host: HostData, device: &Device) -> Result<HostData> {
-    let (dtype, bytes) = match host.dtype {
-        dtype if device.supports(dtype) => return Ok(host),
-        DType::I64 => {
-            let small = i64::from_bytes(&host.bytes).into_iter().map(i32::try_from);
-            let small: Vec<i32> = small.collect::<Result<_, _>>().map_err(|_| {
-                Error::new(
-                    ErrorKind::DType,
-                    "load",
-                    format!("{name} holds numbers that only i64 can, which is missing"),
-                )
-            })?;
-            (DType::I32, i32::to_bytes(&small))
-        }
-        _ => {
-            let small: Vec<f32> = f64::from_bytes(&host.bytes).into_iter().map(|x| x as f32).collect();
-            (DType::F32, f32::to_bytes(&small))
-        }
-    };
-    Ok(HostData { dtype, bytes, ..host })
-}
-
-fn failed(op: &str, path: &Path, e: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, op, format!("{}: {e}", path.display()))
 }
 
 fn file_dtype(dtype: DType) -> Dtype {

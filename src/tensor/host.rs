@@ -148,7 +148,12 @@ impl Tensor {
 
     /// A tensor from shape, dtype and bytes.
     pub fn from_host(host: HostData, device: &Device) -> Result<Tensor> {
-        let value = device.engine().upload("tensor", Spec::new(&host.shape, host.dtype), &host.bytes)?;
+        Self::from_bytes(&host.shape, host.dtype, &host.bytes, device)
+    }
+
+    /// A tensor of elements row by row, as the device holds them.
+    pub(crate) fn from_bytes(shape: &[usize], dtype: DType, bytes: &[u8], device: &Device) -> Result<Tensor> {
+        let value = device.engine().upload("tensor", Spec::new(shape, dtype), bytes)?;
         Ok(Self::from_value(device, value))
     }
 

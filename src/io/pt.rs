@@ -1,0 +1,506 @@
+//! PyTorch's checkpoints (`.pt`, `.pth`): a zip archive of a pickle and the storages of its tensors.
+
+use super::archive::{Archive, Writer};
+use super::object::Object;
+use super::pickle::{self, Graph, Id, Node, Pickler};
+use super::{file, npy};
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::layout::Layout;
+use crate::tensor::{Device, Tensor};
+use std::collections::HashMap;
+use std::path::Path;
+
+const LOAD: &str = "load_pt";
+const SAVE: &str = "save_pt";
+/// Deeper values are refused, so that none exhausts the call stack.
+const DEPTH: usize = 200;
+
+/// Reads what `torch.save` wrote: a tensor, a state dict, or a dict with one and whatever else.
+///
+/// No code of the file is run. Tensors are on `device` (PyTorch's `map_location`); those that shared a storage share it
+/// again, with their strides. Values of classes that are not known here become [`Object::Unknown`]. 64-bit types become
+/// the 32-bit ones where the device lacks them, 8- and 16-bit signed integers i32. Truncated and malformed files are errors of kind
+/// [`ErrorKind::Io`](crate::ErrorKind::Io), complex and 8-bit floats of kind [`ErrorKind::DType`](crate::ErrorKind::DType). Files of
+/// PyTorch before 1.6, which are no archives, are refused.
+pub fn load_pt(path: impl AsRef<Path>, device: &Device) -> Result<Object> {
+    let path = path.as_ref();
+    let bytes = file::map(LOAD, path)?;
+    load_pt_bytes(&bytes, device).map_err(|e| e.context(path.display()))
+}
+
+/// [`load_pt`] from a file's bytes.
+pub fn load_pt_bytes(bytes: &[u8], device: &Device) -> Result<Object> {
+    if bytes.starts_with(&[0x80]) {
+        bail!(Io, LOAD, "a file of PyTorch before 1.6; torch.save of any later version writes one that can be read");
+    }
+    let mut archive = Archive::new(LOAD, bytes)?;
+    let names = archive.names()?;
+    let Some(folder) =
+        names.iter().find_map(|n| n.strip_suffix("data.pkl").filter(|p| p.is_empty() || p.ends_with('/')))
+    else {
+        bail!(Io, LOAD, "the archive has no data.pkl: not a file of torch.save");
+    };
+    let order = format!("{folder}byteorder");
+    let big_endian = names.contains(&order) && archive.read(&order)? == b"big";
+    let graph = pickle::read(LOAD, &archive.read(&format!("{folder}data.pkl"))?)?;
+    // shared values are copied: no more of them than a file of honest size has
+    let left = 1000 + 8 * graph.len();
+    let (storages, tensors) = (HashMap::new(), HashMap::new());
+    let mut reader = Reader { archive, folder, graph: &graph, device, big_endian, storages, tensors, left };
+    reader.object(graph.root, 0)
+}
+
+/// How elements of PyTorch's types lie in a file, by the name of a storage class or dtype.
+struct Kind {
+    /// Names that NumPy has for types that are widened.
+    narrow: &'static str,
+    dtype: DType,
+    size: usize,
+}
+
+fn kind(name: &str) -> Option<Kind> {
+    let (narrow, dtype, size) = match name.strip_prefix("torch.")? {
+        "BoolStorage" | "bool" => ("", DType::Bool, 1),
+        "ByteStorage" | "uint8" => ("", DType::U8, 1),
+        "CharStorage" | "int8" => ("i1", DType::I32, 1),
+        "ShortStorage" | "int16" => ("i2", DType::I32, 2),
+        "uint16" => ("u2", DType::I32, 2),
+        "IntStorage" | "int32" => ("", DType::I32, 4),
+        "uint32" => ("", DType::U32, 4),
+        "LongStorage" | "int64" => ("", DType::I64, 8),
+        "HalfStorage" | "float16" => ("", DType::F16, 2),
+        "BFloat16Storage" | "bfloat16" => ("", DType::BF16, 2),
+        "FloatStorage" | "float32" => ("", DType::F32, 4),
+        "DoubleStorage" | "float64" => ("", DType::F64, 8),
+        _ => return None,
+    };
+    Some(Kind { narrow, dtype, size })
+}
+
+struct Reader<'a> {
+    archive: Archive<'a>,
+    folder: &'a str,
+    graph: &'a Graph,
+    device: &'a Device,
+    big_endian: bool,
+    /// Flat tensors by the storage's key and type.
+    storages: HashMap<(String, DType), Tensor>,
+    tensors: HashMap<Id, Tensor>,
+    left: usize,
+}
+
+impl Reader<'_> {
+    fn object(&mut self, id: Id, depth: usize) -> Result<Object> {
+        let graph = self.graph;
+        if depth > DEPTH {
+            bail!(Io, LOAD, "values are nested more than {DEPTH} deep");
+        }
+        self.left = match self.left.checked_sub(1) {
+            Some(left) => left,
+            None => bail!(Io, LOAD, "values are repeated too often"),
+        };
+        Ok(match graph.node(id) {
+            Node::None => Object::None,
+            Node::Bool(b) => Object::Bool(*b),
+            Node::Int(n) => Object::Int(*n),
+            Node::Float(x) => Object::Float(*x),
+            Node::Text(text) => Object::Text(text.clone()),
+            Node::Bytes(bytes) => Object::Bytes(bytes.clone()),
+            Node::List(items) => Object::List(self.objects(items, depth)?),
+            Node::Tuple(items) => Object::Tuple(self.objects(items, depth)?),
+            Node::Dict(entries) => self.dict(entries, depth)?,
+            Node::Global(name) => match kind(name).filter(|_| !name.ends_with("Storage")) {
+                Some(kind) if kind.narrow.is_empty() => Object::DType(kind.dtype),
+                _ => Object::Unknown(name.clone()),
+            },
+            Node::Call { function, arguments, items, entries } => {
+                self.call(id, *function, *arguments, (items, entries), depth)?
+            }
+            Node::Persistent(_) => Object::Unknown("torch.Storage".into()),
+            Node::Unknown(what) => Object::Unknown((*what).into()),
+        })
+    }
+
+    fn objects(&mut self, ids: &[Id], depth: usize) -> Result<Vec<Object>> {
+        ids.iter().map(|&id| self.object(id, depth + 1)).collect()
+    }
+
+    fn dict(&mut self, entries: &[(Id, Id)], depth: usize) -> Result<Object> {
+        let pairs = entries.iter().map(|&(k, v)| Ok((self.object(k, depth + 1)?, self.object(v, depth + 1)?)));
+        Ok(Object::Dict(pairs.collect::<Result<_>>()?))
+    }
+
+    /// What a function would have made, for those that say what a value is.
+    fn call(
+        &mut self,
+        id: Id,
+        function: Id,
+        arguments: Id,
+        (items, entries): (&[Id], &[(Id, Id)]),
+        depth: usize,
+    ) -> Result<Object> {
+        let graph = self.graph;
+        let Some(name) = graph.global(function) else {
+            return Ok(Object::Unknown("a function that is no name".into()));
+        };
+        let given = graph.parts(arguments);
+        let first = given.first().copied();
+        Ok(match (name, first) {
+            ("collections.OrderedDict" | "collections.defaultdict", _) => {
+                // older Pythons give the entries as a list of pairs
+                let listed = first.map_or(&[][..], |list| graph.parts(list)).iter();
+                let listed = listed.filter_map(|&pair| graph.parts(pair).first_chunk().map(|&[k, v]| (k, v)));
+                self.dict(&listed.chain(entries.iter().copied()).collect::<Vec<_>>(), depth)?
+            }
+            (
+                "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor_v3",
+                _,
+            ) => {
+                if let Some(known) = self.tensors.get(&id) {
+                    return Ok(Object::Tensor(known.clone()));
+                }
+                let tensor = self.tensor(name, given)?;
+                self.tensors.insert(id, tensor.clone());
+                Object::Tensor(tensor)
+            }
+            ("torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state", Some(tensor)) => {
+                self.object(tensor, depth + 1)?
+            }
+            ("torch._tensor._rebuild_from_type_v2", Some(inner)) if given.len() >= 3 => {
+                self.call(id, inner, given[2], (&[], &[]), depth + 1)?
+            }
+            ("torch.Size" | "builtins.tuple", Some(sizes)) => Object::Tuple(self.objects(graph.parts(sizes), depth)?),
+            ("torch.device", Some(kind)) => match (graph.text(kind), given.get(1).and_then(|&i| graph.count(i))) {
+                (Some(kind), Some(index)) => Object::Text(format!("{kind}:{index}")),
+                (Some(kind), None) => Object::Text(kind.into()),
+                _ => Object::Unknown(name.into()),
+            },
+            ("_codecs.encode", Some(text)) => match graph.text(text) {
+                Some(text) => Object::Bytes(text.chars().map(|c| c as u32 as u8).collect()),
+                None => Object::Unknown(name.into()),
+            },
+            ("builtins.set" | "__builtin__.set" | "builtins.frozenset" | "builtins.list", _) => {
+                let all = first.map_or(&[][..], |list| graph.parts(list));
+                Object::List(self.objects(&[all, items].concat(), depth)?)
+            }
+            ("numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar", Some(dtype)) => {
+                self.scalar(dtype, given.get(1).copied()).unwrap_or_else(|| Object::Unknown(name.into()))
+            }
+            _ => Object::Unknown(name.into()),
+        })
+    }
+
+    /// NumPy's number: its type, and its bytes.
+    fn scalar(&self, dtype: Id, bytes: Option<Id>) -> Option<Object> {
+        let graph = self.graph;
+        let Node::Call { arguments, .. } = graph.node(dtype) else { return None };
+        let kind = graph.text(*graph.parts(*arguments).first()?)?;
+        let bytes: Vec<u8> = match graph.node(bytes?) {
+            Node::Bytes(bytes) => bytes.clone(),
+            Node::Call { arguments, .. } => {
+                graph.text(*graph.parts(*arguments).first()?)?.chars().map(|c| c as u32 as u8).collect()
+            }
+            _ => return None,
+        };
+        Some(match kind {
+            "f8" => Object::Float(f64::from_le_bytes(bytes.try_into().ok()?)),
+            "f4" => Object::Float(f32::from_le_bytes(bytes.try_into().ok()?).into()),
+            "i8" => Object::Int(i64::from_le_bytes(bytes.try_into().ok()?)),
+            "i4" => Object::Int(i32::from_le_bytes(bytes.try_into().ok()?).into()),
+            "b1" => Object::Bool(bytes.first() == Some(&1)),
+            _ => return None,
+        })
+    }
+
+    /// Storage, offset, sizes and strides; the third form has a dtype and a storage of bytes.
+    fn tensor(&mut self, function: &str, given: &[Id]) -> Result<Tensor> {
+        let graph = self.graph;
+        let &[storage, offset, sizes, strides, ..] = given else {
+            bail!(Io, LOAD, "a tensor of {} arguments", given.len());
+        };
+        let Node::Persistent(outside) = graph.node(storage) else {
+            bail!(Io, LOAD, "a tensor without a storage");
+        };
+        let &[_, class, key, _, count] = graph.parts(*outside) else {
+            bail!(Io, LOAD, "a storage that is not described as PyTorch does");
+        };
+        let (Some(class), Some(key), Some(count)) = (graph.global(class), graph.text(key), graph.count(count)) else {
+            bail!(Io, LOAD, "a storage that is not described as PyTorch does");
+        };
+        let typed = !function.ends_with("_v3");
+        let name = match (typed, given.get(6).and_then(|&d| graph.global(d))) {
+            (true, _) => class,
+            (false, Some(dtype)) => dtype,
+            (false, None) => bail!(Io, LOAD, "a tensor without a dtype"),
+        };
+        let Some(kind) = kind(name) else {
+            bail!(DType, LOAD, "storage {key} is of {name}, which is not supported");
+        };
+        let counts = |id: Id| graph.parts(id).iter().map(|&n| graph.count(n)).collect::<Option<Vec<usize>>>();
+        let (Some(offset), Some(sizes), Some(strides)) = (graph.count(offset), counts(sizes), counts(strides)) else {
+            bail!(Io, LOAD, "a tensor of storage {key} has sizes, strides or an offset that are no numbers");
+        };
+        let bytes = if typed { count.checked_mul(kind.size) } else { Some(count) };
+        let flat = self.storage(key, &kind, bytes)?;
+        let strides: Vec<isize> = strides.into_iter().map(|s| isize::try_from(s).unwrap_or(isize::MAX)).collect();
+        if sizes.len() != strides.len() || Layout::strided(LOAD, &sizes, &strides, 0).is_err() {
+            bail!(Io, LOAD, "a tensor of storage {key} has sizes {sizes:?} and strides {strides:?}");
+        }
+        let view = crate::no_grad(|| flat.as_strided(&sizes, &strides, offset));
+        let Ok(view) = view else {
+            bail!(
+                Io,
+                LOAD,
+                "a tensor of sizes {sizes:?}, strides {strides:?} from {offset} is not within storage {key}"
+            );
+        };
+        Ok(view)
+    }
+
+    fn storage(&mut self, key: &str, kind: &Kind, bytes: Option<usize>) -> Result<Tensor> {
+        let known = (key.to_string(), kind.dtype);
+        if let Some(flat) = self.storages.get(&known) {
+            return Ok(flat.clone());
+        }
+        let mut data = self.archive.read(&format!("{}data/{key}", self.folder))?;
+        if Some(data.len()) != bytes || data.len() % kind.size != 0 {
+            bail!(Io, LOAD, "storage {key} has {} bytes, not what its tensor says", data.len());
+        }
+        if self.big_endian {
+            data.chunks_exact_mut(kind.size).for_each(<[u8]>::reverse);
+        }
+        let data = npy::widened(kind.narrow, &data).unwrap_or(data);
+        let count = data.len() / kind.dtype.size();
+        let flat = file::tensor(LOAD, key, &[count], kind.dtype, &data, self.device)?;
+        self.storages.insert(known, flat.clone());
+        Ok(flat)
+    }
+}
+
+/// Writes a value so that `torch.load` reads it, also with `weights_only=True`; waits for its tensors.
+///
+/// Tensors are written row by row; a tensor that stands in it twice, as a tied weight does, is written once and shared again
+/// when it is read. [`Object::Unknown`] is refused. The file is put in its place in one step, as by [`save`](super::save).
+///
+/// ```
+/// use calor::{Device, Tensor, io, io::Object};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-{}.pt", std::process::id()));
+/// let model = Object::dict([("weight", Tensor::new([[1.0f32, 2.0]], ())?.into())]);
+/// io::save_pt(&path, &Object::dict([("model", model), ("epoch", 3.into())]))?;
+///
+/// let saved = io::load_pt(&path, &Device::best()?)?;
+/// assert_eq!(saved.require("epoch")?.as_int(), Some(3));
+/// let state = saved.require("model")?.state_dict()?;
+/// assert_eq!(state.get("weight").unwrap().to_vec::<f32>()?, [1.0, 2.0]);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub fn save_pt(path: impl AsRef<Path>, value: &Object) -> Result<()> {
+    let path = path.as_ref();
+    let mut saver = Saver { pickler: Pickler::new(), storages: Vec::new(), keys: HashMap::new() };
+    saver.object(value, 0)?;
+    saver.pickler.code(b'.');
+    let hosts = file::hosts(&saver.storages)?;
+    file::replace(SAVE, path, |out| {
+        let mut zip = Writer::new(SAVE, path, out);
+        zip.add("archive/data.pkl", &[&saver.pickler.out])?;
+        zip.add("archive/byteorder", &[b"little"])?;
+        for (key, host) in hosts.iter().enumerate() {
+            zip.add(&format!("archive/data/{key}"), &[&host.bytes])?;
+        }
+        zip.add("archive/version", &[b"3\n"])?;
+        zip.finish()
+    })
+}
+
+/// Storage class of a dtype; `None` where PyTorch has none.
+fn class(dtype: DType) -> Option<&'static str> {
+    Some(match dtype {
+        DType::Bool => "BoolStorage",
+        DType::U8 => "ByteStorage",
+        DType::I32 => "IntStorage",
+        DType::U32 => return None,
+        DType::I64 => "LongStorage",
+        DType::F16 => "HalfStorage",
+        DType::BF16 => "BFloat16Storage",
+        DType::F32 => "FloatStorage",
+        DType::F64 => "DoubleStorage",
+    })
+}
+
+fn torch_dtype(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "bool",
+        DType::U8 => "uint8",
+        DType::I32 => "int32",
+        DType::U32 => "uint32",
+        DType::I64 => "int64",
+        DType::F16 => "float16",
+        DType::BF16 => "bfloat16",
+        DType::F32 => "float32",
+        DType::F64 => "float64",
+    }
+}
+
+struct Saver {
+    pickler: Pickler,
+    storages: Vec<Tensor>,
+    /// Keys of tensors that were met, by storage and view.
+    keys: HashMap<(usize, Layout), usize>,
+}
+
+impl Saver {
+    fn object(&mut self, value: &Object, depth: usize) -> Result<()> {
+        if depth > DEPTH {
+            bail!(Value, SAVE, "values are nested more than {DEPTH} deep");
+        }
+        match value {
+            Object::None => self.pickler.code(b'N'),
+            Object::Bool(b) => self.pickler.bool(*b),
+            Object::Int(n) => self.pickler.int(*n),
+            Object::Float(x) => self.pickler.float(*x),
+            Object::Text(text) => self.pickler.text(text)?,
+            Object::Bytes(bytes) => self.pickler.bytes(bytes)?,
+            Object::DType(dtype) => self.pickler.global("torch", torch_dtype(*dtype)),
+            Object::Tensor(tensor) => self.tensor(tensor)?,
+            Object::List(items) => {
+                self.pickler.out.extend(*b"](");
+                items.iter().try_for_each(|item| self.object(item, depth + 1))?;
+                self.pickler.code(b'e');
+            }
+            Object::Tuple(items) => {
+                self.pickler.code(b'(');
+                items.iter().try_for_each(|item| self.object(item, depth + 1))?;
+                self.pickler.code(b't');
+            }
+            Object::Dict(entries) => {
+                self.pickler.out.extend(*b"}(");
+                for (key, value) in entries {
+                    self.object(key, depth + 1)?;
+                    self.object(value, depth + 1)?;
+                }
+                self.pickler.code(b'u');
+            }
+            Object::Unknown(name) => bail!(Value, SAVE, "a value of {name} cannot be saved"),
+        }
+        Ok(())
+    }
+
+    fn tensor(&mut self, tensor: &Tensor) -> Result<()> {
+        let identity = (tensor.storage_key(), tensor.layout().clone());
+        let key = *self.keys.entry(identity).or_insert_with(|| {
+            self.storages.push(tensor.detach());
+            self.storages.len() - 1
+        });
+        let (dtype, shape) = (tensor.dtype(), tensor.shape());
+        let class = class(dtype);
+        let p = &mut self.pickler;
+        p.global("torch._utils", if class.is_some() { "_rebuild_tensor_v2" } else { "_rebuild_tensor_v3" });
+        p.out.extend(*b"((");
+        p.text("storage")?;
+        match class {
+            Some(class) => p.global("torch", class),
+            None => p.global("torch.storage", "UntypedStorage"),
+        }
+        p.text(&key.to_string())?;
+        p.text("cpu")?;
+        p.int((tensor.numel() * if class.is_some() { 1 } else { dtype.size() }) as i64);
+        p.out.extend(*b"tQ");
+        p.int(0);
+        p.counts(shape.iter().copied());
+        p.counts(Layout::contiguous(&shape).strides().iter().map(|&s| s as usize));
+        p.bool(false);
+        p.global("collections", "OrderedDict");
+        p.out.extend(*b")R");
+        if class.is_none() {
+            p.global("torch", torch_dtype(dtype));
+        }
+        p.out.extend(*b"tR");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use std::io::Cursor;
+
+    /// An archive of a pickle and one storage of eight bytes.
+    fn archive(pickle: &[u8]) -> Vec<u8> {
+        let mut out = Cursor::new(Vec::new());
+        let mut zip = Writer::new(SAVE, Path::new("memory"), &mut out);
+        zip.add("a/data.pkl", &[pickle]).expect("a part");
+        zip.add("a/data/0", &[&[0; 8]]).expect("a part");
+        zip.finish().expect("an archive");
+        out.into_inner()
+    }
+
+    /// The pickle of a tensor over that storage.
+    fn tensor(class: &str, key: &str, count: i64, offset: i64, sizes: &[usize], strides: &[usize]) -> Vec<u8> {
+        let mut p = Pickler::new();
+        p.global("torch._utils", "_rebuild_tensor_v2");
+        p.out.extend(*b"((");
+        p.text("storage").expect("short");
+        p.global("torch", class);
+        p.text(key).expect("short");
+        p.text("cpu").expect("short");
+        p.int(count);
+        p.out.extend(*b"tQ");
+        p.int(offset);
+        p.counts(sizes.iter().copied());
+        p.counts(strides.iter().copied());
+        p.out.extend(*b"\x89NtR.");
+        p.out
+    }
+
+    #[test]
+    fn files_that_lie_are_refused() -> Result<()> {
+        let device = Device::best()?;
+        let load = |pickle: &[u8]| load_pt_bytes(&archive(pickle), &device);
+        assert_eq!(load(&tensor("FloatStorage", "0", 2, 0, &[2], &[1]))?.as_tensor().map(Tensor::numel), Some(2));
+        for pickle in [
+            tensor("FloatStorage", "0", 3, 0, &[3], &[1]),
+            tensor("FloatStorage", "0", i64::MAX, 0, &[2], &[1]),
+            tensor("FloatStorage", "0", -1, 0, &[2], &[1]),
+            tensor("FloatStorage", "1", 2, 0, &[2], &[1]),
+            tensor("FloatStorage", "../data.pkl", 2, 0, &[2], &[1]),
+            tensor("FloatStorage", "0", 2, 1, &[2], &[1]),
+            tensor("FloatStorage", "0", 2, -1, &[2], &[1]),
+            tensor("FloatStorage", "0", 2, i64::MAX, &[2], &[1]),
+            tensor("FloatStorage", "0", 2, 0, &[2], &[2]),
+            tensor("FloatStorage", "0", 2, 0, &[2], &[1, 1]),
+            tensor("FloatStorage", "0", 2, 0, &[usize::MAX, 4], &[1, 1]),
+            tensor("FloatStorage", "0", 2, 0, &[i64::MAX as usize, 4], &[0, 0]),
+            tensor("FloatStorage", "0", 2, 0, &[2], &[i64::MAX as usize]),
+        ] {
+            let e = load(&pickle).map(drop).expect_err("a lie");
+            assert_eq!((e.kind(), e.op()), (ErrorKind::Io, LOAD), "{e}");
+        }
+        let e = load(&tensor("ComplexFloatStorage", "0", 1, 0, &[1], &[1])).map(drop).expect_err("complex");
+        assert_eq!(e.kind(), ErrorKind::DType);
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_called_and_nothing_grows_without_end() -> Result<()> {
+        let device = Device::best()?;
+        let load = |pickle: &[u8]| load_pt_bytes(&archive(pickle), &device);
+        let system = load(b"cos\nsystem\nX\x04\x00\x00\x00exit\x85R.")?;
+        assert!(matches!(system, Object::Unknown(name) if name == "os.system"));
+        // a list that holds itself
+        assert_eq!(load(b"]q\x00h\x00a.").map(drop).expect_err("endless").kind(), ErrorKind::Io);
+        // each list holds the one before ten times
+        let mut laughs = b"]".to_vec();
+        for i in 0..20u8 {
+            laughs.extend([b'q', i]);
+            laughs.extend(*b"0](");
+            laughs.extend([b'h', i].repeat(10));
+            laughs.push(b'e');
+        }
+        laughs.push(b'.');
+        assert_eq!(load(&laughs).map(drop).expect_err("too much").kind(), ErrorKind::Io);
+        Ok(())
+    }
+}
