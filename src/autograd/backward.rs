@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::{autocast_off, forget_casts};
 use crate::tensor::grad::{Edge, GradFn, is_anomaly_enabled, set_grad_enabled};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -85,6 +86,8 @@ impl Backward {
 
     fn walk(self, seeds: Vec<(Edge, Tensor)>, inputs: Option<&[&Tensor]>) -> Result<Vec<Option<Tensor>>> {
         let _mode = set_grad_enabled(self.create_graph);
+        let _off = autocast_off();
+        forget_casts();
         let keep = self.retain_graph.unwrap_or(self.create_graph);
         let mut sinks = Sinks::new(inputs);
         // operations by age, youngest first: an operation runs when all its readers have

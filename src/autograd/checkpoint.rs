@@ -3,6 +3,7 @@
 use super::Backward;
 use crate::error::{Result, bail};
 use crate::tensor::Tensor;
+use crate::tensor::autocast;
 use crate::tensor::grad::{GradFn, Grads, Saved, enable_grad, is_grad_enabled, no_grad};
 
 /// Runs `f` without keeping what it computes on the way; the backward pass runs it again.
@@ -28,6 +29,7 @@ where
     };
     let device = first.device().clone();
     let state = device.generator().state();
+    let precision = autocast::autocast_dtype();
     let output = no_grad(|| f(&owned))?;
     if !is_grad_enabled() || !output.dtype().is_float() {
         return Ok(output);
@@ -42,6 +44,7 @@ where
         let again = (|| -> Result<(Vec<Tensor>, Tensor)> {
             let inputs: Vec<Tensor> =
                 saved.iter().zip(&wanted).map(|(s, &w)| s.get()?.detach().requires_grad_(w)).collect::<Result<_>>()?;
+            let _mode = autocast::restore(precision);
             let output = enable_grad(|| f(&inputs))?;
             Ok((inputs, output))
         })();

@@ -4,6 +4,7 @@ use crate::error::{Result, bail};
 use crate::ops::attention::{Weighing, attention};
 use crate::shape::{Dims, numel};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::{autocast_off, full, lowered, lowered_if};
 
 /// How [`scaled_dot_product_attention`] weighs.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,10 @@ pub fn scaled_dot_product_attention(
     options: &AttentionOptions,
 ) -> Result<Tensor> {
     const OP: &str = "scaled_dot_product_attention";
+    let (query, key, value) = (&lowered(query)?, &lowered(key)?, &lowered(value)?);
+    let mask = lowered_if(options.attn_mask.as_ref())?;
+    // products of scores are summed in f32 as they are
+    let _off = autocast_off();
     let dtype = query.dtype();
     if !dtype.is_float() || key.dtype() != dtype || value.dtype() != dtype {
         let (k, v) = (key.dtype(), value.dtype());
@@ -50,7 +55,7 @@ pub fn scaled_dot_product_attention(
         bail!(Value, OP, "an explicit attn_mask should not be set when is_causal is");
     }
     let how = Weighing {
-        mask: options.attn_mask.as_ref(),
+        mask: mask.as_ref(),
         causal: options.is_causal,
         scale: options.scale,
         dropout: options.dropout_p,
@@ -100,6 +105,7 @@ pub fn pdist(x: &Tensor, p: f64) -> Result<Tensor> {
     if p < 0.0 {
         bail!(Value, "pdist", "only supports non-negative p values, got {p}");
     }
+    let x = &full(x)?;
     let n = x.shape()[0];
     let pairs = Tensor::triu_indices(n, n, 1, x.device())?;
     let rows = |k: isize| x.index_select(0, &pairs.select(0, k)?);

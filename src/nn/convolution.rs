@@ -5,6 +5,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::ops::window::{Sizes, Windows};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::{lowered, lowered_if};
 use crate::tensor::grad::is_grad_enabled;
 use smallvec::SmallVec;
 
@@ -39,6 +40,8 @@ pub fn conv(
     (stride, padding, dilation): (&[usize], Padding<'_>, &[usize]),
     groups: usize,
 ) -> Result<Tensor> {
+    let (x, weight, bias) = (&lowered(x)?, &lowered(weight)?, lowered_if(bias)?);
+    let bias = bias.as_ref();
     let spatial = stride.len();
     let op = ["conv1d", "conv2d", "conv3d"].get(spatial.wrapping_sub(1)).copied().unwrap_or("conv");
     let (w, own) = (weight.shape(), x.shape());
@@ -333,6 +336,8 @@ pub fn conv_transpose(
     (stride, padding, output_padding, dilation): (&[usize], &[usize], &[usize], &[usize]),
     groups: usize,
 ) -> Result<Tensor> {
+    let (x, weight, bias) = (&lowered(x)?, &lowered(weight)?, lowered_if(bias)?);
+    let bias = bias.as_ref();
     let rank = stride.len();
     let op = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
         .get(rank.wrapping_sub(1))

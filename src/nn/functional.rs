@@ -21,6 +21,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
 use crate::tensor::Tensor;
+use crate::tensor::autocast::{full, lowered, lowered_if};
 
 pub use crate::ops::index::{BagMode, EmbeddingBagOptions, EmbeddingLookup, embedding, embedding_bag};
 
@@ -33,8 +34,8 @@ pub use crate::ops::index::{BagMode, EmbeddingBagOptions, EmbeddingLookup, embed
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.matmul(&weight.t()?)?;
-    match bias {
+    let y = x.matmul(&lowered(weight)?.t()?)?;
+    match lowered_if(bias)? {
         Some(bias) => y + bias,
         None => Ok(y),
     }
@@ -168,6 +169,7 @@ pub fn layer_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
+    let x = &full(x)?;
     let shape = x.shape();
     if normalized_shape.is_empty() || !shape.ends_with(normalized_shape) {
         bail!(
@@ -205,6 +207,7 @@ pub fn group_norm(
     eps: f64,
 ) -> Result<Tensor> {
     const OP: &str = "group_norm";
+    let x = &full(x)?;
     let shape = x.shape();
     if shape.len() < 2 {
         bail!(Shape, OP, "expected at least 2 dimensions for input tensor but received {:?}", &shape[..]);

@@ -7,6 +7,7 @@ use crate::graph::{IndexOp, Param};
 use crate::no_grad;
 use crate::ops::build::Build;
 use crate::tensor::Tensor;
+use crate::tensor::autocast::{self, autocast_dtype, full};
 use crate::tensor::grad::Grads;
 use std::sync::Arc;
 
@@ -149,6 +150,7 @@ impl Classes {
 /// at the next host synchronisation.
 pub fn nll_loss(x: &Tensor, target: &Tensor, options: impl Into<NllOptions>) -> Result<Tensor> {
     let o = options.into();
+    let x = &full(x)?;
     let classes = classes("nll_loss", x, target, o.weight.as_ref(), o.ignore_index)?;
     classes.reduce(&classes.picked("nll_loss")?, o.reduction)
 }
@@ -168,6 +170,7 @@ pub fn nll_loss(x: &Tensor, target: &Tensor, options: impl Into<NllOptions>) -> 
 pub fn cross_entropy(x: &Tensor, target: &Tensor, options: impl Into<CrossEntropyOptions>) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
     let o = options.into();
+    let (x, target) = (&full(x)?, &full(target)?);
     if !(0.0..=1.0).contains(&o.label_smoothing) {
         bail!(Value, OP, "label_smoothing must be between 0 and 1, got {}", o.label_smoothing);
     }
@@ -216,12 +219,12 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: impl Into<CrossEntrop
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn mse_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
-    reduction.of(&(x - target)?.square()?)
+    reduction.of(&(full(x)? - full(target)?)?.square()?)
 }
 
 /// `|x - target|`.
 pub fn l1_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
-    reduction.of(&(x - target)?.abs()?)
+    reduction.of(&(full(x)? - full(target)?)?.abs()?)
 }
 
 /// `-(target log sigmoid(x) + (1 - target) log(1 - sigmoid(x)))` for scores `x`, without overflow.
@@ -230,6 +233,7 @@ pub fn l1_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tens
 /// `Shape` where the shapes differ.
 pub fn binary_cross_entropy_with_logits(x: &Tensor, target: &Tensor, options: impl Into<BceOptions>) -> Result<Tensor> {
     let o = options.into();
+    let (x, target) = (&full(x)?, &full(target)?);
     if x.shape() != target.shape() {
         bail!(
             Shape,
@@ -270,6 +274,14 @@ pub fn binary_cross_entropy(
     reduction: Reduction,
 ) -> Result<Tensor> {
     const OP: &str = "binary_cross_entropy";
+    if autocast_dtype().is_some() {
+        bail!(
+            DType,
+            OP,
+            "and BCELoss are unsafe to autocast: many models use a sigmoid layer right before them; combine both using \
+             binary_cross_entropy_with_logits or BCEWithLogitsLoss, which are safe to autocast"
+        );
+    }
     if x.shape() != target.shape() {
         bail!(
             Shape,
@@ -316,7 +328,7 @@ pub fn smooth_l1_loss(x: &Tensor, target: &Tensor, beta: f64, reduction: Reducti
     if beta == 0.0 {
         return l1_loss(x, target, reduction);
     }
-    let far = (x - target)?.abs()?;
+    let far = (full(x)? - full(target)?)?.abs()?;
     let loss = far.lt(beta)?.where_(&(far.square()? * (0.5 / beta))?, &(&far - 0.5 * beta)?)?;
     reduction.of(&loss)
 }
@@ -345,6 +357,7 @@ pub fn huber_loss(
 
 /// `target (log target - x)` for logarithms of probabilities `x`; with `log_target` the target is a logarithm too.
 pub fn kl_div(x: &Tensor, target: &Tensor, log_target: bool, reduction: Reduction) -> Result<Tensor> {
+    let (x, target) = (&full(x)?, &full(target)?);
     let loss = match log_target {
         true => target.exp()? * (target - x)?,
         false => target.xlogy(target)? - (target * x)?,
@@ -362,6 +375,7 @@ pub fn poisson_nll_loss(
     eps: f64,
     reduction: Reduction,
 ) -> Result<Tensor> {
+    let (x, target) = (&autocast::full(x)?, &autocast::full(target)?);
     let mut loss = match log_input {
         true => x.exp()? - (target * x)?,
         false => x - (target * (x + eps)?.log()?)?,

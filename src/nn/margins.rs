@@ -4,6 +4,7 @@ use super::losses::{Reduction, same_shape};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::full;
 
 /// `x` kept from falling below `low`, with `x`'s own gradient everywhere.
 fn floored(x: &Tensor, low: f64) -> Result<Tensor> {
@@ -25,6 +26,7 @@ pub fn pairwise_distance(x1: &Tensor, x2: &Tensor, p: f64, eps: f64, keepdim: bo
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn cosine_similarity(x1: &Tensor, x2: &Tensor, dim: isize, eps: f64) -> Result<Tensor> {
+    let (x1, x2) = (&full(x1)?, &full(x2)?);
     if !x1.dtype().is_float() || !x2.dtype().is_float() {
         bail!(DType, "cosine_similarity", "expected floats, got {} and {}", x1.dtype(), x2.dtype());
     }
@@ -36,6 +38,7 @@ pub fn cosine_similarity(x1: &Tensor, x2: &Tensor, dim: isize, eps: f64) -> Resu
 
 /// `x / max(|x|_p, eps)` along a dimension.
 pub fn normalize(x: &Tensor, p: f64, dim: isize, eps: f64) -> Result<Tensor> {
+    let x = &full(x)?;
     x / x.vector_norm(p, &[dim], true)?.clamp_min(eps)?
 }
 
@@ -50,6 +53,7 @@ pub fn margin_ranking_loss(
     margin: f64,
     reduction: Reduction,
 ) -> Result<Tensor> {
+    let (x1, x2) = (&full(x1)?, &full(x2)?);
     if x1.dim() != x2.dim() || x1.dim() != target.dim() {
         bail!(
             Shape,
@@ -65,6 +69,7 @@ pub fn margin_ranking_loss(
 
 /// `x` where `target` is 1, `max(0, margin - x)` where it is -1.
 pub fn hinge_embedding_loss(x: &Tensor, target: &Tensor, margin: f64, reduction: Reduction) -> Result<Tensor> {
+    let x = &full(x)?;
     let far = target.ne(1)?.where_(&(margin - x)?.clamp_min(0.0)?, 0.0)?;
     let near = target.ne(-1)?.where_(x, 0.0)?;
     reduction.of(&(far + near)?)
@@ -81,6 +86,7 @@ pub fn cosine_embedding_loss(
     margin: f64,
     reduction: Reduction,
 ) -> Result<Tensor> {
+    let (x1, x2) = (&full(x1)?, &full(x2)?);
     if target.dim() > 1 || x1.dim() != target.dim() + 1 || x2.dim() != target.dim() + 1 {
         bail!(
             Shape,
@@ -112,6 +118,7 @@ pub fn triplet_margin_loss(
     swap: bool,
     reduction: Reduction,
 ) -> Result<Tensor> {
+    let (anchor, positive, negative) = (&full(anchor)?, &full(positive)?, &full(negative)?);
     const OP: &str = "triplet_margin_loss";
     if margin <= 0.0 {
         bail!(Value, OP, "margin must be greater than 0, got {margin}");
@@ -141,6 +148,7 @@ pub fn triplet_margin_loss(
 
 /// `log(1 + e^(-target x))` for targets 1 and -1.
 pub fn soft_margin_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
+    let x = &full(x)?;
     reduction.of(&(target * x)?.logsigmoid()?.neg()?)
 }
 
@@ -172,6 +180,7 @@ pub fn multi_margin_loss(
     weight: Option<&Tensor>,
     reduction: Reduction,
 ) -> Result<Tensor> {
+    let x = &full(x)?;
     const OP: &str = "multi_margin_loss";
     let (xs, ts) = (x.shape(), target.shape());
     if xs.is_empty() {
@@ -217,6 +226,7 @@ pub fn multi_margin_loss(
 /// `Shape` where scores and targets do not fit, `DType` for targets that are no integers; `Index`, on the device, for a
 /// label that is no class.
 pub fn multilabel_margin_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
+    let x = &full(x)?;
     const OP: &str = "multilabel_margin_loss";
     let (xs, ts) = (x.shape(), target.shape());
     if xs.is_empty() && target.numel() == 1 {

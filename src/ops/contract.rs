@@ -4,6 +4,7 @@ use crate::dtype::{Category, DType, Scalar};
 use crate::error::{Result, bail};
 use crate::shape::{Dims, dim as check_dim, dims as check_dims, numel};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::{autocast_off, full, lowered};
 
 /// Refuses operands of different dtypes, as PyTorch's products do.
 fn alike(op: &str, tensors: &[&Tensor]) -> Result<()> {
@@ -14,6 +15,15 @@ fn alike(op: &str, tensors: &[&Tensor]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// All as autocast wants the operands of products.
+fn all_lowered<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
+    let mut out = tensors.map(Tensor::clone);
+    for t in &mut out {
+        *t = lowered(t)?;
+    }
+    Ok(out)
 }
 
 fn ranks(op: &str, tensors: &[(&Tensor, usize)]) -> Result<()> {
@@ -84,26 +94,29 @@ impl Tensor {
 
     /// The product of two matrices.
     pub fn mm(&self, other: &Tensor) -> Result<Tensor> {
-        alike("mm", &[self, other])?;
-        ranks("mm", &[(self, 2), (other, 2)])?;
-        self.matmul(other)
+        let [x, other] = &all_lowered([self, other])?;
+        alike("mm", &[x, other])?;
+        ranks("mm", &[(x, 2), (other, 2)])?;
+        x.matmul(other)
     }
 
     /// The products of two batches of matrices.
     pub fn bmm(&self, other: &Tensor) -> Result<Tensor> {
-        alike("bmm", &[self, other])?;
-        ranks("bmm", &[(self, 3), (other, 3)])?;
-        if self.shape()[0] != other.shape()[0] {
-            bail!(Shape, "bmm", "batch sizes differ: {:?} and {:?}", self.shape(), other.shape());
+        let [x, other] = &all_lowered([self, other])?;
+        alike("bmm", &[x, other])?;
+        ranks("bmm", &[(x, 3), (other, 3)])?;
+        if x.shape()[0] != other.shape()[0] {
+            bail!(Shape, "bmm", "batch sizes differ: {:?} and {:?}", x.shape(), other.shape());
         }
-        self.matmul(other)
+        x.matmul(other)
     }
 
     /// A matrix times a vector.
     pub fn mv(&self, vector: &Tensor) -> Result<Tensor> {
-        alike("mv", &[self, vector])?;
-        ranks("mv", &[(self, 2), (vector, 1)])?;
-        self.matmul(vector)
+        let [x, vector] = &all_lowered([self, vector])?;
+        alike("mv", &[x, vector])?;
+        ranks("mv", &[(x, 2), (vector, 1)])?;
+        x.matmul(vector)
     }
 
     /// The sum of products of two vectors.
@@ -149,10 +162,12 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn addmm(&self, a: &Tensor, b: &Tensor, factors: Factors) -> Result<Tensor> {
-        alike("addmm", &[self, a, b])?;
+        let [x, a, b] = &all_lowered([self, a, b])?;
+        let _off = autocast_off();
+        alike("addmm", &[x, a, b])?;
         ranks("addmm", &[(a, 2), (b, 2)])?;
-        self.whole("addmm", factors)?;
-        self.plus("addmm", &a.wide()?.matmul(&b.wide()?)?, factors)
+        x.whole("addmm", factors)?;
+        x.plus("addmm", &a.wide()?.matmul(&b.wide()?)?, factors)
     }
 
     /// [`Tensor::addmm`] in place.
@@ -162,9 +177,11 @@ impl Tensor {
 
     /// `beta self + alpha a v` for a matrix and a vector.
     pub fn addmv(&self, a: &Tensor, v: &Tensor, factors: Factors) -> Result<Tensor> {
-        alike("addmv", &[self, a, v])?;
+        let [x, a, v] = &all_lowered([self, a, v])?;
+        let _off = autocast_off();
+        alike("addmv", &[x, a, v])?;
         ranks("addmv", &[(a, 2), (v, 1)])?;
-        self.plus("addmv", &a.wide()?.matmul(&v.wide()?)?, factors)
+        x.plus("addmv", &a.wide()?.matmul(&v.wide()?)?, factors)
     }
 
     /// `beta self + alpha (v outer w)` for vectors.
@@ -178,9 +195,11 @@ impl Tensor {
 
     /// `beta self + alpha a b` for batches of matrices.
     pub fn baddbmm(&self, a: &Tensor, b: &Tensor, factors: Factors) -> Result<Tensor> {
-        alike("baddbmm", &[self, a, b])?;
-        self.whole("baddbmm", factors)?;
-        self.plus("baddbmm", &a.wide()?.bmm(&b.wide()?)?, factors)
+        let [x, a, b] = &all_lowered([self, a, b])?;
+        let _off = autocast_off();
+        alike("baddbmm", &[x, a, b])?;
+        x.whole("baddbmm", factors)?;
+        x.plus("baddbmm", &a.wide()?.bmm(&b.wide()?)?, factors)
     }
 
     /// [`Tensor::baddbmm`] in place.
@@ -190,7 +209,9 @@ impl Tensor {
 
     /// `beta self + alpha sum_i a[i] b[i]` for batches of matrices.
     pub fn addbmm(&self, a: &Tensor, b: &Tensor, factors: Factors) -> Result<Tensor> {
-        alike("addbmm", &[self, a, b])?;
+        let [x, a, b] = &all_lowered([self, a, b])?;
+        let _off = autocast_off();
+        alike("addbmm", &[x, a, b])?;
         ranks("addbmm", &[(a, 3), (b, 3)])?;
         let (sa, sb) = (a.shape(), b.shape());
         if sa[0] != sb[0] || sa[2] != sb[1] {
@@ -199,8 +220,8 @@ impl Tensor {
         // one product over batch and inner dimension
         let left = a.wide()?.permute(&[1, 0, 2])?.reshape([sa[1], sa[0] * sa[2]])?;
         let right = b.wide()?.reshape([sb[0] * sb[1], sb[2]])?;
-        self.whole("addbmm", factors)?;
-        self.plus("addbmm", &left.matmul(&right)?, factors)
+        x.whole("addbmm", factors)?;
+        x.plus("addbmm", &left.matmul(&right)?, factors)
     }
 
     /// The sum of products over `dims` of this tensor and `other_dims` of the other one.
@@ -298,6 +319,12 @@ impl Tensor {
 
     /// The `p`-norms of the differences of all rows of this matrix and of the other one, in batches.
     pub fn cdist(&self, other: &Tensor, p: f64) -> Result<Tensor> {
+        let (x, other) = (full(self)?, full(other)?);
+        let _off = autocast_off();
+        x.distances(&other, p)
+    }
+
+    fn distances(&self, other: &Tensor, p: f64) -> Result<Tensor> {
         for t in [self, other] {
             if t.dim() < 2 {
                 bail!(Dim, "cdist", "only supports at least 2D tensors, got {}D", t.dim());

@@ -8,6 +8,7 @@ use crate::graph::{Body, IndexOp, Load, LowerCx, Lowering, Map, Param, Primitive
 use crate::ops::elementwise::{except, only};
 use crate::shape::{Dims, dim as check_dim, numel};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::full;
 use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -194,10 +195,11 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn cumsum(&self, dim: isize) -> Result<Tensor> {
-        let dtype = self.dtype().to_sum();
-        match self.scan_input("cumsum", dim, dtype.compute())? {
+        let own = full(self)?;
+        let dtype = own.dtype().to_sum();
+        match own.scan_input("cumsum", dim, dtype.compute())? {
             Some((x, d)) => x.cumsum_along(d, false)?.to_dtype(dtype),
-            None => self.to_dtype(dtype)?.try_clone(),
+            None => own.to_dtype(dtype)?.try_clone(),
         }
     }
 
@@ -215,10 +217,11 @@ impl Tensor {
 
     /// Running products along a dimension; integers and bools give `i32`, `i64` stays.
     pub fn cumprod(&self, dim: isize) -> Result<Tensor> {
-        let dtype = self.dtype().to_sum();
-        match self.scan_input("cumprod", dim, dtype.compute())? {
+        let own = full(self)?;
+        let dtype = own.dtype().to_sum();
+        match own.scan_input("cumprod", dim, dtype.compute())? {
             Some((x, d)) => x.cumprod_along(d as isize, false)?.to_dtype(dtype),
-            None => self.to_dtype(dtype)?.try_clone(),
+            None => own.to_dtype(dtype)?.try_clone(),
         }
     }
 

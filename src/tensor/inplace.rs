@@ -52,6 +52,8 @@ impl Tensor {
     pub fn modify(&self, op: &str, make: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         self.check_writable(op)?;
         let old = self.snapshot();
+        // what is written keeps its dtype
+        let _off = super::autocast::autocast_off();
         let new = make(&old)?;
         if new.shape() != self.shape() {
             bail!(

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "ndarray")]
 mod arrays;
+pub mod autocast;
 mod check;
 mod device;
 mod display;

@@ -4,6 +4,7 @@ use super::unary::unary;
 use super::{Item, Kind, call, except, map_n, only, operand};
 use crate::error::{Result, bail};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::{full, lowered};
 use crate::tensor::grad::Grads;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, SQRT_2};
 
@@ -143,7 +144,7 @@ impl Tensor {
 
     /// `log(1 + e^(beta x)) / beta`; `x` where `beta x > threshold`.
     pub fn softplus(&self, beta: f64, threshold: f64) -> Result<Tensor> {
-        activation(("softplus", "softplus"), Kind::Real, self, &[beta, threshold], move |x, g| {
+        activation(("softplus", "softplus"), Kind::Real, &full(self)?, &[beta, threshold], move |x, g| {
             let z = x.mul(beta)?;
             z.gt(threshold)?.where_(g, g.mul(&z.sigmoid()?)?)
         })
@@ -212,6 +213,11 @@ impl Tensor {
 
     /// `x` where `x > 0`, else `weight x`; `weight` holds one slope, or one for each channel (dimension 1).
     pub fn prelu(&self, weight: &Tensor) -> Result<Tensor> {
+        let (x, weight) = (lowered(self)?, lowered(weight)?);
+        x.prelu_with(&weight)
+    }
+
+    fn prelu_with(&self, weight: &Tensor) -> Result<Tensor> {
         if weight.dim() > 1 {
             bail!(Dim, "prelu", "expected weight to be a scalar or 1D tensor, but got: ndim = {}", weight.dim());
         }

@@ -29,7 +29,7 @@ use crate::dtype::{Category, DType, Scalar};
 use crate::error::{Result, bail};
 use crate::graph::{Body, Map, Param, Primitive};
 use crate::shape::{Dims, broadcast};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, autocast};
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -43,6 +43,8 @@ pub enum Kind {
     Number,
     /// As its operands; integers and bools become floats.
     Float,
+    /// As [`Kind::Float`]; under autocast halves are computed and given as f32.
+    Wide,
     /// As its operands, which must be floats.
     Real,
     /// As its operands, which must not be floats.
@@ -70,7 +72,10 @@ impl Kind {
             bail!(DType, op, "is not supported for {dtype} tensors");
         }
         Ok(match self {
-            Kind::Float => (dtype.to_float(), dtype.to_float()),
+            Kind::Wide if autocast::autocast_dtype().is_some() => {
+                (dtype.to_float().compute(), dtype.to_float().compute())
+            }
+            Kind::Float | Kind::Wide => (dtype.to_float(), dtype.to_float()),
             Kind::Truth => (dtype, DType::Bool),
             Kind::Logic => (DType::Bool, DType::Bool),
             _ => (dtype, dtype),

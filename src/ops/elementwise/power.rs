@@ -5,6 +5,7 @@ use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::ops::arg::Arg;
 use crate::tensor::Tensor;
+use crate::tensor::autocast::full;
 use crate::tensor::grad::Grads;
 
 /// `a^b` with either side a tensor or a number.
@@ -15,7 +16,11 @@ use crate::tensor::grad::Grads;
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn pow(a: impl Into<Arg>, b: impl Into<Arg>) -> Result<Tensor> {
-    let (a, b) = (a.into(), b.into());
+    let full = |arg: Arg| match arg {
+        Arg::Tensor(t) => full(&t).map(Arg::Tensor),
+        number => Ok(number),
+    };
+    let (a, b) = (full(a.into())?, full(b.into())?);
     let (x, y, dtype) = operands("pow", Kind::Number, &a, &b)?;
     if let Arg::Scalar(e) = b {
         if dtype.is_int() && e.as_f64() < 0.0 {

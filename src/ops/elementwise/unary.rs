@@ -89,41 +89,41 @@ unary! { UNARY:
     /// Square root.
     sqrt sqrt_: Float, y y, g => g.div(&y.mul(2.0)?)?;
     /// `1 / sqrt(x)`.
-    rsqrt rsqrt_: Float, y y, g => g.mul(&y.pow(3)?)?.mul(-0.5)?;
+    rsqrt rsqrt_: Wide, y y, g => g.mul(&y.pow(3)?)?.mul(-0.5)?;
     /// `1 / x`.
-    reciprocal reciprocal_: Float, y y, g => g.mul(&y.mul(&y)?)?.neg()?;
+    reciprocal reciprocal_: Wide, y y, g => g.mul(&y.mul(&y)?)?.neg()?;
 
     /// `e^x`.
-    exp exp_: Float, y y, g => g.mul(&y)?;
+    exp exp_: Wide, y y, g => g.mul(&y)?;
     /// `2^x`.
     exp2 exp2_: Float, y y, g => g.mul(&y)?.mul(LN_2)?;
     /// `e^x - 1`, exact near 0.
-    expm1 expm1_: Float, y y, g => g.mul(&y.add(1.0)?)?;
+    expm1 expm1_: Wide, y y, g => g.mul(&y.add(1.0)?)?;
     /// Natural logarithm.
-    log log_: Float, x x, g => g.div(&x)?;
+    log log_: Wide, x x, g => g.div(&x)?;
     /// Logarithm to base 2.
-    log2 log2_: Float, x x, g => g.div(&x.mul(LN_2)?)?;
+    log2 log2_: Wide, x x, g => g.div(&x.mul(LN_2)?)?;
     /// Logarithm to base 10.
-    log10 log10_: Float, x x, g => g.div(&x.mul(LN_10)?)?;
+    log10 log10_: Wide, x x, g => g.div(&x.mul(LN_10)?)?;
     /// `log(1 + x)`, exact near 0.
-    log1p log1p_: Float, x x, g => g.div(&x.add(1.0)?)?;
+    log1p log1p_: Wide, x x, g => g.div(&x.add(1.0)?)?;
 
     /// Sine, radians.
     sin sin_: Float, x x, g => g.mul(&x.cos()?)?;
     /// Cosine, radians.
     cos cos_: Float, x x, g => g.mul(&x.sin()?)?.neg()?;
     /// Tangent, radians.
-    tan tan_: Float, y y, g => g.mul(&y.square()?.add(1.0)?)?;
+    tan tan_: Wide, y y, g => g.mul(&y.square()?.add(1.0)?)?;
     /// The angle whose sine it is, -pi/2 to pi/2.
-    asin asin_: Float, x x, g => g.mul(&x.square()?.neg()?.add(1.0)?.rsqrt()?)?;
+    asin asin_: Wide, x x, g => g.mul(&x.square()?.neg()?.add(1.0)?.rsqrt()?)?;
     /// The angle whose cosine it is, 0 to pi.
-    acos acos_: Float, x x, g => g.mul(&x.square()?.neg()?.add(1.0)?.rsqrt()?)?.neg()?;
+    acos acos_: Wide, x x, g => g.mul(&x.square()?.neg()?.add(1.0)?.rsqrt()?)?.neg()?;
     /// The angle whose tangent it is, -pi/2 to pi/2.
     atan atan_: Float, x x, g => g.div(&x.square()?.add(1.0)?)?;
     /// Hyperbolic sine.
-    sinh sinh_: Float, x x, g => g.mul(&x.cosh()?)?;
+    sinh sinh_: Wide, x x, g => g.mul(&x.cosh()?)?;
     /// Hyperbolic cosine.
-    cosh cosh_: Float, x x, g => g.mul(&x.sinh()?)?;
+    cosh cosh_: Wide, x x, g => g.mul(&x.sinh()?)?;
     /// Hyperbolic tangent.
     tanh tanh_: Float, y y, g => g.mul(&y.square()?.neg()?.add(1.0)?)?;
     /// Inverse of [`Tensor::sinh`].
@@ -157,7 +157,7 @@ unary! { UNARY:
     /// `1 - erf(x)`, exact for large `x`.
     erfc erfc_: Float, x x, g => g.mul(&x.square()?.neg()?.exp()?)?.mul(-FRAC_2_SQRT_PI)?;
     /// Inverse of [`Tensor::erf`].
-    erfinv erfinv_: Float, y y, g => g.mul(&y.square()?.exp()?)?.mul(1.0 / FRAC_2_SQRT_PI)?;
+    erfinv erfinv_: Wide, y y, g => g.mul(&y.square()?.exp()?)?.mul(1.0 / FRAC_2_SQRT_PI)?;
     /// Logarithm of the absolute gamma function.
     lgamma lgamma_: Float, x x, g => g.mul(&x.digamma()?)?;
     /// Derivative of [`Tensor::lgamma`].

@@ -8,6 +8,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::shape::{Dims, broadcast, numel};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::lowered;
 use crate::tensor::grad::Grads;
 use choose::{Choice, Problem, choose};
 use kernel::Matmul;
@@ -52,7 +53,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
-        let (a, b) = (self, other);
+        let (a, b) = (&lowered(self)?, &lowered(other)?);
         if a.dim() == 0 || b.dim() == 0 {
             bail!(Shape, "matmul", "both arguments need at least one dimension, got {:?} x {:?}", a.shape(), b.shape());
         }

@@ -6,6 +6,7 @@ use crate::no_grad;
 use crate::ops::elementwise::except;
 use crate::shape::dim as check_dim;
 use crate::tensor::Tensor;
+use crate::tensor::autocast::full;
 use crate::tensor::grad::Grads;
 
 impl Tensor {
@@ -27,7 +28,9 @@ impl Tensor {
         if !dtype.is_float() {
             bail!(DType, op, "expected a floating point tensor, got {dtype}");
         }
-        let x = self.to_dtype(dtype.compute())?;
+        let x = full(self)?;
+        let dtype = x.dtype();
+        let x = x.to_dtype(dtype.compute())?;
         let rank = x.dim();
         if super::count(op, &x, dims)? == 0 && (p < 0.0 || p == f64::INFINITY) {
             bail!(Shape, op, "the norm of order {p} of no elements is not defined, shape {:?}", &x.shape()[..]);
@@ -83,7 +86,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn dist(&self, other: &Tensor, p: f64) -> Result<Tensor> {
-        self.sub(other)?.vector_norm(p, &[], false)
+        full(self)?.sub(&full(other)?)?.vector_norm(p, &[], false)
     }
 
     /// Every slice along a dimension whose norm of order `p` exceeds `maxnorm` scaled down to it.
@@ -97,12 +100,13 @@ impl Tensor {
         }
         let d = check_dim("renorm", dim, rank)?;
         let others: Vec<isize> = (0..rank).filter(|&i| i != d).map(|i| i as isize).collect();
-        let x = self.to_dtype(self.dtype().compute())?;
+        let own = full(self)?;
+        let x = own.to_dtype(own.dtype().compute())?;
         let norm = x.vector_norm(p, &others, true)?;
         let over = norm.gt(maxnorm)?;
         let safe = over.where_(&norm, 1.0)?.add(1e-7)?;
         let scale = over.where_(safe.reciprocal()?.mul(maxnorm)?, 1.0)?;
-        x.mul(&scale)?.to_dtype(self.dtype())
+        x.mul(&scale)?.to_dtype(own.dtype())
     }
 
     /// [`Tensor::renorm`] in place.

@@ -6,6 +6,7 @@ use crate::no_grad;
 use crate::ops::elementwise::except;
 use crate::shape::dim as check_dim;
 use crate::tensor::Tensor;
+use crate::tensor::autocast::full;
 use crate::tensor::grad::Grads;
 
 /// Softmax of a float tensor, or its logarithm, without history.
@@ -26,7 +27,8 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn softmax(&self, dim: isize) -> Result<Tensor> {
-        let Some(x) = self.softmax_input("softmax", dim)? else { return self.try_clone() };
+        let own = full(self)?;
+        let Some(x) = own.softmax_input("softmax", dim)? else { return own.try_clone() };
         let out = forward(&x, dim, false)?;
         let out = out.with_grad("softmax", &[&x], |r| {
             let y = r.output();
@@ -36,7 +38,7 @@ impl Tensor {
                 Ok(Grads::from_iter([Some(gy.sub(&y.mul(&gy.sum_dims(&[dim], true)?)?)?)]))
             }
         });
-        out.to_dtype(self.dtype())
+        out.to_dtype(own.dtype())
     }
 
     /// `softmax(-x)`: `torch.nn.functional.softmin`.
@@ -46,7 +48,8 @@ impl Tensor {
 
     /// The logarithm of [`Tensor::softmax`], computed without overflow.
     pub fn log_softmax(&self, dim: isize) -> Result<Tensor> {
-        let Some(x) = self.softmax_input("log_softmax", dim)? else { return self.try_clone() };
+        let own = full(self)?;
+        let Some(x) = own.softmax_input("log_softmax", dim)? else { return own.try_clone() };
         let out = forward(&x, dim, true)?;
         let out = out.with_grad("log_softmax", &[&x], |r| {
             let y = r.output();
@@ -55,7 +58,7 @@ impl Tensor {
                 Ok(Grads::from_iter([Some(g.sub(&y.get()?.exp()?.mul(&sum)?)?)]))
             }
         });
-        out.to_dtype(self.dtype())
+        out.to_dtype(own.dtype())
     }
 
     /// The input in the dtype it is computed in; nothing where there is nothing to compute.

@@ -5,6 +5,7 @@ use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::shape::dim as check_dim;
 use crate::tensor::Tensor;
+use crate::tensor::autocast::full;
 use crate::tensor::grad::Grads;
 
 impl Tensor {
@@ -27,8 +28,9 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn sum_dims(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
-        let dtype = self.dtype().to_sum();
-        let x = self.to_dtype(dtype.compute())?;
+        let x = full(self)?;
+        let dtype = x.dtype().to_sum();
+        let x = x.to_dtype(dtype.compute())?;
         let (shape, rank, dims) = (self.shape(), self.dim(), dims.to_vec());
         let out = reduce_dims(("sum", "op_add", Scalar::Int(0)), &x, &dims, keepdim)?;
         let out = out.with_grad("sum", &[&x], |_| {
@@ -103,8 +105,9 @@ impl Tensor {
 
     /// The product over one dimension.
     pub fn prod_dim(&self, dim: isize, keepdim: bool) -> Result<Tensor> {
-        let dtype = self.dtype().to_sum();
-        let x = self.to_dtype(dtype.compute())?;
+        let x = full(self)?;
+        let dtype = x.dtype().to_sum();
+        let x = x.to_dtype(dtype.compute())?;
         let rank = x.dim();
         check_dim("prod", dim, rank)?;
         let out = reduce_dims(("prod", "op_mul", Scalar::Int(1)), &x, &[dim], keepdim)?;
