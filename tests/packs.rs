@@ -4,7 +4,9 @@
 
 use calor::gpu::Counters;
 use calor::nn::Parameter;
-use calor::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Kept, Optim, Optimizer, Rule, Sgd, SgdOptions, State};
+use calor::optim::{
+    Adam, AdamOptions, AdamW, AdamWOptions, Keep, Kept, Optim, Optimizer, Rule, Sgd, SgdOptions, State,
+};
 use calor::{DType, Device, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -263,7 +265,7 @@ impl Rule for Normed {
         Ok(())
     }
 
-    fn keeps(&self) -> Vec<&'static str> {
+    fn keeps(&self, _: &[usize]) -> Vec<Keep> {
         Vec::new()
     }
 

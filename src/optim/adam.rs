@@ -1,8 +1,9 @@
 //! Adam and AdamW.
 
-use super::formula::{Formula, X, formula};
-use super::{Optim, Rule, State, not_negative, options};
-use crate::error::{Result, bail};
+use super::Optim;
+use super::formula::{formula, gradient};
+use super::rule::{Keep, Rule, State, betas, by_options, not_negative, options, shares};
+use crate::error::Result;
 use crate::tensor::Tensor;
 
 options! {
@@ -22,6 +23,8 @@ options! {
         amsgrad: bool = false,
         /// Ascends instead.
         maximize: bool = false,
+        /// The parameter shrinks by `lr weight_decay` instead, as in [`AdamW`].
+        decoupled_weight_decay: bool = false,
     }
 }
 
@@ -83,31 +86,27 @@ impl Moments {
         not_negative(name, "learning rate", o.lr)?;
         not_negative(name, "epsilon value", o.eps)?;
         not_negative(name, "weight_decay value", o.weight_decay)?;
-        for (i, beta) in [o.beta1, o.beta2].into_iter().enumerate() {
-            if !(0.0..1.0).contains(&beta) {
-                bail!(Value, name, "invalid beta parameter at index {i}: {beta}");
-            }
-        }
-        Ok(())
+        shares(name, "beta", &[o.beta1, o.beta2])
     }
 
-    fn keeps(&self) -> Vec<&'static str> {
-        let mut names = vec!["exp_avg", "exp_avg_sq"];
+    fn keeps(&self) -> Vec<Keep> {
+        let mut keeps = vec![Keep::zeros("exp_avg"), Keep::zeros("exp_avg_sq")];
         if self.amsgrad {
-            names.push("max_exp_avg_sq");
+            keeps.push(Keep::zeros("max_exp_avg_sq"));
         }
-        names
+        keeps
     }
 
     fn update(&self, p: &Tensor, g: &Tensor, state: &State) -> Result<()> {
         let (o, dtype, step) = (self, p.dtype(), state.step as f64);
+        let coupled = if o.decoupled { 0.0 } else { o.weight_decay };
         let (mean, square) = (state.get("exp_avg")?, state.get("exp_avg_sq")?);
         let new_mean = formula("adam_mean", dtype, |f| {
-            let g = self.gradient(f, p, g);
+            let g = gradient(f, p, g, o.maximize, coupled);
             f.read(mean).lerp(g, 1.0 - o.beta1)
         })?;
         let new_square = formula("adam_square", dtype, |f| {
-            let g = self.gradient(f, p, g);
+            let g = gradient(f, p, g, o.maximize, coupled);
             f.read(square) * o.beta2 + g * g * (1.0 - o.beta2)
         })?;
         let largest = if o.amsgrad {
@@ -129,26 +128,15 @@ impl Moments {
         square.write(&new_square)?;
         p.write(&new)
     }
-
-    fn gradient<'f, 't>(&self, f: &'f Formula<'t>, p: &'t Tensor, g: &'t Tensor) -> X<'f> {
-        let o = self;
-        let g = if o.maximize { -f.read(g) } else { f.read(g) };
-        if o.decoupled || o.weight_decay == 0.0 { g } else { g + f.read(p) * o.weight_decay }
-    }
 }
 
 macro_rules! rule {
-    ($options:ident $name:literal $decoupled:literal) => {
+    ($options:ident $name:literal $decoupled:expr) => {
         impl $options {
-            /// Both betas.
-            #[must_use]
-            pub fn betas(self, beta1: f64, beta2: f64) -> Self {
-                self.beta1(beta1).beta2(beta2)
-            }
-
             fn moments(&self) -> Moments {
-                let Self { lr, beta1, beta2, eps, weight_decay, amsgrad, maximize } = *self;
-                Moments { lr, beta1, beta2, eps, weight_decay, amsgrad, maximize, decoupled: $decoupled }
+                let Self { lr, beta1, beta2, eps, weight_decay, amsgrad, maximize, .. } = *self;
+                let decoupled: fn(&Self) -> bool = $decoupled;
+                Moments { lr, beta1, beta2, eps, weight_decay, amsgrad, maximize, decoupled: decoupled(self) }
             }
         }
 
@@ -157,27 +145,13 @@ macro_rules! rule {
             const COUNTS: bool = true;
             const ELEMENTWISE: bool = true;
 
-            fn lr(&self) -> f64 {
-                self.lr
-            }
-
-            fn set_lr(&mut self, lr: f64) {
-                self.lr = lr;
-            }
-
-            fn settings(&self) -> Vec<(&'static str, f64)> {
-                self.listed()
-            }
-
-            fn set(&mut self, name: &str, value: f64) -> bool {
-                self.assign(name, value)
-            }
+            by_options!();
 
             fn check(&self) -> Result<()> {
                 self.moments().check($name)
             }
 
-            fn keeps(&self) -> Vec<&'static str> {
+            fn keeps(&self, _: &[usize]) -> Vec<Keep> {
                 self.moments().keeps()
             }
 
@@ -187,5 +161,7 @@ macro_rules! rule {
         }
     };
 }
-rule!(AdamOptions "Adam" false);
-rule!(AdamWOptions "AdamW" true);
+rule!(AdamOptions "Adam" |o| o.decoupled_weight_decay);
+rule!(AdamWOptions "AdamW" |_| true);
+betas!(AdamOptions);
+betas!(AdamWOptions);

@@ -20,6 +20,7 @@ pub(super) struct Due {
 struct Kind {
     dtypes: (DType, DType),
     step: u64,
+    numbers: Vec<u64>,
     /// How many parameters before it have the same storage: it is updated after them.
     round: usize,
     /// What is no whole storage, or has no elements, is updated alone.
@@ -51,6 +52,7 @@ pub(super) fn packs<R: Rule>(due: Vec<Due>, states: &[State]) -> Vec<Vec<Due>> {
         let kind = Kind {
             dtypes: (one.tensor.dtype(), one.gradient.dtype()),
             step: states[one.index].step,
+            numbers: states[one.index].numbers.values().map(|n| n.to_bits()).collect(),
             round: *round,
             alone: (!whole).then_some(one.index),
         };
@@ -79,8 +81,9 @@ pub(super) fn update<R: Rule>(rule: &R, pack: &[Due], states: &[State]) -> Resul
     let gradients: Vec<Tensor> = pack.iter().map(|d| d.gradient.clone()).collect();
     let places = Pack::like(&tensors)?;
     let kept = |name: &str| pack.iter().map(|d| states[d.index].get(name).cloned()).collect::<Result<Vec<_>>>();
-    let mut flat = State { step: states[first.index].step, ..State::default() };
-    let names = rule.keeps();
+    let alike = &states[first.index];
+    let mut flat = State { step: alike.step, numbers: alike.numbers.clone(), ..State::default() };
+    let names: Vec<&str> = rule.keeps(&first.tensor.shape()).iter().map(|k| k.name).collect();
     for name in &names {
         flat.tensors.insert((*name).to_string(), places.join(&kept(name)?)?);
     }

@@ -33,9 +33,14 @@ pub struct X<'f> {
 trait Call {
     fn call(&self, name: &'static str, args: &[u16]) -> u16;
     fn literal(&self, value: f64) -> u16;
+    fn select(&self, cond: u16, yes: u16, no: u16) -> u16;
 }
 
 impl Call for Formula<'_> {
+    fn select(&self, cond: u16, yes: u16, no: u16) -> u16 {
+        self.inner.borrow_mut().body.select(cond, yes, no)
+    }
+
     fn call(&self, name: &'static str, args: &[u16]) -> u16 {
         self.inner.borrow_mut().body.call(name, args)
     }
@@ -101,6 +106,38 @@ impl<'f> X<'f> {
         X { at: self.formula.call(name, &[self.at]), ..self }
     }
 
+    /// Its magnitude.
+    pub fn abs(self) -> X<'f> {
+        self.alone("op_abs")
+    }
+
+    /// -1, 0 or 1; 0 for NaN.
+    pub fn sign(self) -> X<'f> {
+        self.alone("op_sign")
+    }
+
+    /// The smaller one.
+    pub fn minimum(self, other: X<'f>) -> X<'f> {
+        self.with("op_minimum", other)
+    }
+
+    /// At least `low`, at most `high`.
+    pub fn clamp(self, low: f64, high: f64) -> X<'f> {
+        self.maximum(self.number(low)).minimum(self.number(high))
+    }
+
+    /// `above` where it is above zero, `below` where it is below, else `level`.
+    pub fn by_sign(self, below: X<'f>, level: X<'f>, above: X<'f>) -> X<'f> {
+        let zero = self.number(0.0);
+        let under = self.formula.select(self.with("op_lt", zero).at, below.at, level.at);
+        X { at: self.formula.select(self.with("op_gt", zero).at, above.at, under), ..self }
+    }
+
+    /// A number beside it.
+    pub fn constant(self, value: f64) -> X<'f> {
+        self.number(value)
+    }
+
     /// Square root.
     pub fn sqrt(self) -> X<'f> {
         self.alone("op_sqrt")
@@ -142,4 +179,11 @@ impl<'f> Neg for X<'f> {
     fn neg(self) -> X<'f> {
         self.alone("op_neg")
     }
+}
+
+/// The gradient that a rule follows: turned round where it ascends, and with the parameter's share where the weight decay
+/// is coupled.
+pub fn gradient<'f, 't>(f: &'f Formula<'t>, p: &'t Tensor, g: &'t Tensor, maximize: bool, weight_decay: f64) -> X<'f> {
+    let g = if maximize { -f.read(g) } else { f.read(g) };
+    if weight_decay == 0.0 { g } else { g + f.read(p) * weight_decay }
 }

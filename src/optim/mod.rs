@@ -3,14 +3,39 @@
 //! An optimizer is a [`Rule`]: settings, and how one parameter is updated from its gradient and state. Everything else
 //! (groups, stepping, saving) is [`Optim`], the same for all.
 
+mod adafactor;
+mod adagrad;
 mod adam;
+mod adamax;
+mod asgd;
 mod flat;
 mod formula;
+mod lbfgs;
+mod lion;
+mod muon;
+mod nadam;
+mod radam;
+mod rmsprop;
+mod rprop;
+mod rule;
 mod schedule;
 mod sgd;
 mod state;
+mod wolfe;
 
+pub use adafactor::{Adafactor, AdafactorOptions};
+pub use adagrad::{Adadelta, AdadeltaOptions, Adagrad, AdagradOptions};
 pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
+pub use adamax::{Adamax, AdamaxOptions};
+pub use asgd::{Asgd, AsgdOptions};
+pub use lbfgs::{Lbfgs, LbfgsOptions};
+pub use lion::{Lion, LionOptions};
+pub use muon::{AdjustLr, Muon, MuonOptions};
+pub use nadam::{NAdam, NAdamOptions};
+pub use radam::{RAdam, RAdamOptions};
+pub use rmsprop::{RmsProp, RmsPropOptions};
+pub use rprop::{Rprop, RpropOptions};
+pub use rule::{Keep, Rule, State};
 pub use schedule::{CosineAnnealingLr, Schedule, StepLr};
 pub use sgd::{Sgd, SgdOptions};
 pub use state::{GroupState, Kept, OptimState};
@@ -40,6 +65,12 @@ pub trait Optimizer {
     /// Changes the learning rate of a group.
     fn set_lr(&mut self, group: usize, lr: f64);
 
+    /// A setting of a group by PyTorch's name, truth values as 0 and 1; `initial_lr` is what a scheduler started from.
+    fn setting(&self, group: usize, name: &str) -> Option<f64>;
+
+    /// Changes a setting of a group; false if there is none of that name.
+    fn set_setting(&mut self, group: usize, name: &str, value: f64) -> bool;
+
     /// Settings and state, sharing storage with the optimizer.
     fn state_dict(&self) -> OptimState;
 
@@ -47,60 +78,11 @@ pub trait Optimizer {
     fn load_state_dict(&mut self, state: &OptimState) -> Result<()>;
 }
 
-/// An update rule with its settings.
-pub trait Rule: Clone {
-    /// PyTorch's name.
-    const NAME: &'static str;
-    /// Whether the number of steps is part of the state dict.
-    const COUNTS: bool;
-    /// Whether an element's update depends on that element's values alone. Then `update` may get many parameters at once,
-    /// as one flat tensor with zeros or leftovers between them.
-    const ELEMENTWISE: bool = false;
-
-    /// The learning rate.
-    fn lr(&self) -> f64;
-
-    /// Changes the learning rate.
-    fn set_lr(&mut self, lr: f64);
-
-    /// Settings by PyTorch's names; truth values are 0 and 1.
-    fn settings(&self) -> Vec<(&'static str, f64)>;
-
-    /// Changes a setting; false if there is none of that name.
-    fn set(&mut self, name: &str, value: f64) -> bool;
-
-    /// Refuses settings that make no sense.
-    fn check(&self) -> Result<()>;
-
-    /// Names of the tensors kept for a parameter; they start with zeros.
-    fn keeps(&self) -> Vec<&'static str>;
-
-    /// Updates `parameter` and `state` in place; `state.step` counts this step already.
-    fn update(&self, parameter: &Tensor, gradient: &Tensor, state: &State) -> Result<()>;
-}
-
-/// What an optimizer keeps for one parameter.
-#[derive(Clone, Default)]
-pub struct State {
-    /// Number of updates.
-    pub step: u64,
-    tensors: BTreeMap<String, Tensor>,
-}
-
-impl State {
-    /// A kept tensor.
-    pub fn get(&self, name: &str) -> Result<&Tensor> {
-        match self.tensors.get(name) {
-            Some(t) => Ok(t),
-            None => bail!(Value, "step", "the optimizer's state has no {name:?}"),
-        }
-    }
-}
-
 struct Group<R> {
     parameters: Vec<Parameter>,
     states: Vec<State>,
     rule: R,
+    initial_lr: Option<f64>,
     /// Which parameters lie in the buffers of the last step's packs.
     packed: Vec<Vec<usize>>,
 }
@@ -113,6 +95,9 @@ impl<R: Rule> Group<R> {
         }
         let packs = flat::packs::<R>(due, &self.states);
         packs.iter().try_for_each(|pack| flat::update(&self.rule, pack, &self.states))?;
+        for one in packs.iter().flatten() {
+            self.rule.advance(&mut self.states[one.index])?;
+        }
         let packed = packs.iter().filter(|p| p.len() > 1).map(|p| p.iter().map(|d| d.index).collect());
         let before = std::mem::replace(&mut self.packed, packed.collect());
         if before != self.packed {
@@ -152,10 +137,11 @@ impl<R: Rule> Optim<R> {
         }
         // initial values are computed by themselves, not inside the first step's kernels
         let tensors: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
+        tensors.iter().try_for_each(|t| options.admit(t))?;
         Tensor::eval_all(&tensors)?;
         let states = vec![State::default(); parameters.len()];
-        self.groups.push(Group { parameters, states, rule: options, packed: Vec::new() });
-        Ok(())
+        self.groups.push(Group { parameters, states, rule: options, initial_lr: None, packed: Vec::new() });
+        if R::EAGER { self.start() } else { Ok(()) }
     }
 
     /// A group's settings.
@@ -173,17 +159,21 @@ impl<R: Rule> Optim<R> {
     fn start(&mut self) -> Result<()> {
         let mut fresh: Vec<Tensor> = Vec::new();
         for group in &mut self.groups {
-            let names = group.rule.keeps();
+            let numbers = group.rule.numbers();
             for (parameter, state) in group.parameters.iter().zip(&mut group.states) {
                 let tensor = parameter.tensor();
-                if tensor.grad().is_none() {
+                if tensor.grad().is_none() && !R::EAGER {
                     continue;
                 }
-                for &name in &names {
-                    if !state.tensors.contains_key(name) {
-                        let zeros = Tensor::zeros(&tensor.shape()[..], (tensor.dtype(), tensor.device()))?;
-                        fresh.push(zeros.clone());
-                        state.tensors.insert(name.to_string(), zeros);
+                for (name, value) in &numbers {
+                    state.numbers.entry((*name).to_string()).or_insert(*value);
+                }
+                for keep in group.rule.keeps(&tensor.shape()) {
+                    if !state.tensors.contains_key(keep.name) {
+                        let shape = keep.shape.unwrap_or_else(|| tensor.shape().to_vec());
+                        let first = Tensor::full(shape, keep.value, (tensor.dtype(), tensor.device()))?;
+                        fresh.push(first.clone());
+                        state.tensors.insert(keep.name.to_string(), first);
                     }
                 }
             }
@@ -227,6 +217,23 @@ impl<R: Rule> Optimizer for Optim<R> {
         }
     }
 
+    fn setting(&self, group: usize, name: &str) -> Option<f64> {
+        let group = self.groups.get(group)?;
+        if name == "initial_lr" {
+            return group.initial_lr;
+        }
+        group.rule.settings().into_iter().find(|s| s.0 == name).map(|s| s.1)
+    }
+
+    fn set_setting(&mut self, group: usize, name: &str, value: f64) -> bool {
+        let Some(group) = self.groups.get_mut(group) else { return false };
+        if name == "initial_lr" {
+            group.initial_lr = Some(value);
+            return true;
+        }
+        group.rule.set(name, value)
+    }
+
     fn state_dict(&self) -> OptimState {
         let mut out = OptimState::default();
         let mut number = 0;
@@ -235,7 +242,8 @@ impl<R: Rule> Optimizer for Optim<R> {
             for state in &group.states {
                 let mut kept: BTreeMap<String, Kept> =
                     state.tensors.iter().map(|(n, t)| (n.clone(), Kept::Tensor(t.detach()))).collect();
-                if R::COUNTS && state.step > 0 {
+                kept.extend(state.numbers.iter().map(|(n, v)| (n.clone(), Kept::Number(*v))));
+                if R::COUNTS && (state.step > 0 || R::EAGER) {
                     kept.insert("step".into(), Kept::Number(state.step as f64));
                 }
                 if !kept.is_empty() {
@@ -243,7 +251,8 @@ impl<R: Rule> Optimizer for Optim<R> {
                 }
                 number += 1;
             }
-            let settings = group.rule.settings().into_iter().map(|(n, v)| (n.to_string(), v)).collect();
+            let first_lr = group.initial_lr.map(|lr| ("initial_lr", lr));
+            let settings = group.rule.settings().into_iter().chain(first_lr).map(|(n, v)| (n.to_string(), v)).collect();
             out.param_groups.push(GroupState { params: (first..number).collect(), settings });
         }
         out
@@ -282,99 +291,52 @@ impl<R: Rule> Optimizer for Optim<R> {
                 .parameters
                 .iter()
                 .zip(&given.params)
-                .map(|(p, number)| from.state.get(number).map_or_else(|| Ok(State::default()), |s| taken(p, s)))
+                .map(|(p, number)| from.state.get(number).map_or_else(|| Ok(State::default()), |s| taken(&rule, p, s)))
                 .collect::<Result<_>>()?;
-            loaded.push((rule, states));
+            loaded.push((rule, states, given.settings.get("initial_lr").copied()));
         }
-        for (group, (rule, states)) in self.groups.iter_mut().zip(loaded) {
-            (group.rule, group.states) = (rule, states);
+        for (group, (rule, states, initial_lr)) in self.groups.iter_mut().zip(loaded) {
+            (group.rule, group.states, group.initial_lr) = (rule, states, initial_lr);
         }
         Ok(())
     }
 }
 
 /// A parameter's state from a state dict.
-fn taken(parameter: &Parameter, kept: &BTreeMap<String, Kept>) -> Result<State> {
+fn taken<R: Rule>(rule: &R, parameter: &Parameter, kept: &BTreeMap<String, Kept>) -> Result<State> {
     let own = parameter.tensor();
+    let keeps = rule.keeps(&own.shape());
+    let numbers = rule.numbers();
     let mut state = State::default();
     for (name, value) in kept {
         match value {
             Kept::Number(n) if name == "step" => state.step = *n as u64,
-            Kept::Number(_) => {}
+            Kept::Number(n) => state.set_number(name, *n),
             Kept::Tensor(t) if name == "step" => state.step = t.item()? as u64,
+            // PyTorch keeps numbers in tensors
+            Kept::Tensor(t) if numbers.iter().any(|n| n.0 == name) => state.set_number(name, t.item()?),
             Kept::Tensor(t) => {
-                if t.shape() != own.shape() {
+                let shape = keeps.iter().find(|k| k.name == name).and_then(|k| k.shape.clone());
+                let shape = shape.unwrap_or_else(|| own.shape().to_vec());
+                if t.shape()[..] != shape[..] {
+                    let (given, own) = (t.shape(), own.shape());
                     bail!(
                         Shape,
                         "load_state_dict",
-                        "{name} has shape {:?}, its parameter {:?}",
-                        &t.shape()[..],
-                        &own.shape()[..]
+                        "{name} has shape {:?}, not {shape:?} as for a parameter of shape {:?}",
+                        &given[..],
+                        &own[..]
                     );
                 }
                 // a copy: the state dict may be another optimizer's
-                let copy = Tensor::zeros(&own.shape()[..], (own.dtype(), own.device()))?;
+                let copy = Tensor::zeros(shape, (own.dtype(), own.device()))?;
                 crate::nn::copy_into(&copy, t)?;
                 state.tensors.insert(name.clone(), copy);
             }
         }
     }
-    if state.step == 0 && !state.tensors.is_empty() {
+    if !R::COUNTS && state.step == 0 && !state.tensors.is_empty() {
         state.step = 1;
     }
     Ok(state)
-}
-
-/// Options of a rule: a struct with defaults, one method to set each, and the lists that state dicts need.
-macro_rules! options {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $ty,)*
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $default,)* }
-            }
-        }
-
-        impl $name {
-            /// PyTorch's defaults with this learning rate.
-            pub fn new(lr: f64) -> Self {
-                Self { lr, ..Self::default() }
-            }
-
-            $(
-                $(#[$field_doc])*
-                #[must_use]
-                pub fn $field(mut self, $field: $ty) -> Self {
-                    self.$field = $field;
-                    self
-                }
-            )*
-
-            fn listed(&self) -> Vec<(&'static str, f64)> {
-                vec![$((stringify!($field), $crate::optim::state::Setting::to_number(self.$field)),)*]
-            }
-
-            fn assign(&mut self, name: &str, value: f64) -> bool {
-                match name {
-                    $(stringify!($field) => self.$field = $crate::optim::state::Setting::from_number(value),)*
-                    _ => return false,
-                }
-                true
-            }
-        }
-    };
-}
-use options;
-
-/// Refuses a negative or NaN setting.
-fn not_negative(rule: &str, name: &str, value: f64) -> Result<()> {
-    if value.is_nan() || value < 0.0 {
-        bail!(Value, rule, "invalid {name}: {value}");
-    }
-    Ok(())
 }

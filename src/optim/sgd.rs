@@ -1,7 +1,8 @@
 //! Stochastic gradient descent with momentum.
 
-use super::formula::{Formula, X, formula};
-use super::{Optim, Rule, State, not_negative, options};
+use super::Optim;
+use super::formula::{Formula, X, formula, gradient};
+use super::rule::{Keep, Rule, State, by_options, not_negative, options};
 use crate::error::{Result, bail};
 use crate::tensor::Tensor;
 
@@ -46,21 +47,7 @@ impl Rule for SgdOptions {
     const COUNTS: bool = false;
     const ELEMENTWISE: bool = true;
 
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
-    }
-
-    fn settings(&self) -> Vec<(&'static str, f64)> {
-        self.listed()
-    }
-
-    fn set(&mut self, name: &str, value: f64) -> bool {
-        self.assign(name, value)
-    }
+    by_options!();
 
     fn check(&self) -> Result<()> {
         not_negative(Self::NAME, "learning rate", self.lr)?;
@@ -72,8 +59,8 @@ impl Rule for SgdOptions {
         Ok(())
     }
 
-    fn keeps(&self) -> Vec<&'static str> {
-        if self.momentum == 0.0 { Vec::new() } else { vec!["momentum_buffer"] }
+    fn keeps(&self, _: &[usize]) -> Vec<Keep> {
+        if self.momentum == 0.0 { Vec::new() } else { vec![Keep::zeros("momentum_buffer")] }
     }
 
     fn update(&self, p: &Tensor, g: &Tensor, state: &State) -> Result<()> {
@@ -102,7 +89,6 @@ impl Rule for SgdOptions {
 
 impl SgdOptions {
     fn gradient<'f, 't>(&self, f: &'f Formula<'t>, p: &'t Tensor, g: &'t Tensor) -> X<'f> {
-        let g = if self.maximize { -f.read(g) } else { f.read(g) };
-        if self.weight_decay == 0.0 { g } else { g + f.read(p) * self.weight_decay }
+        gradient(f, p, g, self.maximize, self.weight_decay)
     }
 }

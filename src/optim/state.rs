@@ -115,6 +115,27 @@ impl Setting for f64 {
     }
 }
 
+impl Setting for u64 {
+    fn to_number(self) -> f64 {
+        self as f64
+    }
+
+    fn from_number(value: f64) -> Self {
+        value as u64
+    }
+}
+
+/// NaN stands for none.
+impl<T: Setting> Setting for Option<T> {
+    fn to_number(self) -> f64 {
+        self.map_or(f64::NAN, T::to_number)
+    }
+
+    fn from_number(value: f64) -> Self {
+        (!value.is_nan()).then(|| T::from_number(value))
+    }
+}
+
 impl Setting for bool {
     fn to_number(self) -> f64 {
         f64::from(u8::from(self))

@@ -148,6 +148,25 @@ pub fn op_names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The names of the files in a folder of `dir`, sorted, as `folder/name`; none where there is no such folder.
+pub fn names_in(dir: &Path, folder: &str) -> Vec<String> {
+    let names = op_names(&dir.join(folder)).unwrap_or_default();
+    names.into_iter().map(|name| format!("{folder}/{name}")).collect()
+}
+
+/// A file of a folder: its cases as JSON, and their tensors where it has any.
+///
+/// # Errors
+/// When it can't be read.
+pub fn read_cases(dir: &Path, name: &str) -> Result<(Vec<Json>, Tensors)> {
+    let path = dir.join(format!("{name}.json"));
+    let json = read_json(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let cases = field_array(object(&json)?, "cases")?.clone();
+    let path = path.with_extension("safetensors");
+    let tensors = if path.exists() { Tensors::read(&path)? } else { Tensors::default() };
+    Ok((cases, tensors))
+}
+
 /// Reads the file of operation `name` with its tensors.
 ///
 /// # Errors

@@ -26,8 +26,10 @@ mod ops_scatter;
 mod ops_shape;
 mod ops_sort;
 mod ops_unary;
+mod optimizers;
 mod report;
 mod run;
+mod schedulers;
 mod signature;
 mod workers;
 
@@ -67,7 +69,10 @@ fn run(options: Options) -> Result<bool, String> {
         }
         return Ok(true);
     }
-    let ops = corpus::op_names(&suite.dir)?;
+    let mut ops = corpus::op_names(&suite.dir)?;
+    for folder in ["optimizers", "schedulers"] {
+        ops.extend(corpus::names_in(&suite.dir, folder));
+    }
     for filter in suite.options.unmatched(&ops) {
         println!("no operation matches {filter}");
     }
@@ -93,6 +98,11 @@ struct Suite {
 impl Suite {
     /// Runs an operation's cases.
     fn op(&self, name: &str) -> Outcome {
+        match name.split_once('/') {
+            Some(("optimizers", _)) => return self.folder(name, optimizers::run_case),
+            Some(("schedulers", _)) => return self.folder(name, schedulers::run_case),
+            _ => {}
+        }
         let op = match corpus::read_op(&self.dir, name) {
             Ok(op) => op,
             Err(e) => return Outcome::broken(name, &e),
@@ -113,6 +123,24 @@ impl Suite {
             .iter()
             .map(|case| (format!("{} {}", case.name, case.desc), run::run_case(driver, &op, &signatures, case)))
             .collect();
+        Outcome::of(name, &verdicts, self.options.verbose)
+    }
+
+    /// Runs the cases of a file outside the operations.
+    fn folder(&self, name: &str, run: fn(&str, &serde_json::Value, &corpus::Tensors) -> run::Verdict) -> Outcome {
+        let (cases, tensors) = match corpus::read_cases(&self.dir, name) {
+            Ok(read) => read,
+            Err(e) => return Outcome::broken(name, &e),
+        };
+        if self.todo.contains(name) && self.options.filters.is_empty() {
+            return Outcome::skipped(name, cases.len(), true);
+        }
+        let title = |case: &serde_json::Value| {
+            let text = |key| case.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+            format!("{} {}", text("name"), text("desc"))
+        };
+        let kind = name.split_once('/').map_or(name, |n| n.1);
+        let verdicts: Vec<_> = cases.iter().map(|case| (title(case), run(kind, case, &tensors))).collect();
         Outcome::of(name, &verdicts, self.options.verbose)
     }
 }

@@ -54,12 +54,16 @@ type Step<T> = Result<T, Verdict>;
 
 /// Runs `case` in both modes; the worse verdict counts.
 pub fn run_case<T: Backend>(driver: Driver<T>, op: &OpFile, signatures: &[Signature], case: &Case) -> Verdict {
+    in_both_modes::<T>(|| Runner { driver, op, signatures, case }.run())
+}
+
+/// Runs something fused and unfused; the worse verdict counts.
+pub fn in_both_modes<T: Backend>(run: impl Fn() -> Result<Verdict, Verdict>) -> Verdict {
     let mut verdict = Verdict::Pass;
     for mode in [Mode::Fused, Mode::Unfused] {
         T::set_mode(mode);
-        let runner = Runner { driver, op, signatures, case };
         // A panic must cost one case, not the run.
-        let result = catch_unwind(AssertUnwindSafe(|| runner.run())).unwrap_or_else(|_| {
+        let result = catch_unwind(AssertUnwindSafe(&run)).unwrap_or_else(|_| {
             let text = LAST_PANIC.lock().map(|mut p| std::mem::take(&mut *p)).unwrap_or_default();
             Err(Verdict::Fail(text.replace('\n', " ")))
         });

@@ -1,0 +1,91 @@
+//! Averaged stochastic gradient descent.
+
+use super::Optim;
+use super::formula::{formula, gradient};
+use super::rule::{Keep, Rule, State, by_options, not_negative, options};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+options! {
+    /// Settings of [`Asgd`], PyTorch's names and defaults.
+    AsgdOptions {
+        /// Learning rate.
+        lr: f64 = 1e-2,
+        /// How fast the step length falls, and how much the parameter shrinks by it.
+        lambd: f64 = 1e-4,
+        /// The power of the step length's fall.
+        alpha: f64 = 0.75,
+        /// The step at which averaging starts.
+        t0: f64 = 1e6,
+        /// The parameter times this is added to its gradient.
+        weight_decay: f64 = 0.0,
+        /// Ascends instead.
+        maximize: bool = false,
+    }
+}
+
+/// Averaged SGD: `p = (1 - lambd eta) p - eta g`, `a += mu (p - a)`, and for the next step
+/// `eta = lr / (1 + lambd lr t)^alpha`, `mu = 1 / max(1, t - t0)`. The average `a` is `ax` in the state dict.
+///
+/// Polyak and Juditsky, [Acceleration of Stochastic Approximation by
+/// Averaging](https://doi.org/10.1137/0330046).
+///
+/// ```
+/// use calor::nn::Parameter;
+/// use calor::optim::{Asgd, AsgdOptions, Optimizer};
+/// use calor::Tensor;
+/// let w = Parameter::new(&Tensor::ones([2], ())?)?;
+/// let mut optimizer = Asgd::new([w.clone()], AsgdOptions::new(0.25).lambd(0.0))?;
+/// (&w * 2.0)?.sum()?.backward()?;
+/// optimizer.step()?;
+/// assert!((w.tensor().to_vec::<f32>()?[0] - 0.5).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub type Asgd = Optim<AsgdOptions>;
+
+impl Rule for AsgdOptions {
+    const NAME: &'static str = "ASGD";
+    const COUNTS: bool = true;
+    const ELEMENTWISE: bool = true;
+
+    by_options!();
+
+    fn check(&self) -> Result<()> {
+        not_negative(Self::NAME, "learning rate", self.lr)?;
+        not_negative(Self::NAME, "weight_decay value", self.weight_decay)?;
+        Ok(())
+    }
+
+    fn keeps(&self, _: &[usize]) -> Vec<Keep> {
+        vec![Keep::zeros("ax")]
+    }
+
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        vec![("eta", f64::from(self.lr as f32)), ("mu", 1.0)]
+    }
+
+    fn advance(&self, state: &mut State) -> Result<()> {
+        let step = state.step as f64;
+        // PyTorch keeps both in single precision
+        let eta = self.lr / (1.0 + self.lambd * self.lr * step).powf(self.alpha);
+        state.set_number("eta", f64::from(eta as f32));
+        state.set_number("mu", f64::from((1.0 / (step - self.t0).max(1.0)) as f32));
+        Ok(())
+    }
+
+    fn update(&self, p: &Tensor, g: &Tensor, state: &State) -> Result<()> {
+        let (o, dtype) = (self, p.dtype());
+        let average = state.get("ax")?;
+        let (eta, mu) = (state.number("eta")?, state.number("mu")?);
+        let new = formula("asgd", dtype, |f| {
+            f.read(p) * (1.0 - o.lambd * eta) - gradient(f, p, g, o.maximize, o.weight_decay) * eta
+        })?;
+        let new_average = formula("asgd_average", dtype, |f| {
+            let new = f.read(&new);
+            // a share of 1 copies, whatever was there before
+            if mu == 1.0 { new * 1.0 } else { f.read(average).lerp(new, mu) }
+        })?;
+        average.write(&new_average)?;
+        p.write(&new)
+    }
+}

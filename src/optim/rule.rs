@@ -1,0 +1,214 @@
+//! What an optimizer is: a [`Rule`] with its settings, and what it keeps for a parameter.
+
+use crate::error::{Result, bail};
+use crate::tensor::Tensor;
+use std::collections::BTreeMap;
+
+/// A tensor that a rule keeps for a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keep {
+    /// PyTorch's name.
+    pub name: &'static str,
+    /// Its shape where that is not the parameter's; only a rule that is not elementwise may say so.
+    pub shape: Option<Vec<usize>>,
+    /// What its elements start with.
+    pub value: f64,
+}
+
+impl Keep {
+    /// One of the parameter's shape that starts with zeros.
+    pub fn zeros(name: &'static str) -> Self {
+        Self { name, shape: None, value: 0.0 }
+    }
+
+    /// One of the parameter's shape that starts with a value.
+    pub fn filled(name: &'static str, value: f64) -> Self {
+        Self { name, shape: None, value }
+    }
+
+    /// Zeros of a shape of its own.
+    pub fn of(name: &'static str, shape: Vec<usize>) -> Self {
+        Self { name, shape: Some(shape), value: 0.0 }
+    }
+}
+
+/// An update rule with its settings.
+pub trait Rule: Clone {
+    /// PyTorch's name.
+    const NAME: &'static str;
+    /// Whether the number of steps is part of the state dict.
+    const COUNTS: bool;
+    /// Whether an element's update depends on that element's values alone. Then `update` may get many parameters at once,
+    /// as one flat tensor with zeros or leftovers between them.
+    const ELEMENTWISE: bool = false;
+    /// Whether state is made with the optimizer, not at a parameter's first step.
+    const EAGER: bool = false;
+
+    /// The learning rate.
+    fn lr(&self) -> f64;
+
+    /// Changes the learning rate.
+    fn set_lr(&mut self, lr: f64);
+
+    /// Settings by PyTorch's names; truth values are 0 and 1.
+    fn settings(&self) -> Vec<(&'static str, f64)>;
+
+    /// Changes a setting; false if there is none of that name.
+    fn set(&mut self, name: &str, value: f64) -> bool;
+
+    /// Refuses settings that make no sense.
+    fn check(&self) -> Result<()>;
+
+    /// Refuses a parameter that it cannot update.
+    fn admit(&self, _parameter: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    /// The tensors kept for a parameter of a shape.
+    fn keeps(&self, shape: &[usize]) -> Vec<Keep>;
+
+    /// Names and first values of the numbers kept for a parameter, besides the count of steps.
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// Updates `parameter` and the tensors of `state` in place; `state.step` counts this step already.
+    fn update(&self, parameter: &Tensor, gradient: &Tensor, state: &State) -> Result<()>;
+
+    /// Updates the numbers of `state`, after the update of its parameter.
+    fn advance(&self, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What an optimizer keeps for one parameter.
+#[derive(Clone, Default)]
+pub struct State {
+    /// Number of updates.
+    pub step: u64,
+    pub(super) tensors: BTreeMap<String, Tensor>,
+    pub(super) numbers: BTreeMap<String, f64>,
+}
+
+impl State {
+    /// A kept tensor.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        match self.tensors.get(name) {
+            Some(t) => Ok(t),
+            None => bail!(Value, "step", "the optimizer's state has no {name:?}"),
+        }
+    }
+
+    /// A kept number.
+    pub fn number(&self, name: &str) -> Result<f64> {
+        match self.numbers.get(name) {
+            Some(n) => Ok(*n),
+            None => bail!(Value, "step", "the optimizer's state has no number {name:?}"),
+        }
+    }
+
+    /// Changes a kept number.
+    pub fn set_number(&mut self, name: &str, value: f64) {
+        self.numbers.insert(name.into(), value);
+    }
+}
+
+/// Options of a rule: a struct with defaults, one method to set each, and the lists that state dicts need.
+macro_rules! options {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $ty,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $name {
+            /// PyTorch's defaults with this learning rate.
+            pub fn new(lr: f64) -> Self {
+                Self { lr, ..Self::default() }
+            }
+
+            $(
+                $(#[$field_doc])*
+                #[must_use]
+                pub fn $field(mut self, $field: $ty) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+
+            fn listed(&self) -> Vec<(&'static str, f64)> {
+                vec![$((stringify!($field), $crate::optim::state::Setting::to_number(self.$field)),)*]
+            }
+
+            fn assign(&mut self, name: &str, value: f64) -> bool {
+                match name {
+                    $(stringify!($field) => self.$field = $crate::optim::state::Setting::from_number(value),)*
+                    _ => return false,
+                }
+                true
+            }
+        }
+    };
+}
+pub(super) use options;
+
+/// The methods of a rule that only hand its options on.
+macro_rules! by_options {
+    () => {
+        fn lr(&self) -> f64 {
+            self.lr
+        }
+
+        fn set_lr(&mut self, lr: f64) {
+            self.lr = lr;
+        }
+
+        fn settings(&self) -> Vec<(&'static str, f64)> {
+            self.listed()
+        }
+
+        fn set(&mut self, name: &str, value: f64) -> bool {
+            self.assign(name, value)
+        }
+    };
+}
+pub(super) use by_options;
+
+/// Both betas at once, for options that have them.
+macro_rules! betas {
+    ($options:ident) => {
+        impl $options {
+            /// Both betas.
+            #[must_use]
+            pub fn betas(self, beta1: f64, beta2: f64) -> Self {
+                self.beta1(beta1).beta2(beta2)
+            }
+        }
+    };
+}
+pub(super) use betas;
+
+/// Refuses a negative or NaN setting.
+pub(super) fn not_negative(rule: &str, name: &str, value: f64) -> Result<()> {
+    if value.is_nan() || value < 0.0 {
+        bail!(Value, rule, "invalid {name}: {value}");
+    }
+    Ok(())
+}
+
+/// Refuses what is not in `0 .. 1`.
+pub(super) fn shares(rule: &str, name: &str, values: &[f64]) -> Result<()> {
+    for (i, value) in values.iter().enumerate() {
+        if !(0.0..1.0).contains(value) {
+            bail!(Value, rule, "invalid {name} parameter at index {i}: {value}");
+        }
+    }
+    Ok(())
+}
