@@ -4,8 +4,8 @@
 
 use calor::nn::functional as f;
 use calor::nn::functional::{AttentionOptions, Reduction};
-use calor::nn::{Layer, Linear, LinearOptions, Module};
-use calor::optim::{AdamW, AdamWOptions, Optimizer};
+use calor::nn::{Layer, Linear, LinearOptions, Module, Parameter};
+use calor::optim::{AdamW, AdamWOptions, GradScaler, GradScalerOptions, Optimizer, Sgd, SgdOptions};
 use calor::{DType, ErrorKind, Factors, Result, Tensor, autocast, autocast_dtype, autocast_off};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -215,6 +215,85 @@ fn training_reaches_what_single_precision_does() -> Result<()> {
         let (loss, reads) = train(Some(half))?;
         assert!(loss < 0.02 && (loss - single).abs() < 0.01, "{half}: {loss}, f32: {single}");
         assert_eq!(reads, 0, "a step reads nothing back");
+    }
+    Ok(())
+}
+
+#[test]
+fn overflows_skip_steps_and_halve_the_scale_without_a_readback() -> Result<()> {
+    let _turn = turn();
+    let w = [[1.0f32, 2.0], [3.0, 4.0]]
+        .map(|v| Parameter::new(&Tensor::new(v, ()).expect("a tensor")).expect("a parameter"));
+    let device = w[0].tensor().device().clone();
+    let mut adam = AdamW::new(w.clone(), AdamWOptions::new(0.1))?;
+    let options = GradScalerOptions { init_scale: 1024.0, growth_interval: 2, ..Default::default() };
+    let mut scaler = GradScaler::new(&device, options)?;
+    let step = |scaler: &mut GradScaler, adam: &mut AdamW, factor: f64| -> Result<()> {
+        adam.zero_grad();
+        let loss = ((w[0].tensor() * factor)?.sum()? + w[1].tensor().sum()?)?;
+        scaler.scale(&loss)?.backward()?;
+        scaler.step(adam)?;
+        scaler.update()
+    };
+    let values = |adam: &AdamW| -> Result<Vec<Vec<f32>>> {
+        let kept = adam.state_dict();
+        let kept = kept.state.values().flat_map(|s| s.values());
+        let kept = kept.filter_map(|k| if let calor::optim::Kept::Tensor(t) = k { Some(t.clone()) } else { None });
+        w.iter().map(|p| p.tensor()).chain(kept).map(|t| t.to_vec()).collect()
+    };
+    step(&mut scaler, &mut adam, 2.0)?;
+    let first = values(&adam)?;
+    assert!(first[0][0] < 1.0 && first.len() == 6);
+    for bad in [f64::INFINITY, f64::NAN] {
+        let before = device.counters();
+        step(&mut scaler, &mut adam, bad)?;
+        assert_eq!(device.counters().readbacks, before.readbacks);
+        assert_eq!(values(&adam)?, first, "parameters and what is kept for them stay");
+    }
+    assert_eq!(scaler.get_scale()?, 256.0);
+    step(&mut scaler, &mut adam, 2.0)?;
+    assert_eq!(scaler.get_scale()?, 256.0);
+    step(&mut scaler, &mut adam, 2.0)?;
+    assert_eq!(scaler.get_scale()?, 512.0, "it grows after two steps without overflow");
+    assert!(values(&adam)?[0][0] < first[0][0]);
+
+    let state = scaler.state_dict();
+    let mut other = GradScaler::new(&device, ())?;
+    other.load_state_dict(&state)?;
+    assert_eq!(other.get_scale()?, 512.0);
+    assert_eq!(other.load_state_dict(&Default::default()).expect_err("nothing").kind(), ErrorKind::Value);
+    Ok(())
+}
+
+#[test]
+fn scaled_gradients_are_those_of_the_loss() -> Result<()> {
+    let _turn = turn();
+    let w = Parameter::new(&Tensor::new([3.0f32], ())?)?;
+    let device = w.tensor().device().clone();
+    let mut sgd = Sgd::new([w.clone()], SgdOptions::new(1.0))?;
+    let mut scaler = GradScaler::new(&device, ())?;
+    assert_eq!(scaler.update().expect_err("nothing stepped").kind(), ErrorKind::Value);
+    scaler.scale(&w.tensor().square()?.sum()?)?.backward()?;
+    assert_eq!(w.grad().expect("a gradient").item()?, 6.0 * 65536.0);
+    scaler.unscale_(&sgd)?;
+    assert_eq!(w.grad().expect("a gradient").item()?, 6.0);
+    assert!(scaler.unscale_(&sgd).expect_err("twice").message().contains("already"));
+    scaler.step(&mut sgd)?;
+    assert!(scaler.step(&mut sgd).expect_err("twice").message().contains("already"));
+    assert!(scaler.unscale_(&sgd).expect_err("late").message().contains("after step"));
+    scaler.update()?;
+    assert_eq!(w.tensor().item()?, -3.0);
+
+    let off = GradScalerOptions { enabled: false, ..Default::default() };
+    let mut off = GradScaler::new(&device, off)?;
+    sgd.zero_grad();
+    off.scale(&w.tensor().sum()?)?.backward()?;
+    off.step(&mut sgd)?;
+    off.update()?;
+    assert_eq!((w.tensor().item()?, off.get_scale()?, off.state_dict().len()), (-4.0, 1.0, 0));
+    for (growth_factor, backoff_factor) in [(1.0, 0.5), (2.0, 1.0), (f64::NAN, 0.5), (2.0, f64::NAN)] {
+        let options = GradScalerOptions { growth_factor, backoff_factor, ..Default::default() };
+        assert_eq!(GradScaler::new(&device, options).map(drop).expect_err("factors").kind(), ErrorKind::Value);
     }
     Ok(())
 }

@@ -26,6 +26,19 @@ fn refused(result: Result<impl Sized>, kind: ErrorKind, text: &str) {
     }
 }
 
+/// A gradient that is one number for all elements can still be changed in place, as whoever clips it does.
+#[test]
+fn gradients_of_leaves_can_be_written_to() -> calor::Result<()> {
+    let x = calor::Tensor::ones([3], ())?.requires_grad_(true)?;
+    for round in 1..=2 {
+        x.sum()?.backward()?;
+        let g = x.grad().expect("a gradient");
+        g.mul_(2.0)?;
+        assert_eq!(g.to_vec::<f32>()?, [[2.0; 3], [6.0; 3]][round - 1]);
+    }
+    Ok(())
+}
+
 #[test]
 fn leaves_accumulate() -> Result<()> {
     let x = leaf(&[1.0, 2.0])?;

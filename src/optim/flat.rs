@@ -71,10 +71,20 @@ pub(super) fn packs<R: Rule>(due: Vec<Due>, states: &[State]) -> Vec<Vec<Due>> {
     out.into_iter().map(|p| p.3).collect()
 }
 
+/// Runs an update of a parameter and its state; where `skip` holds, their elements stay as they were.
+fn unless(skip: Option<&Tensor>, parameter: &Tensor, state: &State, update: impl FnOnce() -> Result<()>) -> Result<()> {
+    let Some(skip) = skip else { return update() };
+    let written: Vec<&Tensor> = std::iter::once(parameter).chain(state.tensors.values()).collect();
+    let before: Vec<Tensor> = written.iter().map(|t| t.snapshot()).collect();
+    update()?;
+    written.iter().zip(before).try_for_each(|(t, old)| t.modify("step", |new| skip.where_(&old, new)).map(drop))
+}
+
 /// Updates a pack: one that holds several parameters as one flat tensor.
-pub(super) fn update<R: Rule>(rule: &R, pack: &[Due], states: &[State]) -> Result<()> {
+pub(super) fn update<R: Rule>(rule: &R, pack: &[Due], states: &[State], skip: Option<&Tensor>) -> Result<()> {
     if let [one] = pack {
-        return rule.update(&one.tensor, &one.gradient, &states[one.index]);
+        let state = &states[one.index];
+        return unless(skip, &one.tensor, state, || rule.update(&one.tensor, &one.gradient, state));
     }
     let Some(first) = pack.first() else { return Ok(()) };
     let tensors: Vec<Tensor> = pack.iter().map(|d| d.tensor.clone()).collect();
@@ -88,7 +98,8 @@ pub(super) fn update<R: Rule>(rule: &R, pack: &[Due], states: &[State]) -> Resul
         flat.tensors.insert((*name).to_string(), places.join(&kept(name)?)?);
     }
     let parameters = places.join(&tensors)?;
-    rule.update(&parameters, &places.join(&gradients)?, &flat)?;
+    let gradients = places.join(&gradients)?;
+    unless(skip, &parameters, &flat, || rule.update(&parameters, &gradients, &flat))?;
     for name in &names {
         places.split(flat.get(name)?, &kept(name)?)?;
     }

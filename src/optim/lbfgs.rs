@@ -268,6 +268,18 @@ impl Optimizer for Lbfgs {
         bail!(Value, "LBFGS", "a step asks for the loss many times: call step_with and hand it a closure");
     }
 
+    fn step_unless(&mut self, _skip: &Tensor) -> Result<()> {
+        bail!(
+            Unsupported,
+            "LBFGS",
+            "its line search reads the loss on the host: gradient scaling cannot skip its steps"
+        );
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.parameters.clone()
+    }
+
     fn zero_grad(&mut self) {
         self.parameters.iter().for_each(Parameter::zero_grad);
     }

@@ -18,6 +18,7 @@ mod radam;
 mod rmsprop;
 mod rprop;
 mod rule;
+mod scaler;
 mod schedule;
 mod sgd;
 mod state;
@@ -36,6 +37,7 @@ pub use radam::{RAdam, RAdamOptions};
 pub use rmsprop::{RmsProp, RmsPropOptions};
 pub use rprop::{Rprop, RpropOptions};
 pub use rule::{Keep, Rule, State};
+pub use scaler::{GradScaler, GradScalerOptions};
 pub use schedule::{CosineAnnealingLr, Schedule, StepLr};
 pub use sgd::{Sgd, SgdOptions};
 pub use state::{GroupState, Kept, OptimState};
@@ -52,6 +54,16 @@ pub trait Optimizer {
     /// Parameters of a group, and what is kept for them, lie in one buffer from then on where their dtype and count of
     /// steps are the same: one kernel updates them all. Whoever keeps one of them keeps that buffer; a clone does not.
     fn step(&mut self) -> Result<()>;
+
+    /// [`Optimizer::step`], which changes no value where the device finds that `skip`, a truth value, holds; the host
+    /// does not wait to know. A step that was skipped counts in the number of steps.
+    ///
+    /// # Errors
+    /// `Unsupported` for optimizers whose steps the host decides.
+    fn step_unless(&mut self, skip: &Tensor) -> Result<()>;
+
+    /// All parameters, group by group.
+    fn parameters(&self) -> Vec<Parameter>;
 
     /// Forgets the gradients of all parameters.
     fn zero_grad(&mut self);
@@ -89,12 +101,12 @@ struct Group<R> {
 
 impl<R: Rule> Group<R> {
     /// Updates parameters that have a gradient, packs of them at once.
-    fn step(&mut self, due: Vec<flat::Due>) -> Result<()> {
+    fn step(&mut self, due: Vec<flat::Due>, skip: Option<&Tensor>) -> Result<()> {
         for one in &due {
             self.states[one.index].step += 1;
         }
         let packs = flat::packs::<R>(due, &self.states);
-        packs.iter().try_for_each(|pack| flat::update(&self.rule, pack, &self.states))?;
+        packs.iter().try_for_each(|pack| flat::update(&self.rule, pack, &self.states, skip))?;
         for one in packs.iter().flatten() {
             self.rule.advance(&mut self.states[one.index])?;
         }
@@ -180,10 +192,9 @@ impl<R: Rule> Optim<R> {
         }
         Tensor::eval_all(&fresh)
     }
-}
 
-impl<R: Rule> Optimizer for Optim<R> {
-    fn step(&mut self) -> Result<()> {
+    /// A step, which is none where the device finds that `skip` holds.
+    fn advance(&mut self, skip: Option<&Tensor>) -> Result<()> {
         let _guard = crate::set_grad_enabled(false);
         self.start()?;
         let mut devices: Vec<Device> = Vec::new();
@@ -195,8 +206,22 @@ impl<R: Rule> Optimizer for Optim<R> {
                 devices.push(one.tensor.device().clone());
             }
         }
-        self.groups.iter_mut().zip(due).try_for_each(|(group, due)| group.step(due))?;
+        self.groups.iter_mut().zip(due).try_for_each(|(group, due)| group.step(due, skip))?;
         devices.iter().try_for_each(Device::submit)
+    }
+}
+
+impl<R: Rule> Optimizer for Optim<R> {
+    fn step(&mut self) -> Result<()> {
+        self.advance(None)
+    }
+
+    fn step_unless(&mut self, skip: &Tensor) -> Result<()> {
+        self.advance(Some(skip))
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.groups.iter().flat_map(|g| g.parameters.iter().cloned()).collect()
     }
 
     fn zero_grad(&mut self) {

@@ -511,6 +511,8 @@ impl Tensor {
             }
             Some(old) => old.add(gradient)?,
             None if is_grad_enabled() => gradient.clone(),
+            // a broadcast one could not be written to
+            None if gradient.layout().overlaps() => gradient.copy("clone")?,
             // gradients may be shared inside the pass: the leaf gets a storage of its own
             None => gradient.detach().snapshot(),
         };
