@@ -3,7 +3,8 @@
 use calor::io::{
     Object, load_npy, load_npy_bytes, load_npz, load_npz_bytes, load_pt, load_pt_bytes, save_npy, save_npz, save_pt,
 };
-use calor::nn::StateDict;
+use calor::nn::{Parameter, StateDict};
+use calor::optim::{AdamW, AdamWOptions, Kept, OptimState, Optimizer};
 use calor::{DType, Device, ErrorKind, Result, Tensor};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,19 @@ impl Drop for Folder {
     }
 }
 
+fn tensors(list: &Object) -> Vec<Tensor> {
+    list.items().expect("a list").iter().filter_map(|o| o.as_tensor().cloned()).collect()
+}
+
+/// An optimizer of two groups over the first layer of a model.
+fn adam(model: &StateDict) -> Result<(AdamW, Vec<Parameter>)> {
+    let own = ["0.weight", "0.bias"].map(|n| Parameter::new(&model.get(n).expect("a parameter").try_clone()?));
+    let own = own.into_iter().collect::<Result<Vec<_>>>()?;
+    let mut adam = AdamW::new([own[0].clone()], AdamWOptions::new(0.5).betas(0.8, 0.9))?;
+    adam.add_param_group([own[1].clone()], AdamWOptions::default().betas(0.8, 0.9))?;
+    Ok((adam, own))
+}
+
 fn numbers(t: &Tensor) -> Vec<f32> {
     t.to_dtype(DType::F32).and_then(|t| t.to_vec()).expect("numbers")
 }
@@ -52,6 +66,17 @@ fn a_checkpoint_of_pytorch_is_read() -> Result<()> {
     assert_eq!(saved.require("best")?.as_float(), Some(0.125));
     assert_eq!(saved.require("name")?.as_text(), Some("små"));
     assert!(matches!(saved.require("seed")?, Object::Unknown(_)), "more than 64 bits");
+
+    let find = |name: &str| saved.require(name).map(|o| tensors(o));
+    let (mut adam, own) = adam(&model)?;
+    adam.load_state_dict(&saved.require("optimizer")?.optimizer_state()?)?;
+    assert_eq!((adam.lr(0), adam.options(1).map(|o| (o.beta1, o.beta2))), (0.5, Some((0.8, 0.9))));
+    own.iter().zip(find("grads")?).for_each(|(p, g)| p.tensor().set_grad(Some(g)));
+    adam.step()?;
+    for (p, want) in own.iter().zip(find("after")?) {
+        let far = p.tensor().sub(&want)?.abs()?.max()?.item()?;
+        assert!(far < 1e-6, "a step is {far} off PyTorch's");
+    }
 
     let views = saved.require("views")?.items().expect("a list");
     let views: Vec<&Tensor> = views.iter().filter_map(Object::as_tensor).collect();
@@ -156,8 +181,36 @@ fn checkpoint() -> Result<Object> {
     ];
     let types = names.into_iter().filter(|(_, d)| device.supports(*d));
     let types = types.map(|(n, d)| Ok((n, Tensor::new([0, 1, 3], d)?.into()))).collect::<Result<Vec<_>>>()?;
+    let (mut adam, own) = adam(&model)?;
+    let step = |adam: &mut AdamW, factor: f64| -> Result<Vec<Tensor>> {
+        let grads: Vec<Tensor> =
+            own.iter().map(|p| p.tensor().detach().mul(factor)?.add(0.5)).collect::<Result<_>>()?;
+        own.iter().zip(&grads).for_each(|(p, g)| p.tensor().set_grad(Some(g.clone())));
+        adam.step()?;
+        Ok(grads)
+    };
+    step(&mut adam, 0.1)?;
+    step(&mut adam, 0.2)?;
+    for (p, name) in own.iter().zip(["0.weight", "0.bias"]) {
+        model.insert(name, p.tensor().detach().try_clone()?);
+    }
+    let optimizer = {
+        let kept = adam.state_dict();
+        let copied = kept.state.into_iter().map(|(i, kept)| {
+            let kept = kept
+                .into_iter()
+                .map(|(n, k)| Ok((n, if let Kept::Tensor(t) = k { Kept::Tensor(t.try_clone()?) } else { k })));
+            Ok((i, kept.collect::<Result<_>>()?))
+        });
+        OptimState { state: copied.collect::<Result<_>>()?, param_groups: kept.param_groups }
+    };
+    let grads = step(&mut adam, 0.3)?;
+    let list = |tensors: Vec<Tensor>| Object::List(tensors.into_iter().map(Object::Tensor).collect());
     Ok(Object::dict([
         ("model", Object::from(&model)),
+        ("optimizer", Object::from(&optimizer)),
+        ("grads", list(grads)),
+        ("after", list(own.iter().map(|p| p.tensor().detach()).collect())),
         ("epoch", 7.into()),
         ("best", 0.125.into()),
         ("name", "små".into()),

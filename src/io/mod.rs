@@ -5,6 +5,7 @@ mod file;
 mod idx;
 mod npy;
 mod object;
+mod optimizer;
 mod pickle;
 mod pt;
 mod safetensors;
