@@ -37,6 +37,7 @@ pub use ops::join::{
 pub use ops::linalg::NormOrder;
 pub use ops::movement::{PadMode, broadcast_tensors};
 pub use ops::sort::{Interpolation, Unique};
+pub use ops::spectral::Cutoff;
 pub use ops::split::Sections;
 pub use tensor::grad::{
     Edge, GradFn, ModeGuard, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled,
