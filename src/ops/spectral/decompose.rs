@@ -115,8 +115,8 @@ fn with_symmetric_history(op: &'static str, a: &Tensor, raw: &Triplet) -> Triple
             let (a, raw) = kept.get()?;
             let t = with_symmetric_history(op, &a, &raw);
             let inner = transposed(&t.v)?.matmul(g)?;
-            let eye = Tensor::eye(inner.size(-1)?, inner.size(-1)?, (inner.dtype(), inner.device()))?;
-            let inner = over_gaps(&inner.mul(&eye.neg()?.add(1.0)?)?, &t.s)?;
+            // only the symmetric part is a gradient of symmetric matrices
+            let inner = over_gaps(&inner.sub(&transposed(&inner)?)?.mul(0.5)?, &t.s)?;
             Ok(Grads::from_iter([Some(t.around(&inner)?)]))
         }
     });
