@@ -37,6 +37,7 @@ pub use ops::join::{
 pub use ops::linalg::NormOrder;
 pub use ops::movement::{PadMode, broadcast_tensors};
 pub use ops::sort::{Interpolation, Unique};
+pub use ops::spectral::Cutoff;
 pub use ops::split::Sections;
 pub use tensor::autocast::{AutocastGuard, autocast, autocast_dtype, autocast_off};
 pub use tensor::grad::{

@@ -3,6 +3,7 @@
 pub use super::adaptive::{adaptive_avg_pool, adaptive_max_pool, local_response_norm, lp_pool};
 pub use super::attention::{AttentionOptions, bilinear, pdist, scaled_dot_product_attention};
 pub use super::convolution::{Padding, avg_pool, conv, conv_transpose, fold, max_pool, max_pool_with_indices, unfold};
+pub use super::ctc::{CtcOptions, Lengths, ctc_loss};
 pub use super::grid::{GridMode, GridOptions, GridPadding, grid_sample};
 pub use super::losses::{
     BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,

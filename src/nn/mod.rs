@@ -8,6 +8,7 @@ mod attention;
 mod container;
 mod conv;
 mod convolution;
+mod ctc;
 mod dropout;
 mod embedding;
 pub mod functional;

@@ -380,6 +380,9 @@ pub fn chain_matmul(tensors: &[&Tensor]) -> Result<Tensor> {
     multi_dot(tensors)
 }
 
+/// So many multiplications of a chain are done in double precision.
+const FEW_PRODUCTS: u128 = 4096;
+
 /// The product of a chain of matrices, split where it costs least.
 fn product(op: &str, all: &[Tensor]) -> Result<Tensor> {
     for t in all {
@@ -409,6 +412,12 @@ fn product(op: &str, all: &[Tensor]) -> Result<Tensor> {
         }
         let k = split[i][j];
         range(all, split, i, k)?.matmul(&range(all, split, k + 1, j)?)
+    }
+    // what cancels in a chain of few numbers is kept: doubles cost nothing there
+    let first = &all[0];
+    if first.dtype() == DType::F32 && first.device().facts().f64 && cost[0][n - 1] <= FEW_PRODUCTS {
+        let wide = all.iter().map(|t| t.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
+        return range(&wide, &split, 0, n - 1)?.to_dtype(DType::F32);
     }
     range(all, &split, 0, n - 1)
 }

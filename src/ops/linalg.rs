@@ -144,8 +144,10 @@ fn pivots(op: &'static str, a: &Tensor) -> Result<(Tensor, Tensor, Dims)> {
 pub enum NormOrder {
     /// The root of the sum of squares.
     Fro,
+    /// Of a matrix: the sum of singular values.
+    Nuc,
     /// Of a vector: the order of [`Tensor::vector_norm`]. Of a matrix: 1 and infinity for the largest sum of absolute
-    /// values of a column and of a row, negative for the smallest.
+    /// values of a column and of a row, 2 for the largest singular value, negative for the smallest.
     P(f64),
 }
 
@@ -366,25 +368,45 @@ impl Tensor {
 
     /// Norms of the matrices in two dimensions: `torch.linalg.matrix_norm`.
     ///
-    /// # Errors
-    /// `Unsupported` for the orders 2 and -2, which need singular values.
+    /// ```
+    /// use calor::{NormOrder, Tensor};
+    /// let a = Tensor::new([[0.0f32, 3.0], [-2.0, 0.0]], ())?;
+    /// assert_eq!(a.linalg_matrix_norm(NormOrder::Nuc, [-2, -1], false)?.item()?, 5.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn linalg_matrix_norm(&self, order: NormOrder, dims: [isize; 2], keepdim: bool) -> Result<Tensor> {
         const OP: &str = "linalg.matrix_norm";
+        if self.dim() < 2 {
+            bail!(Dim, OP, "the input tensor must have at least 2 dimensions, got {}", self.dim());
+        }
         let at = check_dims(OP, &dims, self.dim())?;
         let p = match order {
             NormOrder::Fro => return self.vector_norm(2.0, &dims, keepdim),
+            NormOrder::Nuc => return self.singular_norm(&at, keepdim, |s| s.sum_dims(&[-1], false)),
+            NormOrder::P(2.0) => return self.singular_norm(&at, keepdim, |s| s.amax(&[-1], false)),
+            NormOrder::P(-2.0) => return self.singular_norm(&at, keepdim, |s| s.amin(&[-1], false)),
             NormOrder::P(p) => p,
         };
         let (first, second) = match p.abs() {
             1.0 => (at[0], at[1]),
             f64::INFINITY => (at[1], at[0]),
-            2.0 => bail!(Unsupported, OP, "order {p} needs singular values"),
             _ => bail!(Value, OP, "order {p} is not supported"),
         };
         let sums = self.vector_norm(1.0, &[first as isize], true)?;
         let second = [second as isize];
         let out = if p > 0.0 { sums.amax(&second, true)? } else { sums.amin(&second, true)? };
         if keepdim { Ok(out) } else { out.squeeze_dims(&[at[0] as isize, at[1] as isize]) }
+    }
+
+    /// `join` of the singular values of the matrices in the dimensions `at`.
+    fn singular_norm(&self, at: &[usize], keep: bool, join: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let order = (0..self.dim()).filter(|d| !at.contains(d)).chain(at.iter().copied());
+        let out = join(&self.permute(&order.map(|d| d as isize).collect::<Vec<_>>())?.linalg_svdvals()?)?;
+        if !keep {
+            return Ok(out);
+        }
+        let shape = self.shape();
+        out.reshape((0..self.dim()).map(|d| if at.contains(&d) { 1 } else { shape[d] }).collect::<Dims>())
     }
 
     /// Norms of vectors (one dimension) or matrices (two): `torch.linalg.norm`. Without dimensions, those of the whole

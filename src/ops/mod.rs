@@ -18,6 +18,7 @@ pub mod random;
 pub mod reduce;
 pub mod scan;
 pub mod sort;
+pub mod spectral;
 pub mod split;
 pub mod view;
 pub mod window;

@@ -1,11 +1,11 @@
 //! Drivers of the family `linalg`, and of attention.
 
-use crate::backend::{many, one, op};
+use crate::backend::{dtype, many, one, op};
 use crate::call::{Call, Failure, Output};
 use crate::corpus::Value;
 use crate::drivers::{Table, Tensor};
-use calor::NormOrder;
 use calor::nn::functional::{self as f, AttentionOptions};
+use calor::{Arg, Cutoff, NormOrder};
 
 type Outputs = Result<Vec<Output<Tensor>>, Failure>;
 
@@ -13,7 +13,8 @@ fn order(c: &mut Call<Tensor>) -> Result<Option<NormOrder>, Failure> {
     Ok(match c.get("ord") {
         None | Some(Value::None) => None,
         Some(Value::Str(s)) if s == "fro" => Some(NormOrder::Fro),
-        Some(Value::Str(s)) => return Err(Failure::Unsupported(format!("the norm {s}"))),
+        Some(Value::Str(s)) if s == "nuc" => Some(NormOrder::Nuc),
+        Some(Value::Str(s)) => return Err(Failure::Op(format!("the norm {s} is not defined"))),
         _ => Some(NormOrder::P(c.float("ord")?)),
     })
 }
@@ -24,9 +25,61 @@ fn norm(c: &mut Call<Tensor>) -> Outputs {
     one(x.linalg_norm(order, dims.as_deref(), c.bool_or("keepdim", false)?))
 }
 
+fn matrix_norm(c: &mut Call<Tensor>) -> Outputs {
+    let x = match c.dtype_opt("dtype")? {
+        Some(dt) => c.tensor("self")?.to_dtype(dtype(dt)).map_err(op)?,
+        None => c.tensor("self")?,
+    };
+    let order = order(c)?.unwrap_or(NormOrder::Fro);
+    let dims: Vec<isize> = c.ints_opt("dim")?.unwrap_or(vec![-2, -1]).into_iter().map(|d| d as isize).collect();
+    let [a, b] = dims[..] else {
+        return Err(Failure::Op("dim must be a 2-tuple".into()));
+    };
+    one(x.linalg_matrix_norm(order, [a, b], c.bool_or("keepdim", false)?))
+}
+
+/// A number or a tensor.
+fn bound(c: &mut Call<Tensor>, name: &str) -> Result<Option<Arg>, Failure> {
+    if c.is_tensor(name) {
+        return Ok(c.tensor_opt(name)?.map(Arg::from));
+    }
+    Ok(c.float_opt(name)?.map(Arg::from))
+}
+
+/// `atol` and `rtol`, or what the older forms have in their place.
+fn tolerance(c: &mut Call<Tensor>) -> Result<Cutoff, Failure> {
+    if let Some(tol) = bound(c, "tol")? {
+        return Ok(Cutoff { atol: Some(tol), rtol: Some(0.0.into()) });
+    }
+    if let Some(rcond) = bound(c, "rcond")? {
+        return Ok(Cutoff { atol: None, rtol: Some(rcond) });
+    }
+    Ok(Cutoff { atol: bound(c, "atol")?, rtol: bound(c, "rtol")? })
+}
+
 /// Drivers by name.
 pub const OPS: Table = &[
     ("linalg.norm", norm),
+    ("linalg.matrix_norm", matrix_norm),
+    ("linalg.eigvalsh", |c| {
+        let (x, triangle) = (c.tensor(0)?, c.str_or("UPLO", "L")?.to_uppercase());
+        if triangle != "L" && triangle != "U" {
+            return Err(Failure::Op(format!("expected UPLO to be 'L' or 'U', but got {triangle}")));
+        }
+        one(x.linalg_eigvalsh(triangle == "U"))
+    }),
+    ("linalg.svdvals", |c| {
+        c.ignore("driver");
+        one(c.tensor(0)?.linalg_svdvals())
+    }),
+    ("linalg.matrix_rank", |c| {
+        let (x, hermitian, tolerance) = (c.tensor(0)?, c.bool_or("hermitian", false)?, tolerance(c)?);
+        one(x.linalg_matrix_rank(&tolerance, hermitian))
+    }),
+    ("linalg.pinv", |c| {
+        let (x, hermitian, tolerance) = (c.tensor(0)?, c.bool_or("hermitian", false)?, tolerance(c)?);
+        one(x.linalg_pinv(&tolerance, hermitian))
+    }),
     ("linalg.matrix_power", |c| {
         let (x, n) = (c.tensor(0)?, c.int("n")?);
         one(x.matrix_power(n))

@@ -3,7 +3,7 @@
 use crate::backend::op;
 use crate::call::{Call, Failure, Output};
 use crate::drivers::{Table, Tensor};
-use calor::nn::functional::{self as f, BceOptions, CrossEntropyOptions, NllOptions, Reduction};
+use calor::nn::functional::{self as f, BceOptions, CrossEntropyOptions, CtcOptions, NllOptions, Reduction};
 
 type Outputs = Result<Vec<Output<Tensor>>, Failure>;
 type Args<'a> = &'a mut Call<Tensor>;
@@ -35,6 +35,15 @@ type Plain = fn(&Tensor, &Tensor, Reduction) -> calor::Result<Tensor>;
 fn plain(c: Args<'_>, loss: Plain) -> Outputs {
     let (x, y, r) = (c.tensor("input")?, c.tensor("target")?, reduction(c)?);
     one(loss(&x, &y, r))
+}
+
+/// Lengths as a tensor or a list.
+fn lengths(c: Args<'_>, name: &str) -> Result<f::Lengths, Failure> {
+    if c.is_tensor(name) {
+        return Ok(f::Lengths::Tensor(c.tensor(name)?));
+    }
+    let list = c.ints(name)?.into_iter().map(usize::try_from).collect::<Result<Vec<usize>, _>>();
+    list.map(f::Lengths::List).map_err(|_| Failure::Op(format!("{name} are negative")))
 }
 
 /// Drivers by name.
@@ -75,6 +84,13 @@ pub const OPS: Table = &[
     ("nn.functional.binary_cross_entropy", |c| {
         let (x, y, weight, r) = (c.tensor(0)?, c.tensor(1)?, c.tensor_opt("weight")?, reduction(c)?);
         one(f::binary_cross_entropy(&x, &y, weight.as_ref(), r))
+    }),
+    ("nn.functional.ctc_loss", |c| {
+        let (x, y) = (c.tensor("log_probs")?, c.tensor("targets")?);
+        let (inputs, outputs) = (lengths(c, "input_lengths")?, lengths(c, "target_lengths")?);
+        let blank = usize::try_from(c.int_or("blank", 0)?).unwrap_or(usize::MAX);
+        let options = CtcOptions::default().blank(blank).reduction(reduction(c)?);
+        one(f::ctc_loss(&x, &y, inputs, outputs, options.zero_infinity(c.bool_or("zero_infinity", false)?)))
     }),
     ("nn.functional.kl_div", |c| {
         let (x, y, log_target) = (c.tensor(0)?, c.tensor(1)?, c.bool_or("log_target", false)?);

@@ -4,7 +4,7 @@ use crate::backend::{dtype, op};
 use crate::call::{Call, Failure, Output};
 use crate::corpus::Value;
 use crate::drivers::{Table, Tensor};
-use calor::Arg;
+use calor::{Arg, NormOrder};
 
 type Outputs = Result<Vec<Output<Tensor>>, Failure>;
 type Args<'a> = &'a mut Call<Tensor>;
@@ -131,7 +131,11 @@ fn norm(c: Args<'_>) -> Outputs {
     let (dims, keep) = (dims(c)?, keep(c)?);
     let p = match c.get("p") {
         Some(Value::Str(name)) if name == "nuc" => {
-            return Err(Failure::Unsupported("the nuclear norm".to_owned()));
+            let all: Vec<isize> = if dims.is_empty() { (0..x.dim() as isize).collect() } else { dims };
+            return match all[..] {
+                [a, b] => one(x.linalg_matrix_norm(NormOrder::Nuc, [a, b], keep)),
+                _ => Err(Failure::Op("dim must be a 2-tuple".into())),
+            };
         }
         Some(Value::Str(name)) if name == "fro" => 2.0,
         _ => c.float_or("p", 2.0)?,
