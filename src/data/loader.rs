@@ -98,7 +98,7 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
 
     /// Number of batches in an epoch.
     pub fn len(&self) -> usize {
-        let (n, b) = (self.dataset.len(), self.batch_size.max(1));
+        let (n, b) = (self.sampler.count(self.dataset.len()), self.batch_size.max(1));
         if self.drop_last { n / b } else { n.div_ceil(b) }
     }
 
@@ -112,6 +112,25 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     /// # Errors
     /// `Value` for a batch size of 0. Errors of the dataset, of `collate`, and panics in either come as items.
     pub fn iter(&self) -> Result<Batches<B>> {
+        self.iter_from(0)
+    }
+
+    /// [`DataLoader::iter`] without the first batches of the epoch, which are not made: with [`DataLoader::set_epoch`]
+    /// it goes on where a run that was stopped had come to.
+    ///
+    /// ```
+    /// use calor::data::DataLoader;
+    /// let loader = DataLoader::new((0..10).collect::<Vec<i32>>(), Ok).batch_size(2).shuffle(7);
+    /// let all: Vec<Vec<i32>> = loader.iter()?.collect::<calor::Result<_>>()?;
+    /// loader.set_epoch(0);
+    /// let rest: Vec<Vec<i32>> = loader.iter_from(3)?.collect::<calor::Result<_>>()?;
+    /// assert_eq!(rest, all[3..]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As those of [`DataLoader::iter`].
+    pub fn iter_from(&self, batch: usize) -> Result<Batches<B>> {
         if self.batch_size == 0 {
             bail!(Value, "DataLoader", "batch_size must be positive, got 0");
         }
@@ -119,12 +138,14 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
         let order = self.sampler.order(self.dataset.len(), epoch);
         let count = self.len();
         let (dataset, collate, size) = (self.dataset.clone(), self.collate.clone(), self.batch_size);
+        let skipped = batch.min(count);
         let make: Make<B> = Arc::new(move |batch| {
-            let from = batch * size;
+            let from = (skipped + batch) * size;
             let indices = &order[from.min(order.len())..from.saturating_add(size).min(order.len())];
             let items = indices.iter().map(|&i| dataset.get(i)).collect::<Result<Vec<_>>>()?;
             collate(items)
         });
+        let count = count - skipped;
         Ok(Batches::new(make, count, self.workers.min(count), self.prefetch.min(count)))
     }
 }

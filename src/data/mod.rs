@@ -2,9 +2,11 @@
 
 mod loader;
 mod sampler;
+mod sets;
 
 pub use loader::{Batches, DataLoader};
-pub use sampler::{RandomSampler, Sampler, SequentialSampler};
+pub use sampler::{DistributedSampler, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler};
+pub use sets::{ConcatDataset, Subset, TensorDataset, default_collate, random_split};
 
 use crate::error::Result;
 
@@ -52,35 +54,6 @@ impl<T: Clone + Send + Sync + 'static> Dataset for Vec<T> {
         match self.as_slice().get(index) {
             Some(item) => Ok(item.clone()),
             None => crate::error::bail!(Index, "dataset", "index {index} is out of range for {} items", Vec::len(self)),
-        }
-    }
-}
-
-/// Some items of a dataset, in a chosen order.
-#[derive(Clone, Debug)]
-pub struct Subset<D> {
-    dataset: D,
-    indices: Vec<usize>,
-}
-
-impl<D: Dataset> Subset<D> {
-    /// The items at `indices`.
-    pub fn new(dataset: D, indices: Vec<usize>) -> Self {
-        Self { dataset, indices }
-    }
-}
-
-impl<D: Dataset> Dataset for Subset<D> {
-    type Item = D::Item;
-
-    fn len(&self) -> usize {
-        self.indices.len()
-    }
-
-    fn get(&self, index: usize) -> Result<D::Item> {
-        match self.indices.as_slice().get(index) {
-            Some(&at) => self.dataset.get(at),
-            None => crate::error::bail!(Index, "subset", "index {index} is out of range for {} items", self.len()),
         }
     }
 }

@@ -1,13 +1,27 @@
 //! Samplers: the order in which a loader takes items.
 
-use rand::SeedableRng;
+use crate::error::{Result, bail};
+use rand::distr::weighted::WeightedIndex;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use rand::seq::index::sample_weighted;
+use rand::{RngExt, SeedableRng};
 
-/// An order of `0..n` for each epoch.
+/// Which of `n` items an epoch takes, in which order.
 pub trait Sampler: Send + Sync {
     /// The order of epoch `epoch`.
     fn order(&self, n: usize, epoch: u64) -> Vec<usize>;
+
+    /// How many that are.
+    fn count(&self, n: usize) -> usize {
+        n
+    }
+}
+
+/// Random numbers of an epoch.
+fn generator(seed: u64, epoch: u64) -> StdRng {
+    // a fixed odd factor keeps (seed, epoch) pairs apart
+    StdRng::seed_from_u64(seed ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// Items as they come.
@@ -36,9 +50,143 @@ impl RandomSampler {
 impl Sampler for RandomSampler {
     fn order(&self, n: usize, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
-        // a fixed odd factor keeps (seed, epoch) pairs apart
-        let mut generator = StdRng::seed_from_u64(self.seed ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        order.shuffle(&mut generator(self.seed, epoch));
+        order
+    }
+}
+
+/// Items drawn by weights, with or without putting them back: for classes of unlike size.
+///
+/// ```
+/// use calor::data::{Sampler, WeightedRandomSampler};
+/// let sampler = WeightedRandomSampler::new(vec![0.0, 1.0, 3.0], 100, true, 7)?;
+/// let order = sampler.order(3, 0);
+/// assert_eq!(order.len(), 100);
+/// assert!(order.iter().all(|&i| i > 0));
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct WeightedRandomSampler {
+    weights: Vec<f64>,
+    count: usize,
+    replacement: bool,
+    seed: u64,
+}
+
+impl WeightedRandomSampler {
+    /// Draws `count` items an epoch, item `i` in proportion to `weights[i]`.
+    ///
+    /// # Errors
+    /// `Value` for weights that are negative, not finite or all zero, and where more are drawn without replacement than have a weight.
+    pub fn new(weights: Vec<f64>, count: usize, replacement: bool, seed: u64) -> Result<Self> {
+        const OP: &str = "WeightedRandomSampler";
+        if weights.iter().any(|w| !w.is_finite() || *w < 0.0) || weights.iter().all(|&w| w == 0.0) {
+            bail!(Value, OP, "weights must be finite, not negative, and not all zero");
+        }
+        let possible = weights.iter().filter(|w| **w > 0.0).count();
+        if !replacement && count > possible {
+            bail!(Value, OP, "cannot draw {count} items without replacement from {possible} that have a weight");
+        }
+        Ok(Self { weights, count, replacement, seed })
+    }
+}
+
+impl Sampler for WeightedRandomSampler {
+    fn order(&self, _: usize, epoch: u64) -> Vec<usize> {
+        let mut generator = generator(self.seed, epoch);
+        if self.replacement {
+            // weights were checked: this is always a distribution
+            let Ok(by_weight) = WeightedIndex::new(&self.weights) else { return Vec::new() };
+            return (0..self.count).map(|_| generator.sample(&by_weight)).collect();
+        }
+        let drawn = sample_weighted(&mut generator, self.weights.len(), |i| self.weights[i], self.count);
+        let mut order = drawn.map_or_else(|_| Vec::new(), rand::seq::index::IndexVec::into_vec);
         order.shuffle(&mut generator);
         order
+    }
+
+    fn count(&self, _: usize) -> usize {
+        self.count
+    }
+}
+
+/// The share of one of several processes: all take equally many, which together are all items, some of them twice where
+/// they do not divide.
+///
+/// ```
+/// use calor::data::{DistributedSampler, Sampler};
+/// let parts: Vec<Vec<usize>> =
+///     (0..2).map(|rank| Ok(DistributedSampler::new(2, rank, None)?.order(5, 0))).collect::<calor::Result<_>>()?;
+/// assert_eq!(parts, [[0, 2, 4], [1, 3, 0]]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct DistributedSampler {
+    replicas: usize,
+    rank: usize,
+    seed: Option<u64>,
+}
+
+impl DistributedSampler {
+    /// The share of process `rank` of `replicas`; with a seed, the same for all, items are shuffled before they are shared out.
+    ///
+    /// # Errors
+    /// `Value` where there is no such process.
+    pub fn new(replicas: usize, rank: usize, seed: Option<u64>) -> Result<Self> {
+        if rank >= replicas {
+            bail!(Value, "DistributedSampler", "rank {rank} is not below the number of replicas, {replicas}");
+        }
+        Ok(Self { replicas, rank, seed })
+    }
+}
+
+impl Sampler for DistributedSampler {
+    fn order(&self, n: usize, epoch: u64) -> Vec<usize> {
+        let all = self.seed.map_or_else(|| (0..n).collect(), |seed| RandomSampler::new(seed).order(n, epoch));
+        all.iter().cycle().skip(self.rank).step_by(self.replicas).take(self.count(n)).copied().collect()
+    }
+
+    fn count(&self, n: usize) -> usize {
+        n.div_ceil(self.replicas)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_decide_how_often() -> Result<()> {
+        let sampler = WeightedRandomSampler::new(vec![1.0, 0.0, 3.0], 4000, true, 5)?;
+        let order = sampler.order(3, 0);
+        let of = |i: usize| order.iter().filter(|&&k| k == i).count();
+        assert_eq!(of(1), 0);
+        assert!((2850..3150).contains(&of(2)), "{} of 4000", of(2));
+        assert_eq!(order, sampler.order(3, 0));
+        assert_ne!(order, sampler.order(3, 1));
+        let once = WeightedRandomSampler::new(vec![1.0, 0.0, 3.0], 2, false, 5)?;
+        let mut order = once.order(3, 0);
+        order.sort_unstable();
+        assert_eq!(order, [0, 2]);
+        assert!(WeightedRandomSampler::new(vec![1.0, 0.0], 2, false, 0).is_err());
+        for weights in [vec![], vec![0.0], vec![-1.0, 2.0], vec![f64::NAN], vec![f64::INFINITY]] {
+            assert!(WeightedRandomSampler::new(weights, 1, true, 0).is_err());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn processes_share_all_items() -> Result<()> {
+        for (n, replicas) in [(10, 3), (2, 5), (0, 2), (6, 1)] {
+            let orders = (0..replicas).map(|r| Ok(DistributedSampler::new(replicas, r, Some(4))?.order(n, 2)));
+            let orders: Vec<Vec<usize>> = orders.collect::<Result<_>>()?;
+            assert!(orders.iter().all(|o| o.len() == n.div_ceil(replicas)));
+            let mut all: Vec<usize> = orders.concat();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(all, (0..n).collect::<Vec<_>>());
+        }
+        assert!(DistributedSampler::new(2, 2, None).is_err());
+        Ok(())
     }
 }

@@ -92,7 +92,7 @@ impl GradScaler {
 
     /// The loss times the scale.
     pub fn scale(&self, loss: &Tensor) -> Result<Tensor> {
-        if self.options.enabled { loss.mul(&self.scale.snapshot()) } else { Ok(loss.clone()) }
+        if self.options.enabled { loss.mul(self.scale.snapshot()) } else { Ok(loss.clone()) }
     }
 
     fn place(&self, first: &Parameter) -> Option<usize> {
