@@ -48,6 +48,11 @@ pub use tensor::{
     profile,
 };
 
+/// The guide's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-pytorch.md")]
+pub mod from_pytorch {}
+
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<Tensor>();
