@@ -162,6 +162,8 @@ fn singular(op: &str, a: &Tensor) -> Result<Triplet> {
         let scale = or_one(&finite(op, a)?.abs()?.amax(&[1, 2], true)?)?;
         let turned = rotated(&with_identity(&a.div(&scale)?)?, m)?;
         let (left, right) = (turned.narrow(1, 0, m)?, turned.narrow(1, m as isize, n)?);
+        // rounding lets the rotations' lengths drift alike
+        let right = right.div(&right.vector_norm(2.0, &[1], true)?)?;
         let (s, order) = left.vector_norm(2.0, &[1], true)?.sort(2, true)?;
         let u = s.gt(0.0)?.where_(&columns(&left, &order)?.div(&or_one(&s)?)?, 0.0)?.to_dtype(a.dtype())?;
         Ok(Triplet { u, s: s.mul(&scale)?.squeeze_dim(1)?, v: columns(&right, &order)? })
@@ -179,8 +181,9 @@ fn symmetric(op: &str, a: &Tensor) -> Result<Triplet> {
         let shift = Tensor::eye(n, n, (a.dtype(), a.device()))?.mul(1.5)?;
         let turned = rotated(&with_identity(&a.add(&shift)?)?, n)?;
         let v = turned.narrow(1, n as isize, n)?;
+        let v = v.div(&v.vector_norm(2.0, &[1], true)?)?;
         // Rayleigh's quotients: an eigenvector's error counts only squared
-        let quotients = v.mul(&a.matmul(&v)?)?.sum_dims(&[1], true)?.div(&v.square()?.sum_dims(&[1], true)?)?;
+        let quotients = v.mul(&a.matmul(&v)?)?.sum_dims(&[1], true)?;
         let (s, order) = quotients.sort(2, false)?;
         let v = columns(&v, &order)?;
         Ok(Triplet { u: v.clone(), s: s.mul(&scale)?.squeeze_dim(1)?, v })
