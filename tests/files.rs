@@ -67,7 +67,7 @@ fn a_checkpoint_of_pytorch_is_read() -> Result<()> {
     assert_eq!(saved.require("name")?.as_text(), Some("små"));
     assert!(matches!(saved.require("seed")?, Object::Unknown(_)), "more than 64 bits");
 
-    let find = |name: &str| saved.require(name).map(|o| tensors(o));
+    let find = |name: &str| saved.require(name).map(tensors);
     let (mut adam, own) = adam(&model)?;
     adam.load_state_dict(&saved.require("optimizer")?.optimizer_state()?)?;
     assert_eq!((adam.lr(0), adam.options(1).map(|o| (o.beta1, o.beta2))), (0.5, Some((0.8, 0.9))));
