@@ -13,6 +13,7 @@ pub mod join;
 pub mod linalg;
 pub mod matmul;
 pub mod movement;
+pub(crate) mod multinomial;
 pub mod operators;
 pub mod random;
 pub mod reduce;
