@@ -230,6 +230,9 @@ fn groups<R: Rule + 'static>(rule: R, case: &Value) -> Result<Box<dyn Optimizer>
     }
 }
 
+/// Steps to an epoch and tells the last rates.
+type Epoch = dyn FnMut(&mut dyn Optimizer, usize) -> Result<Vec<f64>>;
+
 fn run(case: &Value) -> Step<()> {
     let made = match case["optimizer"].as_str() {
         Some("SGD") => groups(SgdOptions::new(0.1).momentum(0.9), case),
@@ -246,7 +249,7 @@ fn run(case: &Value) -> Step<()> {
     };
     let milestones =
         || -> Vec<u64> { case["milestones"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect() };
-    let mut step: Box<dyn FnMut(&mut dyn Optimizer, usize) -> Result<Vec<f64>>> = match name {
+    let mut step: Box<Epoch> = match name {
         "ReduceLROnPlateau" => {
             let mut plateau = plateau(&case["kwargs"], o)?;
             Box::new(move |o, e| {
