@@ -1,10 +1,7 @@
 //! Optimizers against PyTorch's trajectories, their state dicts, and what a step costs.
 
 use calor::nn::Parameter;
-use calor::optim::{
-    Adam, AdamOptions, AdamW, AdamWOptions, CosineAnnealingLr, Kept, Optim, OptimState, Optimizer, Rule, Schedule, Sgd,
-    SgdOptions, StepLr,
-};
+use calor::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Kept, Optim, OptimState, Optimizer, Rule, Sgd, SgdOptions};
 use calor::{DType, Device, Result, Tensor, io};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -279,35 +276,5 @@ fn half_parameters_keep_half_state() -> Result<()> {
     assert_eq!((p.tensor().dtype(), m.dtype()), (DType::F16, DType::F16));
     let values = p.tensor().to_dtype(DType::F32)?.to_vec::<f32>()?;
     assert!(values.iter().all(|v| (v - 0.5).abs() < 2e-3), "{values:?}");
-    Ok(())
-}
-
-#[test]
-fn schedules_go_on_where_they_stopped() -> Result<()> {
-    let _turn = turn();
-    let fresh = || Sgd::new([], SgdOptions::new(0.8));
-    let rates = |schedule: &mut dyn Schedule, sgd: &mut Sgd, n: usize| -> Vec<f64> {
-        (0..n)
-            .map(|_| {
-                schedule.step(sgd);
-                sgd.lr(0)
-            })
-            .collect()
-    };
-    let (mut sgd, mut other) = (fresh()?, fresh()?);
-    let mut cosine = CosineAnnealingLr::new(&sgd, 10, 0.1);
-    let mut resumed = CosineAnnealingLr::new(&other, 10, 0.1);
-    let first = rates(&mut cosine, &mut sgd, 10);
-    assert!((first[4] - 0.45).abs() < 1e-12 && (first[9] - 0.1).abs() < 1e-12);
-    resumed.set_count(6);
-    assert_eq!(rates(&mut resumed, &mut other, 4), first[6..]);
-
-    let (mut sgd, mut other) = (fresh()?, fresh()?);
-    let (mut steps, mut resumed) = (StepLr::new(3, 0.5), StepLr::new(3, 0.5));
-    let first = rates(&mut steps, &mut sgd, 7);
-    assert_eq!(first, [0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2]);
-    resumed.set_count(4);
-    other.set_lr(0, first[3]);
-    assert_eq!(rates(&mut resumed, &mut other, 3), first[4..]);
     Ok(())
 }

@@ -15,7 +15,7 @@ mod plot;
 use calor::data::DataLoader;
 use calor::gpu::AdapterChoice;
 use calor::nn::{Layer, Module, functional};
-use calor::optim::{AdamW, AdamWOptions, CosineAnnealingLr, Optimizer, Schedule};
+use calor::optim::{AdamW, AdamWOptions, CosineAnnealingLr, Optimizer, Scheduler};
 use calor::{Device, Tensor, no_grad};
 use checkpoint::{Checkpoint, Course, Epoch, Run};
 use clap::Parser;
@@ -165,12 +165,12 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         .workers(1)
     };
     let steps = loader.len();
-    let mut schedule = CosineAnnealingLr::new(&adam, (run.planned * steps) as u64, run.lr * 0.01);
+    let mut schedule = CosineAnnealingLr::new(&mut adam, (run.planned * steps) as u64, run.lr * 0.01)?;
     if let Some(loaded) = &loaded {
         loaded.restore_model(&model)?;
         loaded.restore_optimizer(&mut adam)?;
         device.generator().set_state(run.generator);
-        schedule.set_count((run.course.epochs.len() * steps) as u64);
+        schedule.load_state_dict(&[("last_epoch".into(), (run.course.epochs.len() * steps) as f64)].into())?;
     }
     let (facts, size) = (device.facts(), run.size);
     println!(
@@ -203,7 +203,7 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
                 None => loss.detach(),
             });
             adam.step()?;
-            schedule.step(&mut adam);
+            schedule.step(&mut adam)?;
             count += 1;
             seen += x.size(0)?;
             if (step + 1) % STEPS_PER_READ == 0 || step + 1 == steps {

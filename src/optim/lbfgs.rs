@@ -390,7 +390,7 @@ impl Optimizer for Lbfgs {
         ) {
             memory.changes.push_back(Change { y, s, ro });
         }
-        self.initial_lr = group.settings.get("initial_lr").copied();
+        self.initial_lr = group.settings.get("initial_lr").copied().or(self.initial_lr);
         (self.options, self.memory) = (options, memory);
         Ok(())
     }

@@ -38,7 +38,12 @@ pub use rmsprop::{RmsProp, RmsPropOptions};
 pub use rprop::{Rprop, RpropOptions};
 pub use rule::{Keep, Rule, State};
 pub use scaler::{GradScaler, GradScalerOptions};
-pub use schedule::{CosineAnnealingLr, Schedule, StepLr};
+pub use schedule::{
+    Anneal, At, ChainedScheduler, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, Curve, Curved, CyclicLr,
+    CyclicMode, CyclicOptions, ExponentialLr, LambdaLr, LinearLr, Mode, MultiStepLr, MultiplicativeLr, OneCycleLr,
+    OneCycleOptions, PerGroup, PlateauOptions, PolynomialLr, ReduceLrOnPlateau, Scheduler, SchedulerState,
+    SequentialLr, StepLr, SwaLr, Threshold, curves,
+};
 pub use sgd::{Sgd, SgdOptions};
 pub use state::{GroupState, Kept, OptimState};
 
@@ -321,7 +326,8 @@ impl<R: Rule> Optimizer for Optim<R> {
             loaded.push((rule, states, given.settings.get("initial_lr").copied()));
         }
         for (group, (rule, states, initial_lr)) in self.groups.iter_mut().zip(loaded) {
-            (group.rule, group.states, group.initial_lr) = (rule, states, initial_lr);
+            (group.rule, group.states) = (rule, states);
+            group.initial_lr = initial_lr.or(group.initial_lr);
         }
         Ok(())
     }

@@ -1,0 +1,131 @@
+//! Cosine annealing, once and with warm restarts.
+
+use super::{At, Curve, Curved};
+use crate::error::{Result, bail};
+use crate::optim::Optimizer;
+use std::f64::consts::PI;
+
+/// The formula of [`CosineAnnealingLr`].
+#[derive(Clone, Debug)]
+pub struct HalfCosine {
+    t_max: i64,
+    eta_min: f64,
+}
+
+/// Goes from the first rates to `eta_min` along half a cosine in `t_max` epochs, and back in as many.
+///
+/// `lr = eta_min + (lr_0 - eta_min) (1 + cos(pi t / t_max)) / 2`, from rate to rate.
+/// Loshchilov and Hutter, [SGDR: Stochastic Gradient Descent with Warm Restarts](https://arxiv.org/abs/1608.03983).
+///
+/// ```
+/// use calor::optim::{CosineAnnealingLr, Optimizer, Scheduler, Sgd, SgdOptions};
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let mut schedule = CosineAnnealingLr::new(&mut sgd, 4, 0.0)?;
+/// (0..2).try_for_each(|_| schedule.step(&mut sgd))?;
+/// assert!((sgd.lr(0) - 0.5).abs() < 1e-12);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub type CosineAnnealingLr = Curved<HalfCosine>;
+
+impl CosineAnnealingLr {
+    /// A schedule at its start.
+    pub fn new(optimizer: &mut dyn Optimizer, t_max: u64, eta_min: f64) -> Result<Self> {
+        if t_max == 0 {
+            bail!(Value, HalfCosine::NAME, "t_max must be above 0");
+        }
+        Self::start(optimizer, HalfCosine { t_max: t_max as i64, eta_min })
+    }
+}
+
+impl Curve for HalfCosine {
+    const NAME: &'static str = "CosineAnnealingLR";
+
+    fn rate(&self, at: At) -> f64 {
+        let (epoch, t_max) = (at.epoch as f64, self.t_max as f64);
+        if at.epoch == 0 {
+            return at.lr;
+        }
+        // the quotient below would be one of zeros
+        if (at.epoch - 1 - self.t_max).rem_euclid(2 * self.t_max) == 0 {
+            return at.lr + (at.base - self.eta_min) * (1.0 - (PI / t_max).cos()) / 2.0;
+        }
+        (1.0 + (PI * epoch / t_max).cos()) / (1.0 + (PI * (epoch - 1.0) / t_max).cos()) * (at.lr - self.eta_min)
+            + self.eta_min
+    }
+
+    fn closed(&self, at: At) -> Option<f64> {
+        let share = (1.0 + (PI * at.epoch as f64 / self.t_max as f64).cos()) / 2.0;
+        Some(self.eta_min + (at.base - self.eta_min) * share)
+    }
+}
+
+/// The formula of [`CosineAnnealingWarmRestarts`].
+#[derive(Clone, Debug)]
+pub struct Restarts {
+    t_0: u64,
+    t_mult: u64,
+    eta_min: f64,
+    t_cur: f64,
+    t_i: f64,
+}
+
+/// Half cosines from the first rates to `eta_min`, the first of `t_0` epochs, each next `t_mult` times as long.
+///
+/// Loshchilov and Hutter, [SGDR: Stochastic Gradient Descent with Warm Restarts](https://arxiv.org/abs/1608.03983).
+///
+/// ```
+/// use calor::optim::{CosineAnnealingWarmRestarts, Optimizer, Scheduler, Sgd, SgdOptions};
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let mut schedule = CosineAnnealingWarmRestarts::new(&mut sgd, 2, 2, 0.0)?;
+/// schedule.step(&mut sgd)?;
+/// assert!((sgd.lr(0) - 0.5).abs() < 1e-12);
+/// schedule.step(&mut sgd)?;
+/// assert_eq!(sgd.lr(0), 1.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub type CosineAnnealingWarmRestarts = Curved<Restarts>;
+
+impl CosineAnnealingWarmRestarts {
+    /// A schedule at its start; PyTorch's defaults are 1 for `t_mult` and 0 for `eta_min`.
+    pub fn new(optimizer: &mut dyn Optimizer, t_0: u64, t_mult: u64, eta_min: f64) -> Result<Self> {
+        if t_0 == 0 || t_mult == 0 {
+            bail!(Value, Restarts::NAME, "t_0 and t_mult must be above 0, they are {t_0} and {t_mult}");
+        }
+        Self::start(optimizer, Restarts { t_0, t_mult, eta_min, t_cur: 0.0, t_i: t_0 as f64 })
+    }
+}
+
+impl Curve for Restarts {
+    const NAME: &'static str = "CosineAnnealingWarmRestarts";
+
+    fn rate(&self, at: At) -> f64 {
+        self.eta_min + (at.base - self.eta_min) * (1.0 + (PI * self.t_cur / self.t_i).cos()) / 2.0
+    }
+
+    fn next(&mut self, last: i64, to: Option<u64>) -> Result<i64> {
+        let to = if last < 0 { Some(to.unwrap_or(0)) } else { to };
+        let Some(epoch) = to else {
+            self.t_cur += 1.0;
+            if self.t_cur >= self.t_i {
+                self.t_cur -= self.t_i;
+                self.t_i *= self.t_mult as f64;
+            }
+            return Ok(last + 1);
+        };
+        let (mut rest, mut length) = (epoch, self.t_0);
+        if self.t_mult == 1 {
+            rest %= length;
+        } else {
+            while rest >= length {
+                rest -= length;
+                length = length.saturating_mul(self.t_mult);
+            }
+        }
+        (self.t_cur, self.t_i) = (rest as f64, length as f64);
+        Ok(epoch as i64)
+    }
+
+    fn counts(&mut self) -> Vec<(&'static str, &mut f64)> {
+        vec![("T_cur", &mut self.t_cur), ("T_i", &mut self.t_i)]
+    }
+}

@@ -1,0 +1,288 @@
+//! Learning rate schedulers, which act on an optimizer's groups.
+//!
+//! Most are a [`Curve`]: what a group's rate is at an epoch, from its first and its present rate. The rest (counting,
+//! setting, saving) is [`Curved`], the same for all. Formulas go from rate to rate as PyTorch's do, so that schedulers can
+//! be chained, and give its rates to the last bits.
+
+mod cosine;
+mod cycle;
+mod factors;
+mod joined;
+mod plateau;
+mod swa;
+
+pub use cosine::{CosineAnnealingLr, CosineAnnealingWarmRestarts};
+pub use cycle::{CyclicLr, CyclicMode, CyclicOptions, OneCycleLr, OneCycleOptions};
+pub use factors::{ConstantLr, ExponentialLr, LambdaLr, LinearLr, MultiStepLr, MultiplicativeLr, PolynomialLr, StepLr};
+pub use joined::{ChainedScheduler, SequentialLr};
+pub use plateau::{Mode, PlateauOptions, ReduceLrOnPlateau, Threshold};
+pub use swa::{Anneal, SwaLr};
+
+/// The formulas of schedulers.
+pub mod curves {
+    pub use super::cosine::{HalfCosine, Restarts};
+    pub use super::cycle::{Cycle, OneCycle};
+    pub use super::factors::{Constant, Exponential, Factors, Linear, Milestones, Of, Polynomial, Stepped};
+    pub use super::swa::Towards;
+}
+
+use super::Optimizer;
+use crate::error::{Result, bail};
+use std::collections::BTreeMap;
+
+/// What a scheduler saves: numbers by name, lists numbered as in `base_lrs.0`.
+pub type SchedulerState = BTreeMap<String, f64>;
+
+/// A scheduler: `step` once an epoch (or once a batch) after the optimizer's step.
+///
+/// Making one sets the rates of epoch 0, as in PyTorch; states of optimizer and scheduler are loaded after that.
+pub trait Scheduler {
+    /// Goes on by one epoch and sets the rates.
+    fn step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()>;
+
+    /// Goes to an epoch and sets the rates, by the formula that starts from the first rates where there is one.
+    fn step_to(&mut self, optimizer: &mut dyn Optimizer, epoch: u64) -> Result<()>;
+
+    /// Takes the count of epochs back by one, without touching rates: [`SequentialLr`] starts a scheduler later so.
+    fn rewind(&mut self);
+
+    /// The epoch that the rates are of.
+    fn last_epoch(&self) -> i64;
+
+    /// The rates that were set last, one for each group.
+    fn get_last_lr(&self) -> Vec<f64>;
+
+    /// What goes on with another scheduler that was made alike.
+    fn state_dict(&self) -> SchedulerState;
+
+    /// Goes on as the saved one would, without touching rates, which are in the optimizer's state. `last_epoch` is all
+    /// that must be given.
+    fn load_state_dict(&mut self, state: &SchedulerState) -> Result<()>;
+}
+
+/// Where a scheduler stands with a group.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// The epoch to come, from 0.
+    pub epoch: i64,
+    /// Number of the group.
+    pub group: usize,
+    /// The group's first rate.
+    pub base: f64,
+    /// The group's present rate.
+    pub lr: f64,
+}
+
+/// A scheduler's formula.
+pub trait Curve {
+    /// PyTorch's name.
+    const NAME: &'static str;
+
+    /// A group's rate at an epoch, which may start from its present rate.
+    fn rate(&self, at: At) -> f64;
+
+    /// The same from the first rate alone, where there is such a formula.
+    fn closed(&self, _at: At) -> Option<f64> {
+        None
+    }
+
+    /// A group's momentum, or first beta, at an epoch, where that is scheduled.
+    fn momentum(&self, _at: At) -> Option<f64> {
+        None
+    }
+
+    /// The epoch after the last one, or the one that is gone to; refuses where there is none.
+    fn next(&mut self, last: i64, to: Option<u64>) -> Result<i64> {
+        Ok(to.map_or(last + 1, |epoch| epoch as i64))
+    }
+
+    /// What it counts itself.
+    fn counts(&mut self) -> Vec<(&'static str, &mut f64)> {
+        Vec::new()
+    }
+}
+
+/// A scheduler by a [`Curve`].
+#[derive(Clone, Debug)]
+pub struct Curved<C> {
+    curve: C,
+    base: Vec<f64>,
+    last_epoch: i64,
+    last_lr: Vec<f64>,
+}
+
+impl<C: Curve> Curved<C> {
+    /// A scheduler at epoch 0 of a curve.
+    pub fn start(optimizer: &mut dyn Optimizer, curve: C) -> Result<Self> {
+        let base = initial_rates(optimizer);
+        let mut out = Self { curve, base, last_epoch: -1, last_lr: Vec::new() };
+        out.go(optimizer, None)?;
+        Ok(out)
+    }
+
+    /// Its curve.
+    pub fn curve(&self) -> &C {
+        &self.curve
+    }
+
+    fn go(&mut self, optimizer: &mut dyn Optimizer, to: Option<u64>) -> Result<()> {
+        self.last_epoch = self.curve.next(self.last_epoch, to)?;
+        let momentum = momentum_name(optimizer);
+        for (group, &base) in self.base.iter().enumerate() {
+            let at = At { epoch: self.last_epoch, group, base, lr: optimizer.lr(group) };
+            let closed = if to.is_some() { self.curve.closed(at) } else { None };
+            optimizer.set_lr(group, closed.unwrap_or_else(|| self.curve.rate(at)));
+            if let (Some(name), Some(value)) = (momentum, self.curve.momentum(at)) {
+                optimizer.set_setting(group, name, value);
+            }
+        }
+        self.last_lr = rates(optimizer);
+        Ok(())
+    }
+}
+
+impl<C: Curve + Clone> Scheduler for Curved<C> {
+    fn step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
+        self.go(optimizer, None)
+    }
+
+    fn step_to(&mut self, optimizer: &mut dyn Optimizer, epoch: u64) -> Result<()> {
+        self.go(optimizer, Some(epoch))
+    }
+
+    fn rewind(&mut self) {
+        self.last_epoch -= 1;
+    }
+
+    fn last_epoch(&self) -> i64 {
+        self.last_epoch
+    }
+
+    fn get_last_lr(&self) -> Vec<f64> {
+        self.last_lr.clone()
+    }
+
+    fn state_dict(&self) -> SchedulerState {
+        let mut out = SchedulerState::from([("last_epoch".to_string(), self.last_epoch as f64)]);
+        put(&mut out, "base_lrs", &self.base);
+        put(&mut out, "_last_lr", &self.last_lr);
+        out.extend(self.curve.clone().counts().into_iter().map(|(name, value)| (name.to_string(), *value)));
+        out
+    }
+
+    fn load_state_dict(&mut self, state: &SchedulerState) -> Result<()> {
+        let last = need(state, C::NAME, "last_epoch")?;
+        let base = take(state, C::NAME, "base_lrs", &self.base)?;
+        self.last_lr = take(state, C::NAME, "_last_lr", &self.last_lr)?;
+        (self.last_epoch, self.base) = (last as i64, base);
+        for (name, value) in self.curve.counts() {
+            *value = state.get(name).copied().unwrap_or(*value);
+        }
+        Ok(())
+    }
+}
+
+/// The present rates of an optimizer's groups.
+fn rates(optimizer: &dyn Optimizer) -> Vec<f64> {
+    (0..optimizer.num_groups()).map(|g| optimizer.lr(g)).collect()
+}
+
+/// The rates that an optimizer's groups had before any scheduler; noted in the groups.
+fn initial_rates(optimizer: &mut dyn Optimizer) -> Vec<f64> {
+    let groups = 0..optimizer.num_groups();
+    let first = |g: usize| {
+        let lr = optimizer.setting(g, "initial_lr").unwrap_or_else(|| optimizer.lr(g));
+        optimizer.set_setting(g, "initial_lr", lr);
+        lr
+    };
+    groups.map(first).collect()
+}
+
+/// What a scheduler of momenta changes: the first beta where there is one.
+fn momentum_name(optimizer: &dyn Optimizer) -> Option<&'static str> {
+    ["beta1", "momentum"].into_iter().find(|name| optimizer.setting(0, name).is_some())
+}
+
+fn put(state: &mut SchedulerState, name: &str, values: &[f64]) {
+    state.extend(values.iter().enumerate().map(|(i, v)| (format!("{name}.{i}"), *v)));
+}
+
+fn need(state: &SchedulerState, rule: &str, name: &str) -> Result<f64> {
+    match state.get(name) {
+        Some(value) => Ok(*value),
+        None => bail!(Value, rule, "the loaded state has no {name:?}"),
+    }
+}
+
+/// A list of a state; what it does not name stays. Refused where it is of more groups.
+fn take(state: &SchedulerState, rule: &str, name: &str, own: &[f64]) -> Result<Vec<f64>> {
+    if state.contains_key(&format!("{name}.{}", own.len())) {
+        bail!(Value, rule, "the loaded state has more groups than {}", own.len());
+    }
+    let value = |(i, own): (usize, &f64)| state.get(&format!("{name}.{i}")).copied().unwrap_or(*own);
+    Ok(own.iter().enumerate().map(value).collect())
+}
+
+/// One number for all groups, or one for each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerGroup(Vec<f64>);
+
+impl PerGroup {
+    /// One for each of so many groups.
+    fn spread(&self, rule: &str, name: &str, groups: usize) -> Result<Vec<f64>> {
+        match &self.0[..] {
+            [one] => Ok(vec![*one; groups]),
+            all if all.len() == groups => Ok(all.to_vec()),
+            all => bail!(Value, rule, "{name} has {} values, the optimizer {groups} groups", all.len()),
+        }
+    }
+}
+
+impl From<f64> for PerGroup {
+    fn from(value: f64) -> Self {
+        Self(vec![value])
+    }
+}
+
+impl From<Vec<f64>> for PerGroup {
+    fn from(values: Vec<f64>) -> Self {
+        Self(values)
+    }
+}
+
+impl<const N: usize> From<[f64; N]> for PerGroup {
+    fn from(values: [f64; N]) -> Self {
+        Self(values.to_vec())
+    }
+}
+
+/// Options of a scheduler: a struct with defaults and one method to set each.
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident ($($(#[$need_doc:meta])* $need:ident: $need_ty:ty),*)
+        { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            $($(#[$need_doc])* pub $need: $need_ty,)*
+            $($(#[$field_doc])* pub $field: $ty,)*
+        }
+
+        impl $name {
+            /// PyTorch's defaults with these.
+            #[allow(clippy::new_without_default, reason = "PyTorch has no default for the first ones")]
+            pub fn new($($need: impl Into<$need_ty>),*) -> Self {
+                Self { $($need: $need.into(),)* $($field: $default.into(),)* }
+            }
+
+            $(
+                $(#[$field_doc])*
+                #[must_use]
+                pub fn $field(mut self, $field: impl Into<$ty>) -> Self {
+                    self.$field = $field.into();
+                    self
+                }
+            )*
+        }
+    };
+}
+use choices;

@@ -1,0 +1,159 @@
+//! Schedulers: saved states go on to the last bit, states of other groups are refused, and what has no sense is too.
+
+use calor::nn::Parameter;
+use calor::optim::{
+    Adam, AdamOptions, Anneal, ChainedScheduler, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, CyclicLr,
+    CyclicMode, CyclicOptions, ExponentialLr, LambdaLr, LinearLr, MultiStepLr, MultiplicativeLr, OneCycleLr,
+    OneCycleOptions, Optimizer, PlateauOptions, PolynomialLr, ReduceLrOnPlateau, Rprop, RpropOptions, Scheduler,
+    SequentialLr, Sgd, SgdOptions, StepLr, SwaLr,
+};
+use calor::{Result, Tensor};
+
+fn sgd() -> Result<Sgd> {
+    let one = || Parameter::new(&Tensor::zeros([1], ())?);
+    let mut sgd = Sgd::new([one()?], SgdOptions::new(0.8).momentum(0.9))?;
+    sgd.add_param_group([one()?], SgdOptions::new(0.05).momentum(0.9))?;
+    Ok(sgd)
+}
+
+/// Rates and momenta of both groups.
+fn seen(sgd: &Sgd) -> Vec<u64> {
+    let of = |g| [sgd.lr(g), sgd.setting(g, "momentum").unwrap_or(f64::NAN)];
+    [of(0), of(1)].concat().into_iter().map(f64::to_bits).collect()
+}
+
+type Boxed = Box<dyn Scheduler>;
+
+fn resumes(name: &str, make: impl Fn(&mut Sgd) -> Result<Boxed>) -> Result<()> {
+    let mut own = sgd()?;
+    let mut schedule = make(&mut own)?;
+    (0..9).try_for_each(|_| schedule.step(&mut own))?;
+    let (saved, optimizer) = (schedule.state_dict(), own.state_dict());
+    let mut other = sgd()?;
+    let mut resumed = make(&mut other)?;
+    other.load_state_dict(&optimizer)?;
+    resumed.load_state_dict(&saved)?;
+    assert_eq!(resumed.get_last_lr(), schedule.get_last_lr(), "{name}");
+    assert_eq!(resumed.state_dict(), saved, "{name}");
+    let mut moved = 0;
+    for step in 0..12 {
+        let before = seen(&own);
+        schedule.step(&mut own)?;
+        resumed.step(&mut other)?;
+        moved += usize::from(seen(&own) != before);
+        assert_eq!(seen(&own), seen(&other), "{name}, {step} steps after");
+    }
+    assert!(moved > 0, "{name} did nothing");
+    Ok(())
+}
+
+#[test]
+fn schedulers_go_on_to_the_last_bit() -> Result<()> {
+    resumes("StepLR", |o| Ok(Box::new(StepLr::new(o, 4, 0.3)?)))?;
+    resumes("MultiStepLR", |o| Ok(Box::new(MultiStepLr::new(o, [2, 11, 11], 0.3)?)))?;
+    resumes("ConstantLR", |o| Ok(Box::new(ConstantLr::new(o, 0.3, 12)?)))?;
+    resumes("LinearLR", |o| Ok(Box::new(LinearLr::new(o, 0.3, 0.9, 15)?)))?;
+    resumes("ExponentialLR", |o| Ok(Box::new(ExponentialLr::new(o, 0.9)?)))?;
+    resumes("PolynomialLR", |o| Ok(Box::new(PolynomialLr::new(o, 17, 0.7)?)))?;
+    resumes("CosineAnnealingLR", |o| Ok(Box::new(CosineAnnealingLr::new(o, 7, 0.01)?)))?;
+    resumes("WarmRestarts", |o| Ok(Box::new(CosineAnnealingWarmRestarts::new(o, 3, 2, 0.01)?)))?;
+    resumes("LambdaLR", |o| Ok(Box::new(LambdaLr::new(o, |e| 0.9f64.powi(e as i32))?)))?;
+    resumes("MultiplicativeLR", |o| Ok(Box::new(MultiplicativeLr::new(o, |e| 1.0 / e as f64)?)))?;
+    resumes("OneCycleLR", |o| Ok(Box::new(OneCycleLr::new(o, OneCycleOptions::new([0.7, 0.3], 30u64))?)))?;
+    let cyclic = CyclicOptions::new(0.1, 0.9).step_size_up(3.0).mode(CyclicMode::Triangular2);
+    resumes("CyclicLR", |o| Ok(Box::new(CyclicLr::new(o, cyclic.clone())?)))?;
+    resumes("SWALR", |o| Ok(Box::new(SwaLr::new(o, 0.2, 15, Anneal::Cos)?)))?;
+    let both = |o: &mut Sgd| -> Result<Vec<Boxed>> {
+        Ok(vec![Box::new(ConstantLr::new(o, 0.5, 4)?), Box::new(CosineAnnealingWarmRestarts::new(o, 3, 2, 0.0)?)])
+    };
+    resumes("SequentialLR", |o| {
+        let both = both(o)?;
+        Ok(Box::new(SequentialLr::new(o, both, [8])?))
+    })?;
+    resumes("ChainedScheduler", |o| {
+        let chained: Vec<Boxed> = vec![Box::new(ConstantLr::new(o, 0.5, 12)?), Box::new(ExponentialLr::new(o, 0.9)?)];
+        Ok(Box::new(ChainedScheduler::new(o, chained)?))
+    })
+}
+
+#[test]
+fn a_plateau_goes_on_to_the_last_bit() -> Result<()> {
+    let make = |o: &Sgd| ReduceLrOnPlateau::new(o, PlateauOptions::new().factor(0.7).patience(1u64).cooldown(1u64));
+    let losses = [3.0, 2.0, 2.5, 2.0, 2.0, 1.9, 1.9, 1.9, 1.9, 1.9, 1.9, 1.9, 1.9];
+    let (mut own, mut other) = (sgd()?, sgd()?);
+    let (mut schedule, mut resumed) = (make(&own)?, make(&other)?);
+    losses[..6].iter().for_each(|l| schedule.step(&mut own, *l));
+    other.load_state_dict(&own.state_dict())?;
+    resumed.load_state_dict(&schedule.state_dict())?;
+    let before = own.lr(0);
+    for loss in &losses[6..] {
+        schedule.step(&mut own, *loss);
+        resumed.step(&mut other, *loss);
+        assert_eq!(seen(&own), seen(&other));
+    }
+    assert!(own.lr(0) < before && schedule.best() == 1.9);
+    Ok(())
+}
+
+#[test]
+fn a_sequence_starts_its_next_scheduler_from_the_first_rates() -> Result<()> {
+    let mut own = sgd()?;
+    let parts: Vec<Boxed> =
+        vec![Box::new(LinearLr::new(&mut own, 0.25, 1.0, 3)?), Box::new(StepLr::new(&mut own, 2, 0.5)?)];
+    let mut schedule = SequentialLr::new(&mut own, parts, [3])?;
+    let mut rates = vec![own.lr(0)];
+    for _ in 0..6 {
+        schedule.step(&mut own)?;
+        rates.push(own.lr(0));
+    }
+    for (got, want) in rates.iter().zip([0.2, 0.4, 0.6, 0.8, 0.8, 0.4, 0.4]) {
+        assert!((got - want).abs() < 1e-12, "{rates:?}");
+    }
+    schedule.step_to(&mut own, 5)?;
+    assert!((own.lr(0) - 0.4).abs() < 1e-12 && (own.lr(1) - 0.025).abs() < 1e-12);
+    Ok(())
+}
+
+#[test]
+fn what_has_no_sense_is_refused() -> Result<()> {
+    let mut own = sgd()?;
+    assert!(StepLr::new(&mut own, 0, 0.5).is_err());
+    assert!(ConstantLr::new(&mut own, 1.5, 3).is_err());
+    assert!(LinearLr::new(&mut own, 0.0, 1.0, 3).is_err());
+    assert!(CosineAnnealingLr::new(&mut own, 0, 0.0).is_err());
+    assert!(CosineAnnealingWarmRestarts::new(&mut own, 0, 1, 0.0).is_err());
+    assert!(ReduceLrOnPlateau::new(&own, PlateauOptions::new().factor(1.0)).is_err());
+    assert!(OneCycleLr::new(&mut own, OneCycleOptions::new([0.1, 0.2, 0.3], 9u64)).is_err());
+    assert!(LambdaLr::per_group(&mut own, Vec::new()).is_err());
+    assert!(SequentialLr::new(&mut own, Vec::new(), [3]).is_err());
+    assert!(ChainedScheduler::new(&own, Vec::new()).is_err());
+    // no momentum to cycle
+    let one = Parameter::new(&Tensor::zeros([1], ())?)?;
+    let mut rprop = Rprop::new([one.clone()], RpropOptions::default())?;
+    let refused = CyclicLr::new(&mut rprop, CyclicOptions::new(0.1, 0.2)).unwrap_err().to_string();
+    assert!(refused.contains("momentum"), "{refused}");
+    assert!(CyclicLr::new(&mut rprop, CyclicOptions::new(0.1, 0.2).cycle_momentum(false)).is_ok());
+    // one step too many
+    let mut schedule = OneCycleLr::new(&mut own, OneCycleOptions::new(0.5, 2u64))?;
+    (0..2).try_for_each(|_| schedule.step(&mut own))?;
+    assert!(schedule.step(&mut own).unwrap_err().to_string().contains('2'));
+    // states of other groups, or of nothing
+    let mut fall = ExponentialLr::new(&mut own, 0.5)?;
+    let mut adam = Adam::new([one], AdamOptions::default())?;
+    let mut small = ExponentialLr::new(&mut adam, 0.5)?;
+    assert!(small.load_state_dict(&fall.state_dict()).is_err());
+    assert!(fall.load_state_dict(&[].into()).unwrap_err().to_string().contains("last_epoch"));
+    Ok(())
+}
+
+#[test]
+fn momenta_of_adam_are_its_first_betas() -> Result<()> {
+    let one = Parameter::new(&Tensor::zeros([1], ())?)?;
+    let mut adam = Adam::new([one], AdamOptions::default())?;
+    let mut schedule = OneCycleLr::new(&mut adam, OneCycleOptions::new(0.1, 11u64).pct_start(0.5))?;
+    assert_eq!(adam.setting(0, "beta1"), Some(0.95));
+    (0..5).try_for_each(|_| schedule.step(&mut adam))?;
+    assert!(adam.setting(0, "beta1").is_some_and(|b| b < 0.87) && adam.lr(0) > 0.09);
+    assert_eq!((adam.setting(0, "beta3"), adam.set_setting(0, "beta3", 1.0)), (None, false));
+    Ok(())
+}
