@@ -19,18 +19,22 @@ fn order(c: &mut Call<Tensor>) -> Result<Option<NormOrder>, Failure> {
     })
 }
 
+/// The input, first cast where the call names a dtype.
+fn input(c: &mut Call<Tensor>) -> Result<Tensor, Failure> {
+    match c.dtype_opt("dtype")? {
+        Some(dt) => c.tensor("self")?.to_dtype(dtype(dt)).map_err(op),
+        None => c.tensor("self"),
+    }
+}
+
 fn norm(c: &mut Call<Tensor>) -> Outputs {
-    let (x, order) = (c.tensor("self")?, order(c)?);
+    let (x, order) = (input(c)?, order(c)?);
     let dims: Option<Vec<isize>> = c.ints_opt("dim")?.map(|l| l.into_iter().map(|d| d as isize).collect());
     one(x.linalg_norm(order, dims.as_deref(), c.bool_or("keepdim", false)?))
 }
 
 fn matrix_norm(c: &mut Call<Tensor>) -> Outputs {
-    let x = match c.dtype_opt("dtype")? {
-        Some(dt) => c.tensor("self")?.to_dtype(dtype(dt)).map_err(op)?,
-        None => c.tensor("self")?,
-    };
-    let order = order(c)?.unwrap_or(NormOrder::Fro);
+    let (x, order) = (input(c)?, order(c)?.unwrap_or(NormOrder::Fro));
     let dims: Vec<isize> = c.ints_opt("dim")?.unwrap_or(vec![-2, -1]).into_iter().map(|d| d as isize).collect();
     let [a, b] = dims[..] else {
         return Err(Failure::Op("dim must be a 2-tuple".into()));
