@@ -10,6 +10,11 @@ mod call;
 mod corpus;
 mod drivers;
 mod host;
+mod module_table;
+mod modules;
+mod modules_deep;
+mod modules_layers;
+mod modules_losses;
 mod ops_activation;
 mod ops_binary;
 mod ops_convert;
@@ -67,7 +72,8 @@ fn run(options: Options) -> Result<bool, String> {
         }
         return Ok(true);
     }
-    let ops = corpus::op_names(&suite.dir)?;
+    let mut ops = corpus::op_names(&suite.dir)?;
+    ops.extend(corpus::names_in(&suite.dir, "modules")?);
     for filter in suite.options.unmatched(&ops) {
         println!("no operation matches {filter}");
     }
@@ -93,6 +99,9 @@ struct Suite {
 impl Suite {
     /// Runs an operation's cases.
     fn op(&self, name: &str) -> Outcome {
+        if let Some(("modules", module)) = name.split_once('/') {
+            return modules::run(self, name, module);
+        }
         let op = match corpus::read_op(&self.dir, name) {
             Ok(op) => op,
             Err(e) => return Outcome::broken(name, &e),
