@@ -1,9 +1,9 @@
 //! Activations, as layers.
 
-use super::{Field, Layer, Module, Visitor};
+use super::{Field, Layer, Module, Parameter, Visitor, init};
 use crate::Approximate;
-use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::error::{Result, bail};
+use crate::tensor::{Options, Tensor};
 
 /// A layer without parameters: it has nothing to visit.
 macro_rules! plain_layer {
@@ -27,6 +27,28 @@ macro_rules! plain_layer {
     };
 }
 pub(super) use plain_layer;
+
+/// The same for a type over `N` dimensions.
+macro_rules! plain_layer_n {
+    ($name:ident, |$this:ident, $x:ident| $forward:expr) => {
+        impl<const N: usize> Layer for $name<N> {
+            fn forward(&self, $x: &Tensor) -> Result<Tensor> {
+                let $this = self;
+                $forward
+            }
+        }
+
+        impl<const N: usize> Module for $name<N> {
+            fn visit(&self, _visitor: &mut dyn Visitor) {}
+            fn set_training(&self, _training: bool) {}
+        }
+
+        impl<const N: usize> Field for $name<N> {
+            fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+        }
+    };
+}
+pub(super) use plain_layer_n;
 
 macro_rules! activation {
     ($($(#[$doc:meta])* $name:ident, $x:ident => $forward:expr;)*) => {
@@ -59,6 +81,14 @@ activation! {
     Hardswish, x => x.hardswish();
     /// `relu6(x + 3) / 6`.
     Hardsigmoid, x => x.hardsigmoid();
+    /// `scale (max(x, 0) + min(alpha (e^x - 1), 0))`, with the constants that keep mean and variance.
+    SELU, x => x.selu();
+    /// `log sigmoid(x)`.
+    LogSigmoid, x => x.logsigmoid();
+    /// `x - tanh(x)`.
+    Tanhshrink, x => x.tanhshrink();
+    /// `x / (1 + |x|)`.
+    Softsign, x => x.softsign();
 }
 
 /// `x Phi(x)`, with the error function or its approximation by a hyperbolic tangent.
@@ -135,6 +165,126 @@ impl Default for Softplus {
 }
 plain_layer!(Softplus, |this, x| x.softplus(this.beta, this.threshold));
 
+macro_rules! parametric {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }
+        |$this:ident, $x:ident| $forward:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq)]
+            pub struct $name {
+                $($(#[$field_doc])* pub $field: $ty,)*
+            }
+
+            impl $name {
+                /// With these numbers.
+                pub fn new($($field: $ty),*) -> Self {
+                    Self { $($field),* }
+                }
+            }
+
+            impl Default for $name {
+                fn default() -> Self {
+                    Self { $($field: $default),* }
+                }
+            }
+            plain_layer!($name, |$this, $x| $forward);
+        )*
+    };
+}
+
+parametric! {
+    /// `max(x, 0) + min(alpha (e^(x / alpha) - 1), 0)`.
+    CELU {
+        /// What it tends to, negated.
+        alpha: f64 = 1.0,
+    } |this, x| x.celu(this.alpha);
+    /// `x`, kept between two numbers.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// use calor::nn::{Hardtanh, Layer};
+    /// let y = Hardtanh::default().forward(&Tensor::new([-3.0f32, 0.5], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [-1.0, 0.5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    Hardtanh {
+        /// The least value.
+        min_val: f64 = -1.0,
+        /// The largest value.
+        max_val: f64 = 1.0,
+    } |this, x| x.hardtanh(this.min_val, this.max_val);
+    /// `x` where it is farther than `lambda` from zero, else 0.
+    Hardshrink {
+        /// What counts as zero.
+        lambda: f64 = 0.5,
+    } |this, x| x.hardshrink(this.lambda);
+    /// `x` nearer to zero by `lambda`, or 0.
+    Softshrink {
+        /// How much nearer.
+        lambda: f64 = 0.5,
+    } |this, x| x.softshrink(this.lambda);
+    /// `x` above `threshold`, else `value`.
+    Threshold {
+        /// From where on `x` stays.
+        threshold: f64 = 0.0,
+        /// What stands below.
+        value: f64 = 0.0,
+    } |this, x| x.threshold(this.threshold, this.value);
+    /// `a sigmoid(b)` for the halves `a` and `b` of a dimension.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// use calor::nn::{GLU, Layer};
+    /// let y = GLU::default().forward(&Tensor::new([4.0f32, 0.0], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    GLU {
+        /// The dimension.
+        dim: isize = -1,
+    } |this, x| x.glu(this.dim);
+}
+
+/// `max(x, 0) + weight min(x, 0)`, with one learned slope or one for each channel, which is dimension 1.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Layer, PReLU};
+/// let y = PReLU::new(1, 0.25, ())?.forward(&Tensor::new([-4.0f32, 2.0], ())?)?;
+/// assert_eq!(y.to_vec::<f32>()?, [-1.0, 2.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct PReLU {
+    /// `[count]`.
+    pub weight: Parameter,
+}
+
+impl PReLU {
+    /// With `count` slopes that start with `init`.
+    pub fn new(count: usize, init: f64, tensor: impl Into<Options>) -> Result<Self> {
+        let weight = init::empty("PReLU", [count], &tensor.into())?;
+        init::constant_(&weight, init)?;
+        Ok(Self { weight: Parameter::new(&weight)? })
+    }
+}
+
+impl Layer for PReLU {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.prelu(&self.weight.tensor())
+    }
+}
+
+/// Softmax over the channels of `[n, c, h, w]` or `[c, h, w]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Softmax2d;
+plain_layer!(Softmax2d, |_this, x| {
+    if x.dim() != 3 && x.dim() != 4 {
+        bail!(Shape, "Softmax2d", "expected input to be 3D or 4D, got {:?}", x.shape());
+    }
+    x.softmax(-3)
+});
+
 macro_rules! along {
     ($($(#[$doc:meta])* $name:ident $method:ident;)*) => {
         $(
@@ -161,4 +311,6 @@ along! {
     Softmax softmax;
     /// `log(e^x / sum e^x)` along a dimension.
     LogSoftmax log_softmax;
+    /// Softmax of the negated values.
+    Softmin softmin;
 }

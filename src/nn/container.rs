@@ -111,3 +111,123 @@ impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Layer for Lambda<F> {
         (self.0)(x)
     }
 }
+
+/// Modules in a list, named `0`, `1`, ...
+///
+/// ```
+/// use calor::nn::{Linear, Module, ModuleList};
+/// let list: ModuleList<Linear> = [Linear::new(2, 2, ())?, Linear::new(2, 1, ())?].into_iter().collect();
+/// assert_eq!(list.named_parameters()[2].0, "1.weight");
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ModuleList<M>(Vec<M>);
+
+impl<M> Default for ModuleList<M> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<M> FromIterator<M> for ModuleList<M> {
+    fn from_iter<I: IntoIterator<Item = M>>(modules: I) -> Self {
+        Self(modules.into_iter().collect())
+    }
+}
+
+impl<M> std::ops::Deref for ModuleList<M> {
+    type Target = Vec<M>;
+    fn deref(&self) -> &Vec<M> {
+        &self.0
+    }
+}
+
+impl<M> std::ops::DerefMut for ModuleList<M> {
+    fn deref_mut(&mut self) -> &mut Vec<M> {
+        &mut self.0
+    }
+}
+
+/// Modules by name, in the order in which they were added.
+///
+/// ```
+/// use calor::nn::{Linear, Module, ModuleDict};
+/// let mut dict = ModuleDict::default();
+/// dict.insert("head", Linear::new(2, 1, ())?);
+/// assert_eq!(dict.named_parameters()[0].0, "head.weight");
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ModuleDict<M>(Vec<(String, M)>);
+
+impl<M> Default for ModuleDict<M> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<M> ModuleDict<M> {
+    /// Adds a module, or puts it in place of the one of that name.
+    pub fn insert(&mut self, name: impl Into<String>, module: M) {
+        let name = name.into();
+        match self.0.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, own)) => *own = module,
+            None => self.0.push((name, module)),
+        }
+    }
+
+    /// The module of a name.
+    pub fn get(&self, name: &str) -> Option<&M> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, m)| m)
+    }
+
+    /// Names and modules in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &M)> {
+        self.0.iter().map(|(n, m)| (n.as_str(), m))
+    }
+}
+
+/// Parameters in a list, named `0`, `1`, ...
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Module, Parameter, ParameterList};
+/// let list: ParameterList = [Parameter::new(&Tensor::ones([2], ())?)?].into_iter().collect();
+/// assert_eq!(list.named_parameters()[0].0, "0");
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub type ParameterList = ModuleList<super::Parameter>;
+
+macro_rules! container {
+    ($name:ident, |$this:ident| $names:expr) => {
+        impl<M: Field> Module for $name<M> {
+            fn visit(&self, visitor: &mut dyn Visitor) {
+                let $this = self;
+                for (name, module) in $names {
+                    module.visit_field(&name, visitor);
+                }
+            }
+
+            fn set_training(&self, training: bool) {
+                let $this = self;
+                for (_, module) in $names {
+                    module.set_training(training);
+                }
+            }
+        }
+
+        impl<M: Field> Field for $name<M> {
+            fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+                visitor.enter(name);
+                self.visit(visitor);
+                visitor.leave();
+            }
+
+            fn set_training(&self, training: bool) {
+                Module::set_training(self, training);
+            }
+        }
+    };
+}
+container!(ModuleList, |this| this.0.iter().enumerate().map(|(i, m)| (i.to_string(), m)));
+container!(ModuleDict, |this| this.0.iter().map(|(n, m)| (n.clone(), m)));

@@ -2,6 +2,7 @@
 
 use super::{Layer, Module, Parameter, functional, init};
 use crate::error::{Result, bail};
+use crate::ops::movement::PadMode;
 use crate::tensor::{Options, Tensor};
 
 /// One number for every spatial dimension, or one for each.
@@ -22,88 +23,126 @@ impl<const N: usize> Sides<N> for [usize; N] {
     }
 }
 
-/// Options of [`Conv`].
-#[derive(Clone, Debug)]
-pub struct ConvOptions<const N: usize> {
-    /// Steps of the kernel.
-    pub stride: [usize; N],
-    /// Zeros put at both ends.
-    pub padding: [usize; N],
-    /// Distance between the kernel's elements.
-    pub dilation: [usize; N],
-    /// Groups of channels that do not see each other.
-    pub groups: usize,
-    /// Whether it learns an addend for each channel.
-    pub bias: bool,
-    /// Dtype and device of the parameters.
-    pub tensor: Options,
-}
+macro_rules! conv_options {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name<const N: usize> {
+            /// Steps of the kernel.
+            pub stride: [usize; N],
+            /// What lies at both ends.
+            pub padding: [usize; N],
+            /// Distance between the kernel's elements.
+            pub dilation: [usize; N],
+            /// Groups of channels that do not see each other.
+            pub groups: usize,
+            /// Whether it learns an addend for each channel.
+            pub bias: bool,
+            $($(#[$field_doc])* pub $field: $ty,)*
+            /// Dtype and device of the parameters.
+            pub tensor: Options,
+        }
 
-impl<const N: usize> Default for ConvOptions<N> {
-    fn default() -> Self {
-        Self { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1, bias: true, tensor: Options::default() }
+        impl<const N: usize> Default for $name<N> {
+            fn default() -> Self {
+                Self {
+                    stride: [1; N],
+                    padding: [0; N],
+                    dilation: [1; N],
+                    groups: 1,
+                    bias: true,
+                    $($field: $default,)*
+                    tensor: Options::default(),
+                }
+            }
+        }
+
+        impl<const N: usize> $name<N> {
+            /// Steps of the kernel.
+            #[must_use]
+            pub fn stride(self, stride: impl Sides<N>) -> Self {
+                Self { stride: stride.sides(), ..self }
+            }
+
+            /// How much lies at both ends.
+            #[must_use]
+            pub fn padding(self, padding: impl Sides<N>) -> Self {
+                Self { padding: padding.sides(), ..self }
+            }
+
+            /// Distance between the kernel's elements.
+            #[must_use]
+            pub fn dilation(self, dilation: impl Sides<N>) -> Self {
+                Self { dilation: dilation.sides(), ..self }
+            }
+
+            /// Groups of channels that do not see each other.
+            #[must_use]
+            pub fn groups(self, groups: usize) -> Self {
+                Self { groups, ..self }
+            }
+
+            /// Whether it learns an addend for each channel.
+            #[must_use]
+            pub fn bias(self, bias: bool) -> Self {
+                Self { bias, ..self }
+            }
+
+            /// Dtype and device of the parameters.
+            #[must_use]
+            pub fn tensor(self, tensor: impl Into<Options>) -> Self {
+                Self { tensor: tensor.into(), ..self }
+            }
+        }
+
+        impl<const N: usize> From<()> for $name<N> {
+            fn from((): ()) -> Self {
+                Self::default()
+            }
+        }
+
+        impl<const N: usize> From<crate::dtype::DType> for $name<N> {
+            fn from(dtype: crate::dtype::DType) -> Self {
+                Self::default().tensor(dtype)
+            }
+        }
+
+        impl<const N: usize> From<&crate::tensor::Device> for $name<N> {
+            fn from(device: &crate::tensor::Device) -> Self {
+                Self::default().tensor(device)
+            }
+        }
+
+        impl<const N: usize> From<(crate::dtype::DType, &crate::tensor::Device)> for $name<N> {
+            fn from(both: (crate::dtype::DType, &crate::tensor::Device)) -> Self {
+                Self::default().tensor(both)
+            }
+        }
+    };
+}
+pub(super) use conv_options;
+
+conv_options! {
+    /// Options of [`Conv`].
+    ConvOptions {
+        /// Whether there is as much padding as keeps the sizes.
+        same: bool = false,
+        /// What the padding is: zeros, or made of the input.
+        padding_mode: PadMode = PadMode::Constant(0.0),
     }
 }
 
 impl<const N: usize> ConvOptions<N> {
-    /// Steps of the kernel.
+    /// As much padding as keeps the sizes: PyTorch's `padding="same"`.
     #[must_use]
-    pub fn stride(self, stride: impl Sides<N>) -> Self {
-        Self { stride: stride.sides(), ..self }
+    pub fn same(self) -> Self {
+        Self { same: true, ..self }
     }
 
-    /// Zeros put at both ends.
+    /// What the padding is.
     #[must_use]
-    pub fn padding(self, padding: impl Sides<N>) -> Self {
-        Self { padding: padding.sides(), ..self }
-    }
-
-    /// Distance between the kernel's elements.
-    #[must_use]
-    pub fn dilation(self, dilation: impl Sides<N>) -> Self {
-        Self { dilation: dilation.sides(), ..self }
-    }
-
-    /// Groups of channels that do not see each other.
-    #[must_use]
-    pub fn groups(self, groups: usize) -> Self {
-        Self { groups, ..self }
-    }
-
-    /// Whether it learns an addend for each channel.
-    #[must_use]
-    pub fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Dtype and device of the parameters.
-    #[must_use]
-    pub fn tensor(self, tensor: impl Into<Options>) -> Self {
-        Self { tensor: tensor.into(), ..self }
-    }
-}
-
-impl<const N: usize> From<()> for ConvOptions<N> {
-    fn from((): ()) -> Self {
-        Self::default()
-    }
-}
-
-impl<const N: usize> From<crate::dtype::DType> for ConvOptions<N> {
-    fn from(dtype: crate::dtype::DType) -> Self {
-        Self::default().tensor(dtype)
-    }
-}
-
-impl<const N: usize> From<&crate::tensor::Device> for ConvOptions<N> {
-    fn from(device: &crate::tensor::Device) -> Self {
-        Self::default().tensor(device)
-    }
-}
-
-impl<const N: usize> From<(crate::dtype::DType, &crate::tensor::Device)> for ConvOptions<N> {
-    fn from(both: (crate::dtype::DType, &crate::tensor::Device)) -> Self {
-        Self::default().tensor(both)
+    pub fn padding_mode(self, padding_mode: PadMode) -> Self {
+        Self { padding_mode, ..self }
     }
 }
 
@@ -159,6 +198,9 @@ impl<const N: usize> Conv<N> {
         if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
             bail!(Value, name, "{groups} groups do not divide {inputs} input and {outputs} output channels");
         }
+        if options.same && options.stride != [1; N] {
+            bail!(Value, name, "padding='same' is not supported for strided convolutions");
+        }
         let mut shape = vec![outputs, inputs / groups];
         shape.extend(kernel.sides());
         let weight = init::empty(&name, &shape, &options.tensor)?;
@@ -179,13 +221,24 @@ impl<const N: usize> Conv<N> {
 impl<const N: usize> Layer for Conv<N> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Parameter::tensor);
-        let o = &self.options;
-        functional::conv(
-            x,
-            &self.weight.tensor(),
-            bias.as_ref(),
-            (&o.stride, functional::Padding::Sides(&o.padding), &o.dilation),
-            o.groups,
-        )
+        let (o, weight) = (&self.options, self.weight.tensor());
+        let (x, padding) = match (o.padding_mode, o.same) {
+            (PadMode::Constant(0.0), true) => (x.clone(), functional::Padding::Same),
+            (PadMode::Constant(0.0), false) => (x.clone(), functional::Padding::Sides(&o.padding)),
+            (mode, _) => (self.padded(x, &weight, mode)?, functional::Padding::Valid),
+        };
+        functional::conv(&x, &weight, bias.as_ref(), (&o.stride, padding, &o.dilation), o.groups)
+    }
+}
+
+impl<const N: usize> Conv<N> {
+    fn padded(&self, x: &Tensor, weight: &Tensor, mode: PadMode) -> Result<Tensor> {
+        let (o, shape) = (&self.options, weight.shape());
+        let mut pad = Vec::new();
+        for d in (0..N).rev() {
+            let total = if o.same { o.dilation[d] * (shape[2 + d].max(1) - 1) } else { 2 * o.padding[d] };
+            pad.extend([(total / 2) as isize, (total - total / 2) as isize]);
+        }
+        x.pad(&pad, mode)
     }
 }

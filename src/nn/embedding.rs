@@ -1,5 +1,6 @@
 //! `Embedding`: a learned vector for each number.
 
+use super::functional::{self, BagMode, EmbeddingBagOptions, EmbeddingLookup};
 use super::options::options;
 use super::{Layer, Module, Parameter, init};
 use crate::error::{Result, bail};
@@ -53,5 +54,61 @@ impl Embedding {
 impl Layer for Embedding {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.weight.tensor().embedding(x, self.padding_idx)
+    }
+}
+
+options! {
+    /// Options of [`EmbeddingBag`].
+    EmbeddingBagLayerOptions {
+        /// What becomes of the vectors of a bag.
+        mode: BagMode = BagMode::Mean,
+        /// Whether the last offset is only the end of the last bag.
+        include_last_offset: bool = false,
+        /// Norms, gradients by frequency, and a number that is left out of its bag.
+        table: EmbeddingLookup = EmbeddingLookup::default(),
+    }
+}
+
+/// Sums, means or maxima of bags of vectors: `weight` is `[count, dim]` and starts normal.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::EmbeddingBag;
+/// let bags = EmbeddingBag::new(10, 4, ())?;
+/// let y = bags.forward(&Tensor::new([1, 2, 3], ())?, Some(&Tensor::new([0, 2], ())?), None)?;
+/// assert_eq!(&y.shape()[..], [2, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct EmbeddingBag {
+    /// `[count, dim]`.
+    pub weight: Parameter,
+    #[module(skip)]
+    options: EmbeddingBagLayerOptions,
+}
+
+impl EmbeddingBag {
+    /// A layer with fresh vectors.
+    ///
+    /// # Errors
+    /// `Value` where `padding_idx` is out of range.
+    pub fn new(count: usize, dim: usize, options: impl Into<EmbeddingBagLayerOptions>) -> Result<Self> {
+        let options = options.into();
+        let own = EmbeddingOptions { padding_idx: options.table.padding_idx, tensor: options.tensor.clone() };
+        Ok(Self { weight: Embedding::new(count, dim, own)?.weight, options })
+    }
+
+    /// A row for each bag: a row of a matrix `x`, or what lies between two of the offsets of a vector `x`; sums may
+    /// weigh each vector.
+    pub fn forward(&self, x: &Tensor, offsets: Option<&Tensor>, weights: Option<&Tensor>) -> Result<Tensor> {
+        let o = &self.options;
+        let options = EmbeddingBagOptions {
+            offsets: offsets.cloned(),
+            mode: o.mode,
+            per_sample_weights: weights.cloned(),
+            include_last_offset: o.include_last_offset,
+            table: o.table.clone(),
+        };
+        functional::embedding_bag(x, &self.weight.tensor(), options)
     }
 }

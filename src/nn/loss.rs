@@ -88,6 +88,70 @@ impl BCEWithLogitsLoss {
     }
 }
 
+/// [`functional::binary_cross_entropy`] with its options kept; weights are a buffer.
+#[derive(Clone, Debug, Default, Module)]
+pub struct BCELoss {
+    /// A weight for each element.
+    pub weight: Option<Buffer>,
+    #[module(skip)]
+    reduction: Reduction,
+}
+
+/// [`functional::multilabel_soft_margin_loss`] with its options kept; weights are a buffer.
+#[derive(Clone, Debug, Default, Module)]
+pub struct MultiLabelSoftMarginLoss {
+    /// A weight for each class.
+    pub weight: Option<Buffer>,
+    #[module(skip)]
+    reduction: Reduction,
+}
+
+macro_rules! weighted_loss {
+    ($($name:ident $function:ident;)*) => {
+        $(impl $name {
+            /// A loss with these weights and this reduction.
+            pub fn new(weight: Option<&Tensor>, reduction: Reduction) -> Self {
+                Self { weight: weight.map(Buffer::new), reduction }
+            }
+
+            /// The loss of an output for a target.
+            pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
+                let weight = self.weight.as_ref().map(Buffer::tensor);
+                functional::$function(x, target, weight.as_ref(), self.reduction)
+            }
+        })*
+    };
+}
+
+weighted_loss! {
+    BCELoss binary_cross_entropy;
+    MultiLabelSoftMarginLoss multilabel_soft_margin_loss;
+}
+
+/// [`functional::multi_margin_loss`] with its options kept; weights are a buffer.
+#[derive(Clone, Debug, Module)]
+pub struct MultiMarginLoss {
+    /// A weight for each class.
+    pub weight: Option<Buffer>,
+    p: u32,
+    margin: f64,
+    #[module(skip)]
+    reduction: Reduction,
+}
+
+impl MultiMarginLoss {
+    /// A loss with the power `p` (1 or 2), a margin (usually 1) and weights.
+    pub fn new(p: u32, margin: f64, weight: Option<&Tensor>, reduction: Reduction) -> Self {
+        Self { weight: weight.map(Buffer::new), p, margin, reduction }
+    }
+
+    /// The loss of scores `[n, classes]` for classes `[n]`.
+    pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
+        let weight = self.weight.as_ref().map(Buffer::tensor);
+        functional::multi_margin_loss(x, target, self.p, self.margin, weight.as_ref(), self.reduction)
+    }
+}
+
 macro_rules! plain_loss {
     ($($(#[$doc:meta])* $name:ident $function:ident;)*) => {
         $(
@@ -119,4 +183,140 @@ plain_loss! {
     MSELoss mse_loss;
     /// `|x - target|`.
     L1Loss l1_loss;
+}
+
+plain_loss! {
+    /// `log(1 + e^(-target x))`.
+    SoftMarginLoss soft_margin_loss;
+    /// Hinges between classes that are targets and those that are not.
+    MultiLabelMarginLoss multilabel_margin_loss;
+}
+
+macro_rules! loss {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }
+        |$this:ident, $($x:ident),+| $forward:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Module)]
+            pub struct $name {
+                $($(#[$field_doc])* pub $field: $ty,)*
+                /// What becomes of the elements' losses.
+                #[module(skip)]
+                pub reduction: Reduction,
+            }
+
+            impl Default for $name {
+                fn default() -> Self {
+                    Self { $($field: $default,)* reduction: Reduction::default() }
+                }
+            }
+
+            impl $name {
+                /// PyTorch's defaults.
+                pub fn new() -> Self {
+                    Self::default()
+                }
+
+                $(
+                    $(#[$field_doc])*
+                    #[must_use]
+                    pub fn $field(self, $field: $ty) -> Self {
+                        Self { $field, ..self }
+                    }
+                )*
+
+                /// What becomes of the elements' losses.
+                #[must_use]
+                pub fn reduction(self, reduction: Reduction) -> Self {
+                    Self { reduction, ..self }
+                }
+
+                /// The loss.
+                pub fn forward(&self, $($x: &Tensor),+) -> Result<Tensor> {
+                    let $this = self;
+                    $forward
+                }
+            }
+        )*
+    };
+}
+
+loss! {
+    /// [`functional::smooth_l1_loss`] with its options kept.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// use calor::nn::SmoothL1Loss;
+    /// let (x, y) = (Tensor::new([2.0f32], ())?, Tensor::new([0.0f32], ())?);
+    /// assert_eq!(SmoothL1Loss::new().forward(&x, &y)?.item()?, 1.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    SmoothL1Loss {
+        /// Where the square becomes a line.
+        beta: f64 = 1.0,
+    } |this, x, target| functional::smooth_l1_loss(x, target, this.beta, this.reduction);
+    /// [`functional::huber_loss`] with its options kept.
+    HuberLoss {
+        /// Where the square becomes a line.
+        delta: f64 = 1.0,
+    } |this, x, target| functional::huber_loss(x, target, this.delta, None, this.reduction);
+    /// [`functional::kl_div`] with its options kept.
+    KLDivLoss {
+        /// Whether the target is a logarithm.
+        log_target: bool = false,
+        /// Whether the sum is divided by the size of the first dimension: PyTorch's reduction `batchmean`.
+        batch_mean: bool = false,
+    } |this, x, target| {
+        if this.batch_mean {
+            return functional::kl_div(x, target, this.log_target, Reduction::Sum)? / x.size(0)?;
+        }
+        functional::kl_div(x, target, this.log_target, this.reduction)
+    };
+    /// [`functional::poisson_nll_loss`] with its options kept.
+    PoissonNLLLoss {
+        /// Whether the input is a logarithm.
+        log_input: bool = true,
+        /// Whether Stirling's formula is added.
+        full: bool = false,
+        /// Keeps the logarithm finite.
+        eps: f64 = 1e-8,
+    } |this, x, target| {
+        functional::poisson_nll_loss(x, target, this.log_input, this.full, this.eps, this.reduction)
+    };
+    /// [`functional::gaussian_nll_loss`] with its options kept.
+    GaussianNLLLoss {
+        /// Whether the constant is added.
+        full: bool = false,
+        /// The least variance.
+        eps: f64 = 1e-6,
+    } |this, x, target, var| functional::gaussian_nll_loss(x, target, var, this.full, this.eps, this.reduction);
+    /// [`functional::margin_ranking_loss`] with its options kept.
+    MarginRankingLoss {
+        /// How much larger one should be.
+        margin: f64 = 0.0,
+    } |this, x1, x2, target| functional::margin_ranking_loss(x1, x2, target, this.margin, this.reduction);
+    /// [`functional::hinge_embedding_loss`] with its options kept.
+    HingeEmbeddingLoss {
+        /// How far apart others should be.
+        margin: f64 = 1.0,
+    } |this, x, target| functional::hinge_embedding_loss(x, target, this.margin, this.reduction);
+    /// [`functional::cosine_embedding_loss`] with its options kept.
+    CosineEmbeddingLoss {
+        /// How similar others may be.
+        margin: f64 = 0.0,
+    } |this, x1, x2, target| functional::cosine_embedding_loss(x1, x2, target, this.margin, this.reduction);
+    /// [`functional::triplet_margin_loss`] with its options kept.
+    TripletMarginLoss {
+        /// How much farther the negative should be.
+        margin: f64 = 1.0,
+        /// The norm of distances.
+        p: f64 = 2.0,
+        /// Added to differences.
+        eps: f64 = 1e-6,
+        /// Whether the positive's distance from the negative counts where it is smaller.
+        swap: bool = false,
+    } |this, anchor, positive, negative| {
+        let all = (anchor, positive, negative);
+        functional::triplet_margin_loss(all, this.margin, (this.p, this.eps), this.swap, this.reduction)
+    };
 }

@@ -5,6 +5,7 @@
 mod activation;
 mod adaptive;
 mod attention;
+mod cell;
 mod container;
 mod conv;
 mod convolution;
@@ -20,23 +21,36 @@ mod losses;
 mod margins;
 mod module;
 mod norm;
+mod norms;
 mod options;
+mod padding;
 mod parameter;
 mod pool;
+mod pooling;
+mod recurrent;
 mod resize;
+mod shaping;
 mod standardize;
+mod transposed;
 
 pub use activation::*;
-pub use container::{Lambda, Sequential};
+pub use cell::{GRUCell, GRUCellOptions, LSTMCell, LSTMCellOptions, RNNCell, RNNCellOptions, Recurrence};
+pub use container::{Lambda, ModuleDict, ModuleList, ParameterList, Sequential};
 pub use conv::{Conv, Conv1d, Conv1dOptions, Conv2d, Conv2dOptions, Conv3d, Conv3dOptions, ConvOptions, Sides};
-pub use dropout::Dropout;
-pub use embedding::{Embedding, EmbeddingOptions};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
+pub use embedding::{Embedding, EmbeddingBag, EmbeddingBagLayerOptions, EmbeddingOptions};
 pub use linear::{Linear, LinearOptions};
-pub use loss::{BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss};
+pub use loss::*;
 pub use module::{Field, Mismatch, Module, StateDict, Visitor};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
+pub use norms::*;
+pub use padding::*;
 pub use parameter::{Buffer, Parameter, Training};
 pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, Flatten, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
+pub use pooling::*;
+pub use recurrent::{GRU, GRUOptions, LSTM, LSTMOptions, RNN, RNNOptions};
+pub use shaping::*;
+pub use transposed::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeOptions};
 
 pub(crate) use parameter::copy_into;
 
@@ -72,6 +86,12 @@ use crate::tensor::Tensor;
 pub trait Layer: Field + Send + Sync {
     /// The output for an input.
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
+}
+
+impl<L: Layer + ?Sized> Layer for std::sync::Arc<L> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        (**self).forward(x)
+    }
 }
 
 impl<L: Layer + ?Sized> Layer for Box<L> {

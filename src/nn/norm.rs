@@ -18,6 +18,8 @@ options! {
         affine: bool = true,
         /// Whether it keeps running statistics for evaluation.
         track_running_stats: bool = true,
+        /// Whether there is an addend where `affine` is on.
+        bias: bool = true,
     }
 }
 
@@ -81,7 +83,7 @@ impl<const N: usize> BatchNorm<N> {
             || -> Result<Buffer> { Ok(Buffer::new(&Tensor::zeros([], (DType::I32, &options.tensor.device()?))?)) };
         Ok(Self {
             weight: parameter(1.0)?,
-            bias: parameter(0.0)?,
+            bias: if options.bias { parameter(0.0)? } else { None },
             running_mean: buffer(0.0)?,
             running_var: buffer(1.0)?,
             num_batches_tracked: options.track_running_stats.then(count).transpose()?,
@@ -111,6 +113,10 @@ impl<const N: usize> Layer for BatchNorm<N> {
             bail!(Shape, name, "expected {} channels and {N} spatial dimensions, got {:?}", self.channels, &shape[..]);
         }
         let training = self.training.get();
+        if training && self.options.eps <= 0.0 {
+            let eps = self.options.eps;
+            bail!(Value, format!("BatchNorm{N}d"), "eps must be positive during training, but got {eps}");
+        }
         let mut momentum = functional::Momentum::Share(self.options.momentum.unwrap_or(0.0));
         if training && let Some(count) = &self.num_batches_tracked {
             let count = count.tensor();

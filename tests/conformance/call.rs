@@ -3,7 +3,7 @@
 use crate::corpus::{Case, Value};
 use crate::host::Dt;
 use crate::signature::{self, Bound, Signature};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Why a driver gave no outputs.
 #[derive(Clone, Debug)]
@@ -70,9 +70,19 @@ type Result<T> = std::result::Result<T, Failure>;
 impl<T: Clone> Call<T> {
     /// `tensors` holds what each tensor key of `case` became.
     pub fn new(signatures: &[Signature], case: &Case, tensors: HashMap<String, T>) -> Call<T> {
-        let bound = signature::bind(signatures, &case.args, &case.kwargs);
+        Call::of(signatures, &case.args, &case.kwargs, tensors)
+    }
+
+    /// A call with these arguments.
+    pub fn of(
+        signatures: &[Signature],
+        args: &[Value],
+        kwargs: &BTreeMap<String, Value>,
+        tensors: HashMap<String, T>,
+    ) -> Call<T> {
+        let bound = signature::bind(signatures, args, kwargs);
         let used = vec![false; bound.slots.len()];
-        Call { bound, args: case.args.clone(), tensors, used }
+        Call { bound, args: args.to_vec(), tensors, used }
     }
 
     /// The overload that the arguments fit, such as `max.dim`; empty if there is none.

@@ -54,6 +54,35 @@ pub enum Value {
     DType(Dt),
     Slice(Option<i64>, Option<i64>, Option<i64>),
     Ellipsis,
+    Module(ModuleSpec),
+}
+
+/// A module and the arguments of its constructor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModuleSpec {
+    pub name: String,
+    pub args: Vec<Value>,
+    pub kwargs: BTreeMap<String, Value>,
+}
+
+/// One module: its cases and their tensors.
+pub struct ModuleFile {
+    pub name: String,
+    pub cases: Vec<ModuleCase>,
+    pub op: OpFile,
+}
+
+/// A call of a module and what it must give.
+pub struct ModuleCase {
+    pub init: ModuleSpec,
+    pub state: BTreeMap<String, String>,
+    pub training: bool,
+    /// The call of `forward`.
+    pub call: Case,
+    pub buffers_after: BTreeMap<String, String>,
+    pub params: BTreeMap<String, Option<String>>,
+    /// Whether the constructor must fail.
+    pub fails_at_once: bool,
 }
 
 /// A tensor argument: all of `key`, or a view of the flat storage that `key` holds.
@@ -126,6 +155,18 @@ pub fn own_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
 }
 
+/// The names `folder/X` of what is in a subfolder of `dir`, sorted; none where there is no such folder.
+///
+/// # Errors
+/// When it can't be read.
+pub fn names_in(dir: &Path, folder: &str) -> Result<Vec<String>> {
+    let sub = dir.join(folder);
+    if !sub.exists() {
+        return Ok(Vec::new());
+    }
+    Ok(op_names(&sub)?.into_iter().map(|name| format!("{folder}/{name}")).collect())
+}
+
 /// The names of the operations in `dir`, sorted.
 ///
 /// # Errors
@@ -146,12 +187,6 @@ pub fn op_names(dir: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// The names of the files in a folder of `dir`, sorted, as `folder/name`; none where there is no such folder.
-pub fn names_in(dir: &Path, folder: &str) -> Vec<String> {
-    let names = op_names(&dir.join(folder)).unwrap_or_default();
-    names.into_iter().map(|name| format!("{folder}/{name}")).collect()
 }
 
 /// A file of a folder: its cases as JSON, and their tensors where it has any.
@@ -197,6 +232,38 @@ pub fn read_op(dir: &Path, name: &str) -> Result<OpFile> {
         file.tensors = Tensors::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     Ok(file)
+}
+
+/// Reads the file of module `name`, which is in `modules`, with its tensors.
+///
+/// # Errors
+/// When it is missing or not as FORMAT.md says.
+pub fn read_module(dir: &Path, name: &str) -> Result<ModuleFile> {
+    let path = dir.join("modules").join(format!("{name}.json"));
+    let parsed = read_json(&path).and_then(|json| {
+        let top = object(&json)?;
+        let cases = field_array(top, "cases")?.iter().map(|case| {
+            let id = case.get("name").and_then(Json::as_str).unwrap_or("?");
+            object(case).and_then(|c| parse_module_case(name, c)).map_err(|e| format!("case {id}: {e}"))
+        });
+        cases.collect::<Result<Vec<_>>>()
+    });
+    let cases = parsed.map_err(|e| format!("{}: {e}", path.display()))?;
+    let path = path.with_file_name(format!("{name}.safetensors"));
+    let tensors = match path.exists() {
+        true => Tensors::read(&path).map_err(|e| format!("{}: {e}", path.display()))?,
+        false => Tensors::default(),
+    };
+    let op = OpFile {
+        op: name.to_owned(),
+        family: "modules".to_owned(),
+        tier: 1,
+        inplace: false,
+        signatures: Vec::new(),
+        cases: Vec::new(),
+        tensors,
+    };
+    Ok(ModuleFile { name: name.to_owned(), cases, op })
 }
 
 impl Tensors {
@@ -316,6 +383,9 @@ impl Value {
             };
             return Ok(Value::Slice(part(0)?, part(1)?, part(2)?));
         }
+        if map.contains_key("module") {
+            return parse_spec(field_str(map, "module")?, map).map(Value::Module);
+        }
         if map.contains_key("ellipsis") {
             return Ok(Value::Ellipsis);
         }
@@ -338,8 +408,32 @@ fn parse_case(case: &Map<String, Json>) -> Result<Case> {
         grads: present(case, "grads").map(parse_grads).transpose()?,
         grad_grads: present(case, "grad_grads").map(parse_grad_grads).transpose()?,
         error: present(case, "error").map(parse_error).transpose()?,
-        tags: field_array(case, "tags")?.iter().map(text).collect::<Result<_>>()?,
+        tags: match case.get("tags") {
+            Some(tags) => tags.as_array().ok_or("tags is no array")?.iter().map(text).collect::<Result<_>>()?,
+            None => Vec::new(),
+        },
         inputs_after: present(case, "inputs_after").map(keys).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn parse_spec(name: String, map: &Map<String, Json>) -> Result<ModuleSpec> {
+    let args = field_array(map, "args")?.iter().map(Value::parse).collect::<Result<_>>()?;
+    let kwargs = object(field(map, "kwargs")?)?.iter();
+    let kwargs = kwargs.map(|(k, v)| Ok((k.clone(), Value::parse(v)?))).collect::<Result<_>>()?;
+    Ok(ModuleSpec { name, args, kwargs })
+}
+
+fn parse_module_case(name: &str, case: &Map<String, Json>) -> Result<ModuleCase> {
+    let map = |key| present(case, key).map(keys).transpose().map(Option::unwrap_or_default);
+    let params = present(case, "grads").and_then(|g| g.get("params"));
+    Ok(ModuleCase {
+        init: parse_spec(name.to_owned(), object(field(case, "init")?)?)?,
+        state: map("state_dict")?,
+        training: case.get("training").and_then(Json::as_bool).unwrap_or(true),
+        call: parse_case(case)?,
+        buffers_after: map("buffers_after")?,
+        params: params.map(optional_keys).transpose()?.unwrap_or_default(),
+        fails_at_once: present(case, "error").and_then(|e| e.get("on")).and_then(Json::as_str) == Some("construct"),
     })
 }
 
@@ -378,7 +472,7 @@ fn parse_error(json: &Json) -> Result<ErrorCase> {
         kind: field_str(map, "type")?,
         message_contains: field_str(map, "message_contains")?,
         message: field_str(map, "message")?,
-        about_dtype: field(map, "about_dtype")?.as_bool().ok_or("about_dtype is no bool")?,
+        about_dtype: map.get("about_dtype").and_then(Json::as_bool).unwrap_or(false),
     })
 }
 

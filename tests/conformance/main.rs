@@ -10,6 +10,11 @@ mod call;
 mod corpus;
 mod drivers;
 mod host;
+mod module_table;
+mod modules;
+mod modules_deep;
+mod modules_layers;
+mod modules_losses;
 mod ops_activation;
 mod ops_binary;
 mod ops_convert;
@@ -70,8 +75,8 @@ fn run(options: Options) -> Result<bool, String> {
         return Ok(true);
     }
     let mut ops = corpus::op_names(&suite.dir)?;
-    for folder in ["optimizers", "schedulers"] {
-        ops.extend(corpus::names_in(&suite.dir, folder));
+    for folder in ["modules", "optimizers", "schedulers"] {
+        ops.extend(corpus::names_in(&suite.dir, folder)?);
     }
     for filter in suite.options.unmatched(&ops) {
         println!("no operation matches {filter}");
@@ -99,6 +104,7 @@ impl Suite {
     /// Runs an operation's cases.
     fn op(&self, name: &str) -> Outcome {
         match name.split_once('/') {
+            Some(("modules", module)) => return modules::run(self, name, module),
             Some(("optimizers", _)) => return self.folder(name, optimizers::run_case),
             Some(("schedulers", _)) => return self.folder(name, schedulers::run_case),
             _ => {}

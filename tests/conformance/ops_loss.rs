@@ -12,7 +12,7 @@ fn one(t: calor::Result<Tensor>) -> Outputs {
     Ok(vec![Output::Tensor(t.map_err(op)?)])
 }
 
-fn reduction(c: Args<'_>) -> Result<Reduction, Failure> {
+pub fn reduction(c: Args<'_>) -> Result<Reduction, Failure> {
     // the older way to say it
     let (size_average, reduce) = (c.bool_opt("size_average")?, c.bool_opt("reduce")?);
     if size_average.is_some() || reduce.is_some() {

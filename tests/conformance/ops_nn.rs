@@ -15,12 +15,12 @@ fn one(t: calor::Result<Tensor>) -> Outputs {
 }
 
 /// A size: negative ones are refused, as calor's types do.
-fn size(n: i64) -> Result<usize, Failure> {
+pub fn size(n: i64) -> Result<usize, Failure> {
     usize::try_from(n).map_err(|_| Failure::Op(format!("{n} is negative")))
 }
 
 /// One number for each dimension; one alone stands for all, none for `default`.
-fn sides<const N: usize>(c: Args<'_>, name: &str, default: [usize; N]) -> Result<[usize; N], Failure> {
+pub fn sides<const N: usize>(c: Args<'_>, name: &str, default: [usize; N]) -> Result<[usize; N], Failure> {
     let list = c.ints_opt(name)?.unwrap_or_default();
     let list: Vec<usize> = list.into_iter().map(size).collect::<Result<_, _>>()?;
     match list[..] {
@@ -101,7 +101,7 @@ fn layer_norm(c: Args<'_>) -> Outputs {
 }
 
 /// Sizes to pool to; None keeps a dimension.
-fn outputs<const N: usize>(c: Args<'_>) -> Result<Vec<Option<usize>>, Failure> {
+pub fn outputs<const N: usize>(c: Args<'_>) -> Result<Vec<Option<usize>>, Failure> {
     let one = |v: &Value| match v {
         Value::None => Ok(None),
         Value::Int(n) => size(*n).map(Some),

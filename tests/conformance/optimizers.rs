@@ -2,7 +2,7 @@
 
 use crate::corpus::Tensors;
 use crate::host;
-use crate::run::{Backend, Verdict, in_both_modes};
+use crate::run::{Backend, Verdict, both_modes};
 use calor::nn::Parameter;
 use calor::optim::{
     AdadeltaOptions, AdafactorOptions, AdagradOptions, AdamOptions, AdamWOptions, AdamaxOptions, AdjustLr, AsgdOptions,
@@ -20,7 +20,7 @@ fn fail(what: &str, why: impl std::fmt::Display) -> Verdict {
 
 /// Runs a case of optimizer `name`.
 pub fn run_case(name: &str, case: &Value, tensors: &Tensors) -> Verdict {
-    in_both_modes::<Tensor>(|| {
+    both_modes::<Tensor>(|| {
         let run = Case { name, case, tensors };
         match case.get("error").filter(|e| !e.is_null()) {
             None => run.run().map(|()| Verdict::Pass),

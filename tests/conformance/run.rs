@@ -50,20 +50,20 @@ pub enum Verdict {
 }
 
 /// A stage's error: `Err(Verdict)` stops the case.
-type Step<T> = Result<T, Verdict>;
+pub type Step<T> = Result<T, Verdict>;
 
 /// Runs `case` in both modes; the worse verdict counts.
 pub fn run_case<T: Backend>(driver: Driver<T>, op: &OpFile, signatures: &[Signature], case: &Case) -> Verdict {
-    in_both_modes::<T>(|| Runner { driver, op, signatures, case }.run())
+    both_modes::<T>(|| Runner { driver, op, signatures, case }.run())
 }
 
-/// Runs something fused and unfused; the worse verdict counts.
-pub fn in_both_modes<T: Backend>(run: impl Fn() -> Result<Verdict, Verdict>) -> Verdict {
+/// Runs `f` fused and unfused; the worse verdict counts.
+pub fn both_modes<T: Backend>(f: impl Fn() -> Step<Verdict>) -> Verdict {
     let mut verdict = Verdict::Pass;
     for mode in [Mode::Fused, Mode::Unfused] {
         T::set_mode(mode);
         // A panic must cost one case, not the run.
-        let result = catch_unwind(AssertUnwindSafe(&run)).unwrap_or_else(|_| {
+        let result = catch_unwind(AssertUnwindSafe(&f)).unwrap_or_else(|_| {
             let text = LAST_PANIC.lock().map(|mut p| std::mem::take(&mut *p)).unwrap_or_default();
             Err(Verdict::Fail(text.replace('\n', " ")))
         });
@@ -90,19 +90,19 @@ pub fn keep_panics() {
 /// In-place operations that change a tensor's shape or strides, not its values.
 const RESHAPE_SELF: [&str; 4] = ["Tensor.squeeze_", "Tensor.t_", "Tensor.transpose_", "Tensor.unsqueeze_"];
 
-struct Runner<'a, T> {
-    driver: Driver<T>,
-    op: &'a OpFile,
-    signatures: &'a [Signature],
-    case: &'a Case,
+pub struct Runner<'a, T> {
+    pub driver: Driver<T>,
+    pub op: &'a OpFile,
+    pub signatures: &'a [Signature],
+    pub case: &'a Case,
 }
 
 /// A case's tensor arguments on the device.
-struct Inputs<T> {
+pub struct Inputs<T> {
     /// The stored tensor of each key.
-    storages: HashMap<String, T>,
+    pub storages: HashMap<String, T>,
     /// What the call gets: for a strided argument, the view.
-    args: HashMap<String, T>,
+    pub args: HashMap<String, T>,
 }
 
 impl<T: Backend> Runner<'_, T> {
@@ -125,11 +125,11 @@ impl<T: Backend> Runner<'_, T> {
         self.data().get(key).map_err(Verdict::Fail)
     }
 
-    fn upload(&self, key: &str) -> Step<T> {
+    pub fn upload(&self, key: &str) -> Step<T> {
         T::upload(self.host(key)?).map_err(|e| fail("upload", &e))
     }
 
-    fn inputs(&self) -> Step<Inputs<T>> {
+    pub fn inputs(&self) -> Step<Inputs<T>> {
         let mut inputs = Inputs { storages: HashMap::new(), args: HashMap::new() };
         for tensor in self.case.tensor_refs() {
             let storage = self.upload(&tensor.key)?;
@@ -294,7 +294,7 @@ impl<T: Backend> Runner<'_, T> {
         Ok(())
     }
 
-    fn check_gradient(&self, what: &str, got: Option<&T>, want: Option<&String>, bounds: (f64, f64)) -> Step<()> {
+    pub fn check_gradient(&self, what: &str, got: Option<&T>, want: Option<&String>, bounds: (f64, f64)) -> Step<()> {
         match (got, want) {
             (None, None) => Ok(()),
             (Some(got), Some(want)) => self.check_tensor(what, got, want, bounds.0, bounds.1),
@@ -310,7 +310,7 @@ impl<T: Backend> Runner<'_, T> {
         }
     }
 
-    fn check_outputs(&self, outputs: &[Output<T>]) -> Step<()> {
+    pub fn check_outputs(&self, outputs: &[Output<T>]) -> Step<()> {
         let want = &self.case.outputs;
         if outputs.len() != want.len() {
             return Err(Verdict::Fail(format!("{} outputs, expected {}", outputs.len(), want.len())));
@@ -357,14 +357,14 @@ impl<T: Backend> Runner<'_, T> {
         Err(fail(what, &format!("got {got}, expected {want:?}")))
     }
 
-    fn check_tensor(&self, what: &str, got: &T, want: &str, rtol: f64, atol: f64) -> Step<()> {
+    pub fn check_tensor(&self, what: &str, got: &T, want: &str, rtol: f64, atol: f64) -> Step<()> {
         let got = got.download().map_err(|e| fail(what, &e))?;
         host::compare(&got, self.host(want)?, rtol, atol).map_err(|e| fail(what, &e))
     }
 }
 
 /// A failed step; an adapter without a dtype cannot run the case at all.
-fn fail(what: &str, why: &str) -> Verdict {
+pub fn fail(what: &str, why: &str) -> Verdict {
     if why.contains("is not available on adapter") {
         return Verdict::Lacking(why.to_owned());
     }
@@ -372,7 +372,7 @@ fn fail(what: &str, why: &str) -> Verdict {
 }
 
 /// What a driver's failure means for a case that must succeed.
-fn verdict(failure: Failure) -> Verdict {
+pub fn verdict(failure: Failure) -> Verdict {
     match failure {
         Failure::Op(why) => fail("error", &why),
         Failure::Argument(why) => fail("driver", &why),

@@ -1,0 +1,251 @@
+//! Normalisation within a sample: over groups, instances, roots of mean squares, neighbouring channels.
+
+use super::activation::plain_layer;
+use super::options::options;
+use super::{Buffer, Field, Layer, Module, Parameter, Training, Visitor, functional, init};
+use crate::dtype::DType;
+use crate::error::{Result, bail};
+use crate::tensor::{Options, Tensor};
+
+fn full(layer: &str, shape: &[usize], value: f64, options: &Options) -> Result<Tensor> {
+    let t = init::empty(layer, shape, options)?;
+    init::constant_(&t, value)?;
+    Ok(t)
+}
+
+options! {
+    /// Options of [`GroupNorm`].
+    GroupNormOptions {
+        /// Keeps the divisor from zero.
+        eps: f64 = 1e-5,
+        /// Whether it learns a factor, and an addend unless `bias` is off.
+        affine: bool = true,
+        /// Whether it learns an addend.
+        bias: bool = true,
+    }
+}
+
+/// Normalises groups of channels of `[n, c, ..]`: `(x - mean) / sqrt(var + eps) * weight + bias`.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{GroupNorm, Layer};
+/// let y = GroupNorm::new(1, 2, ())?.forward(&Tensor::new([[1.0f32, 3.0]], ())?)?.to_vec::<f32>()?;
+/// assert!((y[0] + 1.0).abs() < 1e-4 && (y[1] - 1.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct GroupNorm {
+    /// A factor for each channel; starts with ones.
+    pub weight: Option<Parameter>,
+    /// An addend for each channel; starts with zeros.
+    pub bias: Option<Parameter>,
+    groups: usize,
+    channels: usize,
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// A layer for inputs of so many channels.
+    ///
+    /// # Errors
+    /// `Value` where the groups do not divide the channels.
+    pub fn new(groups: usize, channels: usize, options: impl Into<GroupNormOptions>) -> Result<Self> {
+        let o = options.into();
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            bail!(Value, "GroupNorm", "num_channels ({channels}) must be divisible by num_groups ({groups})");
+        }
+        let parameter = |value| Parameter::new(&full("GroupNorm", &[channels], value, &o.tensor)?);
+        Ok(Self {
+            weight: o.affine.then(|| parameter(1.0)).transpose()?,
+            bias: (o.affine && o.bias).then(|| parameter(0.0)).transpose()?,
+            groups,
+            channels,
+            eps: o.eps,
+        })
+    }
+}
+
+impl Layer for GroupNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.shape().get(1) != Some(&self.channels) {
+            bail!(Shape, "GroupNorm", "expected {} channels, got {:?}", self.channels, x.shape());
+        }
+        let [weight, bias] = [&self.weight, &self.bias].map(|p| p.as_ref().map(Parameter::tensor));
+        functional::group_norm(x, self.groups, weight.as_ref(), bias.as_ref(), self.eps)
+    }
+}
+
+options! {
+    /// Options of [`RMSNorm`].
+    RMSNormOptions {
+        /// Keeps the divisor from zero; `None` is the smallest step of the dtype.
+        eps: Option<f64> = None,
+        /// Whether it learns a factor.
+        elementwise_affine: bool = true,
+    }
+}
+
+/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimensions.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Layer, RMSNorm};
+/// let y = RMSNorm::new([2], ())?.forward(&Tensor::new([3.0f32, 3.0], ())?)?.to_vec::<f32>()?;
+/// assert!((y[0] - 1.0).abs() < 1e-5);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct RMSNorm {
+    /// A factor for each element; starts with ones.
+    pub weight: Option<Parameter>,
+    normalized_shape: Vec<usize>,
+    eps: Option<f64>,
+}
+
+impl RMSNorm {
+    /// A layer for inputs that end with these sizes.
+    pub fn new(normalized_shape: impl AsRef<[usize]>, options: impl Into<RMSNormOptions>) -> Result<Self> {
+        let (shape, o) = (normalized_shape.as_ref(), options.into());
+        let weight = || Parameter::new(&full("RMSNorm", shape, 1.0, &o.tensor)?);
+        let weight = o.elementwise_affine.then(weight).transpose()?;
+        Ok(Self { weight, normalized_shape: shape.to_vec(), eps: o.eps })
+    }
+}
+
+impl Layer for RMSNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let weight = self.weight.as_ref().map(Parameter::tensor);
+        functional::rms_norm(x, &self.normalized_shape, weight.as_ref(), self.eps)
+    }
+}
+
+options! {
+    /// Options of [`InstanceNorm`].
+    InstanceNormOptions {
+        /// Keeps the divisor from zero.
+        eps: f64 = 1e-5,
+        /// How much a batch moves the running statistics.
+        momentum: f64 = 0.1,
+        /// Whether it learns a factor, and an addend unless `bias` is off.
+        affine: bool = false,
+        /// Whether it keeps running statistics for evaluation.
+        track_running_stats: bool = false,
+        /// Whether it learns an addend.
+        bias: bool = true,
+    }
+}
+
+/// Normalises each channel of each sample of `[n, c, ..]` or `[c, ..]` with `N` spatial dimensions; with running
+/// statistics, evaluation uses those.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{InstanceNorm1d, Layer};
+/// let y = InstanceNorm1d::new(1, ())?.forward(&Tensor::new([[1.0f32, 3.0]], ())?)?.to_vec::<f32>()?;
+/// assert!((y[0] + 1.0).abs() < 1e-4 && (y[1] - 1.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct InstanceNorm<const N: usize> {
+    /// A factor for each channel; starts with ones.
+    pub weight: Option<Parameter>,
+    /// An addend for each channel; starts with zeros.
+    pub bias: Option<Parameter>,
+    /// Mean of each channel over batches.
+    pub running_mean: Option<Buffer>,
+    /// Variance of each channel over batches.
+    pub running_var: Option<Buffer>,
+    /// As in PyTorch, never counted.
+    pub num_batches_tracked: Option<Buffer>,
+    /// Whether it trains.
+    pub training: Training,
+    channels: usize,
+    #[module(skip)]
+    options: InstanceNormOptions,
+}
+
+/// Instance normalisation of `[n, c, l]`.
+pub type InstanceNorm1d = InstanceNorm<1>;
+/// Instance normalisation of `[n, c, h, w]`.
+pub type InstanceNorm2d = InstanceNorm<2>;
+/// Instance normalisation of `[n, c, d, h, w]`.
+pub type InstanceNorm3d = InstanceNorm<3>;
+
+impl<const N: usize> InstanceNorm<N> {
+    /// A layer for inputs of so many channels.
+    pub fn new(channels: usize, options: impl Into<InstanceNormOptions>) -> Result<Self> {
+        let options = options.into();
+        let name = format!("InstanceNorm{N}d");
+        let parameter = |value| Parameter::new(&full(&name, &[channels], value, &options.tensor)?);
+        let buffer = |value| -> Result<Buffer> { Ok(Buffer::new(&full(&name, &[channels], value, &options.tensor)?)) };
+        let count =
+            || -> Result<Buffer> { Ok(Buffer::new(&Tensor::zeros([], (DType::I32, &options.tensor.device()?))?)) };
+        let (affine, track) = (options.affine, options.track_running_stats);
+        Ok(Self {
+            weight: affine.then(|| parameter(1.0)).transpose()?,
+            bias: (affine && options.bias).then(|| parameter(0.0)).transpose()?,
+            running_mean: track.then(|| buffer(0.0)).transpose()?,
+            running_var: track.then(|| buffer(1.0)).transpose()?,
+            num_batches_tracked: track.then(count).transpose()?,
+            training: Training::default(),
+            channels,
+            options,
+        })
+    }
+}
+
+impl<const N: usize> Layer for InstanceNorm<N> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let shape = x.shape();
+        if shape.len() == N + 1 {
+            return self.forward(&x.unsqueeze(0)?)?.squeeze_dim(0);
+        }
+        let name = format!("InstanceNorm{N}d");
+        if shape.len() != N + 2 {
+            bail!(Shape, name, "expected {}D or {}D input, got {shape:?}", N + 1, N + 2);
+        }
+        if self.weight.is_some() && shape[1] != self.channels {
+            bail!(
+                Shape,
+                name,
+                "expected input's size at dim=1 to match num_features ({}), got {shape:?}",
+                self.channels
+            );
+        }
+        let [mean, var] = [&self.running_mean, &self.running_var].map(|b| b.as_ref().map(Buffer::tensor));
+        let [weight, bias] = [&self.weight, &self.bias].map(|p| p.as_ref().map(Parameter::tensor));
+        let own = self.training.get() || mean.is_none();
+        let (running, o) = (mean.as_ref().zip(var.as_ref()), &self.options);
+        functional::instance_norm(x, running, weight.as_ref(), bias.as_ref(), own, o.momentum, o.eps)
+    }
+}
+
+/// `x / (k + alpha mean(x^2))^beta`, the mean over `size` neighbouring channels of `[n, c, ..]`.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Layer, LocalResponseNorm};
+/// let norm = LocalResponseNorm { alpha: 0.0, ..LocalResponseNorm::new(3) };
+/// assert_eq!(norm.forward(&Tensor::ones([1, 1, 1], ())?)?.item()?, 1.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LocalResponseNorm {
+    /// Number of channels.
+    pub size: usize,
+    /// Factor of the mean.
+    pub alpha: f64,
+    /// Exponent.
+    pub beta: f64,
+    /// Added to the mean.
+    pub k: f64,
+}
+
+impl LocalResponseNorm {
+    /// Over `size` channels, with PyTorch's numbers: `alpha` 1e-4, `beta` 0.75, `k` 1.
+    pub fn new(size: usize) -> Self {
+        Self { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
+    }
+}
+plain_layer!(LocalResponseNorm, |this, x| functional::local_response_norm(x, this.size, this.alpha, this.beta, this.k));

@@ -1,0 +1,168 @@
+//! Pooling to a given size, by a norm, and what undoes a pooling.
+
+use super::activation::plain_layer_n;
+use super::conv::Sides;
+use super::{AvgPool, Field, Layer, MaxPool, Module, Visitor, functional};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+macro_rules! adaptive {
+    ($($(#[$doc:meta])* $name:ident $one:ident $two:ident $three:ident, |$x:ident, $output:ident| $forward:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct $name<const N: usize> {
+                /// Sizes of the output; `None` keeps a dimension.
+                pub output_size: [Option<usize>; N],
+            }
+
+            impl<const N: usize> $name<N> {
+                /// Pools to these sizes.
+                pub fn new(output_size: impl Sides<N>) -> Self {
+                    Self { output_size: output_size.sides().map(Some) }
+                }
+
+                /// Pools to these sizes, and keeps where there is none.
+                pub fn keeping(output_size: [Option<usize>; N]) -> Self {
+                    Self { output_size }
+                }
+            }
+
+            plain_layer_n!($name, |this, $x| {
+                let $output = &this.output_size;
+                $forward
+            });
+
+            #[doc = concat!("[`", stringify!($name), "`] of the last dimension.")]
+            pub type $one = $name<1>;
+            #[doc = concat!("[`", stringify!($name), "`] of the last two dimensions.")]
+            pub type $two = $name<2>;
+            #[doc = concat!("[`", stringify!($name), "`] of the last three dimensions.")]
+            pub type $three = $name<3>;
+        )*
+    };
+}
+
+adaptive! {
+    /// The mean over windows that divide the last `N` dimensions of `[n, c, ..]` or `[c, ..]` into so many parts.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// use calor::nn::{AdaptiveAvgPool2d, Layer};
+    /// assert_eq!(&AdaptiveAvgPool2d::new(1).forward(&Tensor::ones([2, 3, 4, 5], ())?)?.shape()[..], [2, 3, 1, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    AdaptiveAvgPool AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d,
+        |x, output| functional::adaptive_avg_pool(x, output);
+    /// The largest value of windows that divide the last `N` dimensions of `[n, c, ..]` or `[c, ..]` into so many parts.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// use calor::nn::{AdaptiveMaxPool1d, Layer};
+    /// let y = AdaptiveMaxPool1d::new(1).forward(&Tensor::new([[1.0f32, 3.0, 2.0]], ())?)?;
+    /// assert_eq!(y.item()?, 3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    AdaptiveMaxPool AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d,
+        |x, output| Ok(functional::adaptive_max_pool(x, output)?.0);
+}
+
+impl<const N: usize> AdaptiveMaxPool<N> {
+    /// The values, and where they stand in the pooled dimensions, counted row by row.
+    pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        functional::adaptive_max_pool(x, &self.output_size)
+    }
+}
+
+impl<const N: usize> MaxPool<N> {
+    /// The values, and where they stand in the pooled dimensions, counted row by row.
+    pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        functional::max_pool_with_indices(x, self)
+    }
+}
+
+/// `(sum x^p)^(1 / p)` over each window of the last `N` dimensions.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{LPPool1d, Layer};
+/// assert_eq!(LPPool1d::new(2.0, 2).forward(&Tensor::new([[3.0f32, 4.0]], ())?)?.item()?, 5.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LPPool<const N: usize> {
+    /// The exponent.
+    pub norm_type: f64,
+    /// The windows.
+    pub windows: AvgPool<N>,
+}
+
+impl<const N: usize> LPPool<N> {
+    /// Windows side by side.
+    pub fn new(norm_type: f64, kernel_size: impl Sides<N>) -> Self {
+        Self { norm_type, windows: AvgPool::new(kernel_size) }
+    }
+
+    /// Steps of the window.
+    #[must_use]
+    pub fn stride(self, stride: impl Sides<N>) -> Self {
+        Self { windows: self.windows.stride(stride), ..self }
+    }
+
+    /// Whether a window may pass the end.
+    #[must_use]
+    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
+        Self { windows: self.windows.ceil_mode(ceil_mode), ..self }
+    }
+}
+plain_layer_n!(LPPool, |this, x| functional::lp_pool(x, this.norm_type, &this.windows));
+
+/// [`LPPool`] of the last dimension.
+pub type LPPool1d = LPPool<1>;
+/// [`LPPool`] of the last two dimensions.
+pub type LPPool2d = LPPool<2>;
+/// [`LPPool`] of the last three dimensions.
+pub type LPPool3d = LPPool<3>;
+
+/// Puts the values of a maximum pooling back where they came from, zeros elsewhere.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{MaxPool1d, MaxUnpool1d};
+/// let (y, at) = MaxPool1d::new(2).forward_with_indices(&Tensor::new([[1.0f32, 3.0]], ())?)?;
+/// assert_eq!(MaxUnpool1d::new(2).forward(&y, &at, None)?.to_vec::<f32>()?, [0.0, 3.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxUnpool<const N: usize> {
+    /// The pooling that is undone.
+    pub pool: MaxPool<N>,
+}
+
+impl<const N: usize> MaxUnpool<N> {
+    /// Undoes a pooling of windows side by side.
+    pub fn new(kernel_size: impl Sides<N>) -> Self {
+        Self { pool: MaxPool::new(kernel_size) }
+    }
+
+    /// Values and their places to what was pooled; `output_size` says which of the sizes that pool to it is meant.
+    pub fn forward(&self, x: &Tensor, indices: &Tensor, output_size: Option<[usize; N]>) -> Result<Tensor> {
+        functional::max_unpool(x, indices, &self.pool, output_size)
+    }
+}
+
+impl<const N: usize> Module for MaxUnpool<N> {
+    fn visit(&self, _visitor: &mut dyn Visitor) {}
+    fn set_training(&self, _training: bool) {}
+}
+
+impl<const N: usize> Field for MaxUnpool<N> {
+    fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+}
+
+/// [`MaxUnpool`] of the last dimension.
+pub type MaxUnpool1d = MaxUnpool<1>;
+/// [`MaxUnpool`] of the last two dimensions.
+pub type MaxUnpool2d = MaxUnpool<2>;
+/// [`MaxUnpool`] of the last three dimensions.
+pub type MaxUnpool3d = MaxUnpool<3>;

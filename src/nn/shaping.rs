@@ -1,0 +1,267 @@
+//! Layers that move or resize, and those of two inputs.
+
+use super::activation::plain_layer;
+use super::functional::{self, Resize};
+use super::linear::LinearOptions;
+use super::{Field, Layer, Module, Parameter, Visitor, init};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+macro_rules! moving {
+    ($($(#[$doc:meta])* $name:ident $field:ident $method:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct $name {
+                /// The factor or number of groups.
+                pub $field: usize,
+            }
+
+            impl $name {
+                /// With this factor or number of groups.
+                pub fn new($field: usize) -> Self {
+                    Self { $field }
+                }
+            }
+            plain_layer!($name, |this, x| x.$method(this.$field));
+        )*
+    };
+}
+
+moving! {
+    /// `[*, c r^2, h, w]` to `[*, c, h r, w r]`.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// use calor::nn::{Layer, PixelShuffle};
+    /// assert_eq!(&PixelShuffle::new(2).forward(&Tensor::ones([1, 4, 3, 3], ())?)?.shape()[..], [1, 1, 6, 6]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    PixelShuffle upscale_factor pixel_shuffle;
+    /// `[*, c, h r, w r]` to `[*, c r^2, h, w]`.
+    PixelUnshuffle downscale_factor pixel_unshuffle;
+    /// The channels of `[n, c, ..]`, dealt out among groups.
+    ChannelShuffle groups channel_shuffle;
+}
+
+/// One dimension as several.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Layer, Unflatten};
+/// assert_eq!(&Unflatten::new(1, &[2, 3]).forward(&Tensor::ones([5, 6], ())?)?.shape()[..], [5, 2, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unflatten {
+    /// The dimension.
+    pub dim: isize,
+    /// Its sizes; one may be -1.
+    pub sizes: Vec<isize>,
+}
+
+impl Unflatten {
+    /// Dimension `dim` as these sizes.
+    pub fn new(dim: isize, sizes: &[isize]) -> Self {
+        Self { dim, sizes: sizes.to_vec() }
+    }
+}
+plain_layer!(Unflatten, |this, x| x.unflatten(this.dim, &this.sizes));
+
+/// [`functional::interpolate`] with its options kept.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Layer, Upsample, functional::Resize};
+/// let up = Upsample::new(Resize { scale_factor: Some(vec![2.0]), ..Resize::default() });
+/// assert_eq!(up.forward(&Tensor::new([[[1.0f32, 3.0]]], ())?)?.to_vec::<f32>()?, [1.0, 1.0, 3.0, 3.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Upsample {
+    /// Sizes or factors, and how values are found.
+    pub options: Resize,
+}
+
+impl Upsample {
+    /// Resizes as the options say.
+    pub fn new(options: Resize) -> Self {
+        Self { options }
+    }
+}
+plain_layer!(Upsample, |this, x| functional::interpolate(x, &this.options));
+
+/// Sliding windows: their sides and how they lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sliding {
+    /// Sides of a window.
+    pub kernel_size: Vec<usize>,
+    /// Distance between a window's elements.
+    pub dilation: Vec<usize>,
+    /// Zeros at both ends.
+    pub padding: Vec<usize>,
+    /// Steps of the window.
+    pub stride: Vec<usize>,
+}
+
+impl Sliding {
+    /// Windows one step apart.
+    pub fn new(kernel_size: &[usize]) -> Self {
+        let n = kernel_size.len();
+        Self { kernel_size: kernel_size.to_vec(), dilation: vec![1; n], padding: vec![0; n], stride: vec![1; n] }
+    }
+}
+
+/// The windows of `[n, c, ..]` or `[c, ..]` as columns: `[n, c * kernel, windows]`.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Layer, Sliding, Unfold};
+/// let unfold = Unfold::new(Sliding::new(&[2, 2]));
+/// assert_eq!(&unfold.forward(&Tensor::ones([1, 3, 3, 3], ())?)?.shape()[..], [1, 12, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfold {
+    /// The windows.
+    pub windows: Sliding,
+}
+
+impl Unfold {
+    /// Takes these windows.
+    pub fn new(windows: Sliding) -> Self {
+        Self { windows }
+    }
+}
+plain_layer!(Unfold, |this, x| {
+    let w = &this.windows;
+    functional::unfold(x, &w.kernel_size, (&w.stride, &w.padding, &w.dilation))
+});
+
+/// Columns `[n, c * kernel, windows]` to `[n, c, output..]`, adding what lies in the same place.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Fold, Layer, Sliding};
+/// let fold = Fold::new(&[3, 3], Sliding::new(&[2, 2]));
+/// assert_eq!(&fold.forward(&Tensor::ones([1, 12, 4], ())?)?.shape()[..], [1, 3, 3, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// Sizes of the output.
+    pub output_size: Vec<usize>,
+    /// The windows.
+    pub windows: Sliding,
+}
+
+impl Fold {
+    /// Adds up these windows.
+    pub fn new(output_size: &[usize], windows: Sliding) -> Self {
+        Self { output_size: output_size.to_vec(), windows }
+    }
+}
+plain_layer!(Fold, |this, x| {
+    let w = &this.windows;
+    functional::fold(x, &this.output_size, &w.kernel_size, (&w.stride, &w.padding, &w.dilation))
+});
+
+/// [`functional::cosine_similarity`] with its options kept.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::CosineSimilarity;
+/// let x = Tensor::ones([1, 4], ())?;
+/// assert!((CosineSimilarity::default().forward(&x, &x)?.item()? - 1.0).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Module)]
+pub struct CosineSimilarity {
+    /// The dimension of the vectors.
+    pub dim: isize,
+    /// The least norm.
+    pub eps: f64,
+}
+
+impl Default for CosineSimilarity {
+    fn default() -> Self {
+        Self { dim: 1, eps: 1e-8 }
+    }
+}
+
+impl CosineSimilarity {
+    /// How similar vectors are.
+    pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
+        functional::cosine_similarity(x1, x2, self.dim, self.eps)
+    }
+}
+
+/// [`functional::pairwise_distance`] with its options kept.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::PairwiseDistance;
+/// let (x, y) = (Tensor::new([3.0f32, 4.0], ())?, Tensor::new([0.0f32, 0.0], ())?);
+/// assert!((PairwiseDistance::default().forward(&x, &y)?.item()? - 5.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Module)]
+pub struct PairwiseDistance {
+    /// The norm.
+    pub p: f64,
+    /// Added to differences.
+    pub eps: f64,
+    /// Whether the last dimension stays.
+    pub keepdim: bool,
+}
+
+impl Default for PairwiseDistance {
+    fn default() -> Self {
+        Self { p: 2.0, eps: 1e-6, keepdim: false }
+    }
+}
+
+impl PairwiseDistance {
+    /// How far apart vectors are.
+    pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
+        functional::pairwise_distance(x1, x2, self.p, self.eps, self.keepdim)
+    }
+}
+
+/// `y_o = x1^T W_o x2 + b_o` over the last dimensions; weight and bias start uniform in `±1 / sqrt(in1)`.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::Bilinear;
+/// let y = Bilinear::new(2, 3, 4, ())?.forward(&Tensor::ones([5, 2], ())?, &Tensor::ones([5, 3], ())?)?;
+/// assert_eq!(&y.shape()[..], [5, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct Bilinear {
+    /// `[out, in1, in2]`.
+    pub weight: Parameter,
+    /// `[out]`.
+    pub bias: Option<Parameter>,
+}
+
+impl Bilinear {
+    /// A layer with fresh parameters.
+    pub fn new(in1: usize, in2: usize, outputs: usize, options: impl Into<LinearOptions>) -> Result<Self> {
+        let o = options.into();
+        if in1 == 0 {
+            crate::error::bail!(Value, "Bilinear", "in1_features must be > 0, but got 0");
+        }
+        let weight = init::empty("Bilinear", [outputs, in1, in2], &o.tensor)?;
+        let bound = 1.0 / (in1 as f64).sqrt();
+        init::uniform_(&weight, -bound, bound)?;
+        let bias = o.bias.then(|| init::bias("Bilinear", outputs, in1, &o.tensor)).transpose()?;
+        Ok(Self { weight: Parameter::new(&weight)?, bias })
+    }
+
+    /// The outputs for `[*, in1]` and `[*, in2]`.
+    pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(Parameter::tensor);
+        functional::bilinear(x1, x2, &self.weight.tensor(), bias.as_ref())
+    }
+}

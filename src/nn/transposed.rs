@@ -1,0 +1,93 @@
+//! Transposed convolutions over one, two and three dimensions.
+
+use super::conv::{Sides, conv_options};
+use super::{Layer, Module, Parameter, functional, init};
+use crate::error::{Result, bail};
+use crate::tensor::{Options, Tensor};
+
+conv_options! {
+    /// Options of [`ConvTranspose`].
+    ConvTransposeOptions {
+        /// What is added to one end of the output's sides.
+        output_padding: [usize; N] = [0; N],
+    }
+}
+
+impl<const N: usize> ConvTransposeOptions<N> {
+    /// What is added to one end of the output's sides.
+    #[must_use]
+    pub fn output_padding(self, output_padding: impl Sides<N>) -> Self {
+        Self { output_padding: output_padding.sides(), ..self }
+    }
+}
+
+/// What undoes the sizes of a convolution: `[n, in, ..]` to `[n, out, ..]`, `weight` is `[in, out / groups, kernel..]`.
+///
+/// A side of `size` becomes `(size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1`. Weight and
+/// bias start uniform in `± 1 / sqrt(out / groups * kernel)`.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{ConvTranspose2d, ConvTransposeOptions, Layer};
+/// let up = ConvTranspose2d::new(8, 3, 2, ConvTransposeOptions::default().stride(2))?;
+/// assert_eq!(&up.forward(&Tensor::ones([1, 8, 4, 4], ())?)?.shape()[..], [1, 3, 8, 8]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct ConvTranspose<const N: usize> {
+    /// `[in, out / groups, kernel..]`.
+    pub weight: Parameter,
+    /// `[out]`.
+    pub bias: Option<Parameter>,
+    #[module(skip)]
+    options: ConvTransposeOptions<N>,
+}
+
+/// A transposed convolution over one dimension: `[n, in, l]`.
+pub type ConvTranspose1d = ConvTranspose<1>;
+/// A transposed convolution over two dimensions: `[n, in, h, w]`.
+pub type ConvTranspose2d = ConvTranspose<2>;
+/// A transposed convolution over three dimensions: `[n, in, d, h, w]`.
+pub type ConvTranspose3d = ConvTranspose<3>;
+
+impl<const N: usize> ConvTranspose<N> {
+    /// A layer with fresh parameters.
+    ///
+    /// # Errors
+    /// `Value` where the groups do not divide both numbers of channels.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        kernel: impl Sides<N>,
+        options: impl Into<ConvTransposeOptions<N>>,
+    ) -> Result<Self> {
+        let options = options.into();
+        let name = format!("ConvTranspose{N}d");
+        let groups = options.groups;
+        if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+            bail!(Value, name, "{groups} groups do not divide {inputs} input and {outputs} output channels");
+        }
+        let mut shape = vec![inputs, outputs / groups];
+        shape.extend(kernel.sides());
+        let weight = init::empty(&name, &shape, &options.tensor)?;
+        init::kaiming_uniform_(&weight, 5f64.sqrt(), init::Fan::In, init::Nonlinearity::LeakyRelu)?;
+        let bias = match options.bias {
+            true => Some(init::bias(&name, outputs, init::fans(&shape)?.0, &options.tensor)?),
+            false => None,
+        };
+        Ok(Self { weight: Parameter::new(&weight)?, bias, options })
+    }
+
+    /// Stride, padding and the like.
+    pub fn options(&self) -> &ConvTransposeOptions<N> {
+        &self.options
+    }
+}
+
+impl<const N: usize> Layer for ConvTranspose<N> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (o, bias) = (&self.options, self.bias.as_ref().map(Parameter::tensor));
+        let sides = (&o.stride[..], &o.padding[..], &o.output_padding[..], &o.dilation[..]);
+        functional::conv_transpose(x, &self.weight.tensor(), bias.as_ref(), sides, o.groups)
+    }
+}

@@ -1,0 +1,173 @@
+//! How losses are made and called.
+
+use crate::backend::{one, op};
+use crate::call::Failure;
+use crate::drivers::Tensor;
+use crate::module_table::Row;
+use crate::modules::{Args, Built};
+use crate::ops_loss::reduction;
+use calor::nn::functional::{BceOptions, CrossEntropyOptions, NllOptions};
+use calor::nn::{self, Module};
+
+type Make = Result<Built, Failure>;
+
+fn loss<M: Module + Send + Sync + 'static>(module: M, f: fn(&M, &Tensor, &Tensor) -> calor::Result<Tensor>) -> Make {
+    Built::other(Ok(module), move |m, c| one(f(m, &c.tensor("input")?, &c.tensor("target")?)))
+}
+
+const PAIR: &str = "forward(input, target)";
+
+macro_rules! row {
+    ($name:literal, $init:literal, $build:expr) => {
+        Row {
+            name: $name,
+            init: concat!("init(", $init, "size_average=None, reduce=None, reduction='mean')"),
+            forward: PAIR,
+            build: $build,
+        }
+    };
+}
+
+fn triplet(c: Args<'_>) -> Make {
+    let loss = nn::TripletMarginLoss {
+        margin: c.float_or("margin", 1.0)?,
+        p: c.float_or("p", 2.0)?,
+        eps: c.float_or("eps", 1e-6)?,
+        swap: c.bool_or("swap", false)?,
+        reduction: reduction(c)?,
+    };
+    Built::other(Ok(loss), |m, c| one(m.forward(&c.tensor("anchor")?, &c.tensor("positive")?, &c.tensor("negative")?)))
+}
+
+fn kl_div(c: Args<'_>) -> Make {
+    let mut loss_ = nn::KLDivLoss::new().log_target(c.bool_or("log_target", false)?);
+    loss_.batch_mean = c.has("reduction") && c.str_or("reduction", "mean")? == "batchmean";
+    if !loss_.batch_mean {
+        loss_.reduction = reduction(c)?;
+    }
+    loss(loss_, nn::KLDivLoss::forward)
+}
+
+/// The rows.
+pub const ROWS: &[Row] = &[
+    row!("nn.MSELoss", "", |c| loss(nn::MSELoss::new(reduction(c)?), nn::MSELoss::forward)),
+    row!("nn.L1Loss", "", |c| loss(nn::L1Loss::new(reduction(c)?), nn::L1Loss::forward)),
+    row!("nn.SoftMarginLoss", "", |c| loss(nn::SoftMarginLoss::new(reduction(c)?), nn::SoftMarginLoss::forward)),
+    row!("nn.MultiLabelMarginLoss", "", |c| {
+        loss(nn::MultiLabelMarginLoss::new(reduction(c)?), nn::MultiLabelMarginLoss::forward)
+    }),
+    Row {
+        name: "nn.CrossEntropyLoss",
+        init: "init(weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean', label_smoothing=0.0)",
+        forward: PAIR,
+        build: |c| {
+            let mut o = CrossEntropyOptions::default().reduction(reduction(c)?);
+            o.weight = c.tensor_opt("weight")?;
+            o.ignore_index = c.int_or("ignore_index", -100)?;
+            o.label_smoothing = c.float_or("label_smoothing", 0.0)?;
+            loss(nn::CrossEntropyLoss::new(o), nn::CrossEntropyLoss::forward)
+        },
+    },
+    Row {
+        name: "nn.NLLLoss",
+        init: "init(weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean')",
+        forward: PAIR,
+        build: |c| {
+            let mut o = NllOptions::default().reduction(reduction(c)?);
+            o.weight = c.tensor_opt("weight")?;
+            o.ignore_index = c.int_or("ignore_index", -100)?;
+            loss(nn::NLLLoss::new(o), nn::NLLLoss::forward)
+        },
+    },
+    Row {
+        name: "nn.BCEWithLogitsLoss",
+        init: "init(weight=None, size_average=None, reduce=None, reduction='mean', pos_weight=None)",
+        forward: PAIR,
+        build: |c| {
+            let mut o = BceOptions::default().reduction(reduction(c)?);
+            o.weight = c.tensor_opt("weight")?;
+            o.pos_weight = c.tensor_opt("pos_weight")?;
+            loss(nn::BCEWithLogitsLoss::new(o), nn::BCEWithLogitsLoss::forward)
+        },
+    },
+    row!("nn.BCELoss", "weight=None, ", |c| {
+        loss(nn::BCELoss::new(c.tensor_opt("weight")?.as_ref(), reduction(c)?), nn::BCELoss::forward)
+    }),
+    row!("nn.MultiLabelSoftMarginLoss", "weight=None, ", |c| {
+        let module = nn::MultiLabelSoftMarginLoss::new(c.tensor_opt("weight")?.as_ref(), reduction(c)?);
+        loss(module, nn::MultiLabelSoftMarginLoss::forward)
+    }),
+    row!("nn.MultiMarginLoss", "p=1, margin=1.0, weight=None, ", |c| {
+        let (p, margin, weight) = (c.int_or("p", 1)?, c.float_or("margin", 1.0)?, c.tensor_opt("weight")?);
+        let p = u32::try_from(p).map_err(|e| Failure::Op(e.to_string()))?;
+        loss(nn::MultiMarginLoss::new(p, margin, weight.as_ref(), reduction(c)?), nn::MultiMarginLoss::forward)
+    }),
+    Row {
+        name: "nn.SmoothL1Loss",
+        init: "init(size_average=None, reduce=None, reduction='mean', beta=1.0)",
+        forward: PAIR,
+        build: |c| {
+            let beta = c.float_or("beta", 1.0)?;
+            loss(nn::SmoothL1Loss::new().beta(beta).reduction(reduction(c)?), nn::SmoothL1Loss::forward)
+        },
+    },
+    Row {
+        name: "nn.HuberLoss",
+        init: "init(reduction='mean', delta=1.0)",
+        forward: PAIR,
+        build: |c| {
+            let delta = c.float_or("delta", 1.0)?;
+            loss(nn::HuberLoss::new().delta(delta).reduction(reduction(c)?), nn::HuberLoss::forward)
+        },
+    },
+    Row {
+        name: "nn.KLDivLoss",
+        init: "init(size_average=None, reduce=None, reduction='mean', log_target=False)",
+        forward: PAIR,
+        build: kl_div,
+    },
+    Row {
+        name: "nn.PoissonNLLLoss",
+        init: "init(log_input=True, full=False, size_average=None, eps=1e-08, reduce=None, reduction='mean')",
+        forward: PAIR,
+        build: |c| {
+            let o = nn::PoissonNLLLoss::new().log_input(c.bool_or("log_input", true)?).full(c.bool_or("full", false)?);
+            let o = o.eps(c.float_or("eps", 1e-8)?).reduction(reduction(c)?);
+            loss(o, nn::PoissonNLLLoss::forward)
+        },
+    },
+    Row {
+        name: "nn.GaussianNLLLoss",
+        init: "init(*, full=False, eps=1e-06, reduction='mean')",
+        forward: "forward(input, target, var)",
+        build: |c| {
+            let o = nn::GaussianNLLLoss::new().full(c.bool_or("full", false)?).eps(c.float_or("eps", 1e-6)?);
+            Built::other(Ok(o.reduction(reduction(c)?)), |m, c| {
+                let x = c.tensor("input")?;
+                let var = match c.is_tensor("var") {
+                    true => c.tensor("var")?,
+                    false => Tensor::full([], c.float("var")?, (x.dtype(), x.device())).map_err(op)?,
+                };
+                one(m.forward(&x, &c.tensor("target")?, &var))
+            })
+        },
+    },
+    row!("nn.MarginRankingLoss", "margin=0.0, ", |c| {
+        let o = nn::MarginRankingLoss::new().margin(c.float_or("margin", 0.0)?).reduction(reduction(c)?);
+        Built::other(Ok(o), |m, c| one(m.forward(&c.tensor(0)?, &c.tensor(1)?, &c.tensor(2)?)))
+    }),
+    row!("nn.CosineEmbeddingLoss", "margin=0.0, ", |c| {
+        let o = nn::CosineEmbeddingLoss::new().margin(c.float_or("margin", 0.0)?).reduction(reduction(c)?);
+        Built::other(Ok(o), |m, c| one(m.forward(&c.tensor(0)?, &c.tensor(1)?, &c.tensor(2)?)))
+    }),
+    row!("nn.HingeEmbeddingLoss", "margin=1.0, ", |c| {
+        let o = nn::HingeEmbeddingLoss::new().margin(c.float_or("margin", 1.0)?).reduction(reduction(c)?);
+        loss(o, nn::HingeEmbeddingLoss::forward)
+    }),
+    Row {
+        name: "nn.TripletMarginLoss",
+        init: "init(margin=1.0, p=2.0, eps=1e-06, swap=False, size_average=None, reduce=None, reduction='mean')",
+        forward: "forward(anchor, positive, negative)",
+        build: triplet,
+    },
+];
