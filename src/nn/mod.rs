@@ -20,6 +20,7 @@ mod loss;
 mod losses;
 mod margins;
 mod module;
+mod multihead;
 mod norm;
 mod norms;
 mod options;
@@ -31,6 +32,7 @@ mod recurrent;
 mod resize;
 mod shaping;
 mod standardize;
+mod transformer;
 mod transposed;
 
 pub use activation::*;
@@ -42,6 +44,7 @@ pub use embedding::{Embedding, EmbeddingBag, EmbeddingBagLayerOptions, Embedding
 pub use linear::{Linear, LinearOptions};
 pub use loss::*;
 pub use module::{Field, Mismatch, Module, StateDict, Visitor};
+pub use multihead::{AttentionCall, MultiheadAttention, MultiheadAttentionOptions};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use norms::*;
 pub use padding::*;
@@ -50,6 +53,7 @@ pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, Flatten, MaxPool, MaxPo
 pub use pooling::*;
 pub use recurrent::{GRU, GRUOptions, LSTM, LSTMOptions, RNN, RNNOptions};
 pub use shaping::*;
+pub use transformer::*;
 pub use transposed::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeOptions};
 
 pub(crate) use parameter::copy_into;

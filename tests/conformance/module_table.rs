@@ -18,6 +18,7 @@ const TABLES: &[&[Row]] = &[
     crate::modules_layers::BY_DIMENSION,
     crate::modules_losses::ROWS,
     crate::modules_deep::ROWS,
+    crate::modules_attention::ROWS,
 ];
 
 /// The row of a module.

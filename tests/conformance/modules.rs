@@ -50,13 +50,32 @@ impl Built {
 /// Builds what `spec` says.
 pub fn build(spec: &ModuleSpec, tensors: HashMap<String, Tensor>) -> Result<Built, Failure> {
     let row = module_table::find(&spec.name).ok_or_else(|| Failure::Unsupported(spec.name.clone()))?;
-    let signature = Signature::parse(row.init).map_err(Failure::Argument)?;
+    construct(spec, row.init, tensors, row.build)
+}
+
+/// What `build` makes of a constructor's arguments, all of which it must read.
+fn construct<T>(
+    spec: &ModuleSpec,
+    init: &str,
+    tensors: HashMap<String, Tensor>,
+    build: impl FnOnce(Args<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let signature = Signature::parse(init).map_err(Failure::Argument)?;
     let mut call = Call::of(&[signature], &spec.args, &spec.kwargs, tensors);
-    let built = (row.build)(&mut call)?;
+    let built = build(&mut call)?;
     match call.unused() {
         unused if unused.is_empty() => Ok(built),
         unused => Err(Failure::Argument(format!("the constructor's driver didn't read {}", unused.join(", ")))),
     }
+}
+
+/// What `build` makes of the arguments of a module that is part of another.
+pub fn with_call<T>(
+    spec: &ModuleSpec,
+    init: &str,
+    build: impl FnOnce(Args<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    construct(spec, init, HashMap::new(), build)
 }
 
 /// Runs a module's cases.

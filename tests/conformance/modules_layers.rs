@@ -148,7 +148,7 @@ fn instance_norm<const N: usize>(c: Args<'_>) -> Make {
     Built::layer(nn::InstanceNorm::<N>::new(count(c, "num_features")?, o))
 }
 
-fn sizes(c: Args<'_>, name: &str) -> Result<Vec<usize>, Failure> {
+pub fn sizes(c: Args<'_>, name: &str) -> Result<Vec<usize>, Failure> {
     c.ints(name)?.into_iter().map(size).collect()
 }
 
