@@ -185,9 +185,9 @@ impl MultiheadAttention {
         let mut sum = None;
         if let Some(mask) = &call.attn_mask {
             let shape = mask.shape();
-            let mask = match &shape[..] {
-                &[a, b] if [a, b] == [l, s] => mask.reshape([1, 1, l, s])?,
-                &[a, b, c] if [a, b, c] == [n * h, l, s] => mask.reshape([n, h, l, s])?,
+            let mask = match shape[..] {
+                [a, b] if [a, b] == [l, s] => mask.reshape([1, 1, l, s])?,
+                [a, b, c] if [a, b, c] == [n * h, l, s] => mask.reshape([n, h, l, s])?,
                 _ => bail!(Shape, OP, "the shape of attn_mask is {shape:?}, but should be {:?}", [l, s]),
             };
             sum = Some(additive(&mask, x)?);

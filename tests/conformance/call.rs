@@ -24,6 +24,8 @@ pub enum Output<T> {
     Float(f64),
     Bool(bool),
     DType(Dt),
+    /// An output the call left out.
+    None,
     List(Vec<Output<T>>),
 }
 

@@ -28,9 +28,8 @@ fn attention(c: Args<'_>) -> Result<Built, Failure> {
             .attn_mask(c.tensor_opt("attn_mask")?)
             .need_weights(c.bool_or("need_weights", true)?)
             .average_attn_weights(c.bool_or("average_attn_weights", true)?);
-        let (y, weights) =
-            m.forward(&c.tensor("query")?, &c.tensor("key")?, &c.tensor("value")?, call).map_err(op)?;
-        Ok(std::iter::once(y).chain(weights).map(Output::Tensor).collect())
+        let (y, weights) = m.forward(&c.tensor("query")?, &c.tensor("key")?, &c.tensor("value")?, call).map_err(op)?;
+        Ok(vec![Output::Tensor(y), weights.map_or(Output::None, Output::Tensor)])
     })
 }
 
@@ -89,9 +88,7 @@ const LAYER: &str = "init(d_model, nhead, dim_feedforward=2048, dropout=0.1, act
 fn encoder_masks(c: Args<'_>, prefix: &str) -> Result<nn::EncoderMasks, Failure> {
     c.ignore("is_causal");
     let mask = if prefix.is_empty() { "mask" } else { "src_mask" };
-    Ok(nn::EncoderMasks::default()
-        .mask(c.tensor_opt(mask)?)
-        .key_padding_mask(c.tensor_opt("src_key_padding_mask")?))
+    Ok(nn::EncoderMasks::default().mask(c.tensor_opt(mask)?).key_padding_mask(c.tensor_opt("src_key_padding_mask")?))
 }
 
 fn decoder_masks(c: Args<'_>) -> Result<nn::DecoderMasks, Failure> {

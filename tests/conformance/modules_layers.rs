@@ -40,12 +40,12 @@ fn pad_mode(c: Args<'_>) -> Result<PadMode, Failure> {
 }
 
 fn conv<const N: usize>(c: Args<'_>) -> Make {
-    let mut o = nn::ConvOptions::<N>::default();
-    o.stride = sides(c, "stride", [1; N])?;
-    o.dilation = sides(c, "dilation", [1; N])?;
-    o.groups = size(c.int_or("groups", 1)?)?;
-    o.bias = c.bool_or("bias", true)?;
-    o.padding_mode = pad_mode(c)?;
+    let mut o = nn::ConvOptions::<N>::default()
+        .stride(sides(c, "stride", [1; N])?)
+        .dilation(sides(c, "dilation", [1; N])?)
+        .groups(size(c.int_or("groups", 1)?)?)
+        .bias(c.bool_or("bias", true)?)
+        .padding_mode(pad_mode(c)?);
     match c.get("padding").cloned() {
         Some(Value::Str(s)) if s == "same" => o.same = true,
         Some(Value::Str(s)) if s == "valid" => {}
@@ -57,13 +57,13 @@ fn conv<const N: usize>(c: Args<'_>) -> Make {
 }
 
 fn conv_transpose<const N: usize>(c: Args<'_>) -> Make {
-    let mut o = nn::ConvTransposeOptions::<N>::default();
-    o.stride = sides(c, "stride", [1; N])?;
-    o.dilation = sides(c, "dilation", [1; N])?;
-    o.padding = sides(c, "padding", [0; N])?;
-    o.output_padding = sides(c, "output_padding", [0; N])?;
-    o.groups = size(c.int_or("groups", 1)?)?;
-    o.bias = c.bool_or("bias", true)?;
+    let o = nn::ConvTransposeOptions::<N>::default()
+        .stride(sides(c, "stride", [1; N])?)
+        .dilation(sides(c, "dilation", [1; N])?)
+        .padding(sides(c, "padding", [0; N])?)
+        .output_padding(sides(c, "output_padding", [0; N])?)
+        .groups(size(c.int_or("groups", 1)?)?)
+        .bias(c.bool_or("bias", true)?);
     c.ignore("padding_mode");
     let kernel = sides(c, "kernel_size", [0; N])?;
     Built::layer(nn::ConvTranspose::<N>::new(count(c, "in_channels")?, count(c, "out_channels")?, kernel, o))

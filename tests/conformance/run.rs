@@ -341,6 +341,7 @@ impl<T: Backend> Runner<'_, T> {
             (Output::Float(got), Value::Float(want)) => host::close(*got, *want, rtol, atol),
             (Output::Bool(got), Value::Bool(want)) => got == want,
             (Output::DType(got), Value::DType(want)) => got == want,
+            (Output::None, Value::None) => true,
             _ => false,
         };
         if same {
@@ -352,6 +353,7 @@ impl<T: Backend> Runner<'_, T> {
             Output::Float(got) => format!("{got:?}"),
             Output::Bool(got) => got.to_string(),
             Output::DType(got) => got.to_string(),
+            Output::None => "None".to_owned(),
             Output::List(got) => format!("a list of {}", got.len()),
         };
         Err(fail(what, &format!("got {got}, expected {want:?}")))
