@@ -1,7 +1,7 @@
 // The gradients of attention for its keys and values, one behind the other: scale (P (dO V^T - delta))^T Q and P^T dO.
 // A team of LANES invocations computes EACH_ROW rows of keys and walks the queries in blocks of LANES * 4, those of all
 // p_shared heads that share the keys. What the other kernel left of each row of queries is its largest score, the
-// reciprocal of its sum and delta.
+// reciprocal of its sum, delta and slip.
 // `load_q4`, `load_k4`, `load_v4`, `load_g4`, `load_stat4`, `load_mask4`, `store`, `store4` and `power4` are written by
 // the code generator.
 
@@ -216,7 +216,7 @@ fn main(
             meet();
             for (var r = 0u; r < EACH_ROW; r++) {
                 p[r] = power4(scored(batch, head, query, row + r, p[r]) - known.x) * known.y;
-                d[r] = p[r] * (d[r] - known.z) * SCALE;
+                d[r] = p[r] * (d[r] - known.z - known.w) * SCALE;
                 publish(r, p[r]);
                 publish(ROWS + r, d[r]);
             }

@@ -1,6 +1,8 @@
 // The gradient of attention for its queries: with P = softmax(scale Q K^T + mask), computed again from what the forward
 // kernel left of each row, scale P (dO V^T - delta) K, where delta = rowsum(dO O). Teams as in `attention.wgsl`.
-// A vector for each row follows the result: its largest score, the reciprocal of its sum, delta.
+// A vector for each row follows the result: its largest score, the reciprocal of its sum, delta, slip.
+// P sums to 1 and delta to rowsum(P dO V^T) only as far as rounding goes, and their difference cancels. Where one block
+// holds all keys the rest, slip = rowsum(P (dO V^T - delta)), is at hand and is taken off too.
 // `load_q4`, `load_k4`, `load_v4`, `load_g4`, `load_o4`, `load_stat4`, `load_mask4`, `store`, `store4` and `power4`
 // are written by the code generator.
 
@@ -27,6 +29,8 @@ const MASK: u32 = 0u;
 const TAIL_E: u32 = 0u;
 const TAIL_V: u32 = 0u;
 const TAIL_S: u32 = 0u;
+// one block holds all keys
+const ONE: u32 = 0u;
 const WHOLE: u32 = 0u;
 var<private> p_batches: u32;
 var<private> p_l: u32;
@@ -167,6 +171,7 @@ fn main(
     var most: array<vec4<T>, EACH_FOUR>;
     var share: array<vec4<T>, EACH_FOUR>;
     var delta: array<vec4<T>, EACH_FOUR>;
+    var slip: array<vec4<T>, EACH_FOUR>;
     for (var f = 0u; f < EACH_FOUR; f++) {
         for (var i = 0u; i < EACH_OF_FOUR; i++) {
             let l = min(row + f * 4u + i, p_l - 1u);
@@ -216,7 +221,21 @@ fn main(
         meet();
         for (var r = 0u; r < EACH_ROW; r++) {
             c[r] = power4(scored(batch, row + r, key, c[r]) - vec4<T>(most[r / 4u][r % 4u])) * share[r / 4u][r % 4u];
-            c[r] *= (x[r] - vec4<T>(delta[r / 4u][r % 4u])) * SCALE;
+            x[r] -= vec4<T>(delta[r / 4u][r % 4u]);
+            if ONE == 1u {
+                let rest = c[r] * x[r];
+                slip[r / 4u][r % 4u] = rest.x + rest.y + rest.z + rest.w;
+            }
+        }
+        if ONE == 1u {
+            for (var f = 0u; f < EACH_FOUR; f++) {
+                for (var d = 1u; d < LANES; d *= 2u) { slip[f] += across(slip[f], d); }
+            }
+            meet();
+        }
+        for (var r = 0u; r < EACH_ROW; r++) {
+            if ONE == 1u { x[r] -= vec4<T>(slip[r / 4u][r % 4u]); }
+            c[r] *= x[r] * SCALE;
             publish(r, c[r]);
         }
         meet();
@@ -245,7 +264,7 @@ fn main(
         let line = batch * p_l + row + r;
         var stat: vec4<T>;
         for (var f = 0u; f < EACH_FOUR; f++) {
-            let known = vec4<T>(at(most[f], r % 4u), at(share[f], r % 4u), at(delta[f], r % 4u), T(0));
+            let known = vec4<T>(at(most[f], r % 4u), at(share[f], r % 4u), at(delta[f], r % 4u), at(slip[f], r % 4u));
             stat = select(stat, known, r / 4u == f);
         }
         for (var n = 0u; n < EACH_STRIP; n++) {
@@ -261,6 +280,7 @@ fn main(
                 store(behind, stat.x);
                 store(behind + 1u, stat.y);
                 store(behind + 2u, stat.z);
+                store(behind + 3u, stat.w);
             }
         }
     }

@@ -357,6 +357,43 @@ fn a_query_that_sees_no_key_gives_zero() -> Result<()> {
     Ok(())
 }
 
+/// What all values have in common must cancel in the gradients of queries and keys, where a block holds all keys.
+#[test]
+fn gradients_are_right_far_from_zero() -> Result<()> {
+    let _turn = turn();
+    let (l, s) = (9, 20);
+    let usual = tensor(&[1], 0)?.device().clone();
+    let mut choice = AdapterChoice::from_env()?;
+    choice.disable.push("cpu-kernels".to_owned());
+    for device in [usual, Device::open(&choice)?] {
+        let made = |rows, seed| tensor(&[1, rows, 1], seed)?.to(&device)?.requires_grad_(true);
+        let (q, k) = (made(l, 1)?, made(s, 2)?);
+        let v = (made(s, 3)?.detach() + 1000.0)?;
+        let options = AttentionOptions { scale: Some(1.0), ..AttentionOptions::default() };
+        attention(&q, &k, &v, &options)?.sum()?.backward()?;
+        let host =
+            |t: &Tensor| Ok::<_, calor::Error>(t.to_vec::<f32>()?.into_iter().map(f64::from).collect::<Vec<_>>());
+        let [q_, k_, v] = [host(&q)?, host(&k)?, host(&v)?];
+        let mut want = (vec![0.0; l], vec![0.0; s]);
+        for i in 0..l {
+            let weights: Vec<f64> = k_.iter().map(|k| (q_[i] * k).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            let mean = weights.iter().zip(&v).map(|(w, v)| w / sum * v).sum::<f64>();
+            for j in 0..s {
+                let d = weights[j] / sum * (v[j] - mean);
+                want.0[i] += d * k_[j];
+                want.1[j] += d * q_[i];
+            }
+        }
+        for (t, want) in [(&q, want.0), (&k, want.1)] {
+            for (got, want) in host(&t.grad().expect("a gradient"))?.into_iter().zip(want) {
+                assert!((got - want).abs() < 2e-6, "{got}, expected {want}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn gradients_have_gradients() -> Result<()> {
     let _turn = turn();

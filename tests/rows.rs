@@ -267,6 +267,30 @@ fn softmax_is_right() -> Result<()> {
     Ok(())
 }
 
+/// What all elements of a gradient have in common must cancel: weights sum to 1 only as far as rounding goes.
+#[test]
+fn gradient_of_softmax_is_right_far_from_zero() -> Result<()> {
+    let _turn = turn();
+    for device in devices()? {
+        let x = numbers(&[4, 24], &device)?.requires_grad_(true)?;
+        let g = (numbers(&[4, 24], &device)? + 1000.0)?;
+        let y = x.softmax(1)?;
+        y.backward_with(&g)?;
+        let (y, g) = (y.to_vec::<f32>()?, g.to_vec::<f32>()?);
+        let got = x.grad().expect("a gradient").to_vec::<f32>()?;
+        let exact = |x: &f32| f64::from(*x);
+        for ((y, g), got) in y.chunks(24).zip(g.chunks(24)).zip(got.chunks(24)) {
+            let sum: f64 = y.iter().map(exact).sum();
+            let mean = y.iter().zip(g).map(|(y, g)| exact(y) * exact(g)).sum::<f64>() / sum;
+            for ((y, g), &got) in y.iter().zip(g).zip(got) {
+                let want = exact(y) * (exact(g) - mean);
+                assert!((want - f64::from(got)).abs() < 1e-6, "{got}, expected {want}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn many_folds_take_several_kernels() -> Result<()> {
     let _turn = turn();

@@ -96,15 +96,18 @@ fn classes(op: &'static str, x: &Tensor, target: &Tensor, weight: Option<&Tensor
         bail!(DType, op, "expected targets of an integer dtype, got {}", target.dtype());
     }
     let count = xs[dim as usize];
-    if let Some(weight) = weight
-        && weight.shape()[..] != [count]
-    {
-        bail!(
-            Shape,
-            op,
-            "weight tensor should be defined either for all {count} classes or no classes, got {:?}",
-            weight.shape()
-        );
+    if let Some(weight) = weight {
+        if weight.shape()[..] != [count] {
+            bail!(
+                Shape,
+                op,
+                "weight tensor should be defined either for all {count} classes or no classes, got {:?}",
+                weight.shape()
+            );
+        }
+        if weight.dtype() != x.dtype() {
+            bail!(DType, op, "expected weights of dtype {}, as that of the scores, got {}", x.dtype(), weight.dtype());
+        }
     }
     let target = target.to_dtype(DType::I32)?;
     // PyTorch's target types hold any number, so this is compared as one
@@ -146,7 +149,7 @@ impl Classes {
 /// The mean is taken over the targets that are not ignored, weighted where there are class weights.
 ///
 /// # Errors
-/// `Shape` where both do not fit, `DType` for targets that are no integers; a class out of range is an `Index` error
+/// `Shape` where both do not fit, `DType` for targets that are no integers or weights of another dtype than `x`; a class out of range is an `Index` error
 /// at the next host synchronisation.
 pub fn nll_loss(x: &Tensor, target: &Tensor, options: impl Into<NllOptions>) -> Result<Tensor> {
     let o = options.into();
@@ -166,7 +169,7 @@ pub fn nll_loss(x: &Tensor, target: &Tensor, options: impl Into<NllOptions>) -> 
 /// ```
 ///
 /// # Errors
-/// As those of [`nll_loss`].
+/// As those of [`nll_loss`]; `Value` for a smoothing outside of 0 to 1 or float targets with an `ignore_index` from 0 on.
 pub fn cross_entropy(x: &Tensor, target: &Tensor, options: impl Into<CrossEntropyOptions>) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
     let o = options.into();
@@ -188,6 +191,9 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: impl Into<CrossEntrop
     if target.dtype().is_float() {
         if target.shape() != shape {
             bail!(Shape, OP, "expected class probabilities of shape {:?}, got {:?}", shape, target.shape());
+        }
+        if o.ignore_index >= 0 {
+            bail!(Value, OP, "ignore_index is not supported for floating point target, got {}", o.ignore_index);
         }
         let target = if smooth > 0.0 { ((target * (1.0 - smooth))? + smooth / count as f64)? } else { target.clone() };
         let mut terms = (log * target)?;

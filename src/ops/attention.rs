@@ -213,6 +213,7 @@ fn template(
         ("TAIL_V", u32::from(!z.v.is_multiple_of(4))),
         // keys and queries are taken by blocks
         ("TAIL_S", u32::from(!z.s.is_multiple_of(BLOCK))),
+        ("ONE", u32::from(z.s <= BLOCK)),
         ("TAIL_L", u32::from(!z.l.is_multiple_of(BLOCK))),
     ];
     Template {

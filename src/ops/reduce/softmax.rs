@@ -34,8 +34,9 @@ impl Tensor {
             let y = r.output();
             move |g: &Tensor| {
                 let y = y.get()?;
-                let gy = g.mul(&y)?;
-                Ok(Grads::from_iter([Some(gy.sub(&y.mul(&gy.sum_dims(&[dim], true)?)?)?)]))
+                // y sums to 1 only as far as rounding goes: what g has in common cancels at the second time
+                let centred = |g: &Tensor| g.sub(&y.mul(g)?.sum_dims(&[dim], true)?);
+                Ok(Grads::from_iter([Some(y.mul(&centred(&centred(g)?)?)?)]))
             }
         });
         out.to_dtype(own.dtype())
