@@ -1,6 +1,6 @@
 //! Activations, as layers.
 
-use super::{Field, Layer, Module, Parameter, Visitor, init};
+use super::{Field, Layer, Module, Parameter, Training, Visitor, init};
 use crate::Approximate;
 use crate::error::{Result, bail};
 use crate::tensor::{Options, Tensor};
@@ -272,6 +272,43 @@ impl PReLU {
 impl Layer for PReLU {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.prelu(&self.weight.tensor())
+    }
+}
+
+/// [`Tensor::rrelu`] with its slopes kept: random ones in training, their mean in evaluation.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Layer, Module, RReLU};
+/// let layer = RReLU::new(0.25, 0.75)?;
+/// layer.eval();
+/// assert_eq!(layer.forward(&Tensor::new([-2.0f32, 2.0], ())?)?.to_vec::<f32>()?, [-1.0, 2.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct RReLU {
+    /// Whether it trains.
+    pub training: Training,
+    lower: f64,
+    upper: f64,
+}
+
+impl RReLU {
+    /// With slopes below zero between `lower` and `upper` (usually 1/8 and 1/3).
+    ///
+    /// # Errors
+    /// `Value` where `lower` is above `upper`.
+    pub fn new(lower: f64, upper: f64) -> Result<Self> {
+        if lower > upper {
+            bail!(Value, "RReLU", "lower bound should be less than or equal to the upper, got {lower} and {upper}");
+        }
+        Ok(Self { training: Training::default(), lower, upper })
+    }
+}
+
+impl Layer for RReLU {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.rrelu(self.lower, self.upper, self.training.get())
     }
 }
 

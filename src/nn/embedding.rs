@@ -12,6 +12,19 @@ options! {
     EmbeddingOptions {
         /// A number whose vector starts with zeros and is not learned; negative ones count from the end.
         padding_idx: Option<isize> = None,
+        /// Vectors that are looked up are first scaled, in place, to at most this norm.
+        max_norm: Option<f64> = None,
+        /// The exponent of that norm.
+        norm_type: f64 = 2.0,
+        /// Whether a vector's gradient is divided by how often it is looked up.
+        scale_grad_by_freq: bool = false,
+    }
+}
+
+impl EmbeddingOptions {
+    fn lookup(&self) -> EmbeddingLookup {
+        let Self { padding_idx, max_norm, norm_type, scale_grad_by_freq, .. } = *self;
+        EmbeddingLookup { padding_idx, max_norm, norm_type, scale_grad_by_freq }
     }
 }
 
@@ -28,7 +41,8 @@ options! {
 pub struct Embedding {
     /// `[count, dim]`.
     pub weight: Parameter,
-    padding_idx: Option<isize>,
+    #[module(skip)]
+    lookup: EmbeddingLookup,
 }
 
 impl Embedding {
@@ -47,13 +61,41 @@ impl Embedding {
             }
             no_grad(|| weight.select(0, row)?.mul_(0.0))?;
         }
-        Ok(Self { weight: Parameter::new(&weight)?, padding_idx: options.padding_idx })
+        Ok(Self { weight: Parameter::new(&weight)?, lookup: options.lookup() })
+    }
+
+    /// With these vectors `[count, dim]`, which do not learn: PyTorch's `from_pretrained`; `requires_grad_` unfreezes
+    /// them.
+    ///
+    /// ```
+    /// use calor::nn::{Embedding, Layer};
+    /// use calor::Tensor;
+    /// let embedding = Embedding::from_pretrained(&Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?, ())?;
+    /// assert_eq!(embedding.forward(&Tensor::new([1], ())?)?.to_vec::<f32>()?, [3.0, 4.0]);
+    /// assert!(!embedding.weight.requires_grad());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Shape` where they are no matrix.
+    pub fn from_pretrained(vectors: &Tensor, options: impl Into<EmbeddingOptions>) -> Result<Self> {
+        if vectors.dim() != 2 {
+            bail!(
+                Shape,
+                "Embedding",
+                "embeddings parameter is expected to be 2-dimensional, got {:?}",
+                vectors.shape()
+            );
+        }
+        let weight = Parameter::new(vectors)?;
+        weight.requires_grad_(false)?;
+        Ok(Self { weight, lookup: options.into().lookup() })
     }
 }
 
 impl Layer for Embedding {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.weight.tensor().embedding(x, self.padding_idx)
+        functional::embedding(x, &self.weight.tensor(), self.lookup.clone())
     }
 }
 
@@ -94,7 +136,7 @@ impl EmbeddingBag {
     /// `Value` where `padding_idx` is out of range.
     pub fn new(count: usize, dim: usize, options: impl Into<EmbeddingBagLayerOptions>) -> Result<Self> {
         let options = options.into();
-        let own = EmbeddingOptions { padding_idx: options.table.padding_idx, tensor: options.tensor.clone() };
+        let own = EmbeddingOptions::default().padding_idx(options.table.padding_idx).tensor(options.tensor.clone());
         Ok(Self { weight: Embedding::new(count, dim, own)?.weight, options })
     }
 

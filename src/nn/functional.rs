@@ -4,6 +4,7 @@ pub use super::adaptive::{adaptive_avg_pool, adaptive_max_pool, local_response_n
 pub use super::attention::{AttentionOptions, bilinear, pdist, scaled_dot_product_attention};
 pub use super::convolution::{Padding, avg_pool, conv, conv_transpose, fold, max_pool, max_pool_with_indices, unfold};
 pub use super::ctc::{CtcOptions, Lengths, ctc_loss};
+pub use super::dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
 pub use super::grid::{GridMode, GridOptions, GridPadding, grid_sample};
 pub use super::losses::{
     BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,
@@ -13,7 +14,7 @@ pub use super::losses::{
 pub use super::margins::{
     cosine_embedding_loss, cosine_similarity, hinge_embedding_loss, margin_ranking_loss, multi_margin_loss,
     multilabel_margin_loss, multilabel_soft_margin_loss, normalize, pairwise_distance, soft_margin_loss,
-    triplet_margin_loss,
+    triplet_margin_loss, triplet_margin_with_distance_loss,
 };
 pub use super::resize::{Resize, ResizeMode, affine_grid, interpolate, max_unpool};
 
@@ -72,6 +73,28 @@ pub fn softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
 /// `log(e^x / sum e^x)` along a dimension.
 pub fn log_softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
     x.log_softmax(dim)
+}
+
+/// Samples of the Gumbel-softmax distribution (Jang et al., 2016): `softmax((logits + g) / tau)` along a dimension, with
+/// Gumbel random numbers `g`. With `hard` the largest becomes 1 and the others 0, with the gradient of the soft ones.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::gumbel_softmax(&Tensor::zeros([5, 3], ())?, 1.0, true, -1)?;
+/// assert_eq!(y.sum_dims(&[-1], false)?.to_vec::<f32>()?, [1.0; 5]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub fn gumbel_softmax(logits: &Tensor, tau: f64, hard: bool, dim: isize) -> Result<Tensor> {
+    let gumbels = no_grad(|| logits.detach().zeros_like()?.exponential_(1.0)?.log()?.neg())?;
+    let soft = ((logits + gumbels)? / tau)?.softmax(dim)?;
+    if !hard {
+        return Ok(soft);
+    }
+    let rest = no_grad(|| {
+        let largest = soft.detach().max_dim(dim, true)?.1;
+        soft.detach().zeros_like()?.scatter(dim, &largest, 1.0)? - soft.detach()
+    })?;
+    rest + soft
 }
 
 /// How much a batch moves running statistics.
@@ -304,12 +327,4 @@ pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>,
     let wide = x.to_dtype(x.dtype().compute())?;
     let scale = (wide.square()?.mean_dims(&dims, true)? + eps)?.rsqrt()?;
     affine(&(wide * scale)?, weight, None, normalized_shape, x.dtype())
-}
-
-/// While training, zeros with probability `p`, and the others divided by `1 - p`; else `x`.
-///
-/// # Errors
-/// `Value` where `p` is not between 0 and 1.
-pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
-    x.dropout(p, training)
 }

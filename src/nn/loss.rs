@@ -1,9 +1,10 @@
 //! Losses, as modules: how far outputs are from what they should be.
 
-use super::functional::{self, BceOptions, CrossEntropyOptions, NllOptions, Reduction};
+use super::functional::{self, BceOptions, CrossEntropyOptions, CtcOptions, Lengths, NllOptions, Reduction};
 use super::{Buffer, Module};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 /// [`functional::cross_entropy`] with its options kept; class weights are a buffer.
 ///
@@ -149,6 +150,81 @@ impl MultiMarginLoss {
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(Buffer::tensor);
         functional::multi_margin_loss(x, target, self.p, self.margin, weight.as_ref(), self.reduction)
+    }
+}
+
+/// [`functional::ctc_loss`] with its options kept.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::CTCLoss;
+/// let (x, target) = (Tensor::full([2, 1, 2], 0.5f32.ln(), ())?, Tensor::new([[1i32]], ())?);
+/// let loss = CTCLoss::new(()).forward(&x, &target, [2], [1])?;
+/// assert!((loss.item()? + 0.75f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct CTCLoss {
+    #[module(skip)]
+    options: CtcOptions,
+}
+
+impl CTCLoss {
+    /// A loss with these options.
+    pub fn new(options: impl Into<CtcOptions>) -> Self {
+        Self { options: options.into() }
+    }
+
+    /// The loss of logarithms of probabilities `[steps, n, classes]` for labels `[n, most]`, or one behind the other.
+    pub fn forward(
+        &self,
+        log_probs: &Tensor,
+        targets: &Tensor,
+        input_lengths: impl Into<Lengths>,
+        target_lengths: impl Into<Lengths>,
+    ) -> Result<Tensor> {
+        functional::ctc_loss(log_probs, targets, input_lengths, target_lengths, self.options.clone())
+    }
+}
+
+/// A distance of one's own.
+type Distance = Arc<dyn Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync>;
+
+/// [`functional::triplet_margin_with_distance_loss`] with its options kept.
+#[derive(Clone, Module)]
+pub struct TripletMarginWithDistanceLoss {
+    #[module(skip)]
+    distance: Distance,
+    margin: f64,
+    swap: bool,
+    #[module(skip)]
+    reduction: Reduction,
+}
+
+impl TripletMarginWithDistanceLoss {
+    /// A loss with a distance, a margin (usually 1), and whether the positive's distance from the negative counts where it
+    /// is smaller.
+    pub fn new(
+        distance: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
+        margin: f64,
+        swap: bool,
+        reduction: Reduction,
+    ) -> Self {
+        Self { distance: Arc::new(distance), margin, swap, reduction }
+    }
+
+    /// The loss.
+    pub fn forward(&self, anchor: &Tensor, positive: &Tensor, negative: &Tensor) -> Result<Tensor> {
+        let all = (anchor, positive, negative);
+        let distance = |a: &Tensor, b: &Tensor| (self.distance)(a, b);
+        functional::triplet_margin_with_distance_loss(all, distance, self.margin, self.swap, self.reduction)
+    }
+}
+
+impl std::fmt::Debug for TripletMarginWithDistanceLoss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("TripletMarginWithDistanceLoss");
+        shown.field("margin", &self.margin).field("swap", &self.swap).finish_non_exhaustive()
     }
 }
 

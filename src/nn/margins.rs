@@ -119,6 +119,34 @@ pub fn triplet_margin_loss(
     reduction: Reduction,
 ) -> Result<Tensor> {
     let (anchor, positive, negative) = (&full(anchor)?, &full(positive)?, &full(negative)?);
+    // half types are rounded once, at the end
+    let dtype = anchor.dtype().to_float();
+    let wide = |t: &Tensor| t.to_dtype(t.dtype().compute());
+    let all = (&wide(anchor)?, &wide(positive)?, &wide(negative)?);
+    let distance = |a: &Tensor, b: &Tensor| pairwise_distance(a, b, p, eps, false);
+    triplet_margin_with_distance_loss(all, distance, margin, swap, reduction)?.to_dtype(dtype)
+}
+
+/// [`triplet_margin_loss`] with a distance of one's own.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{self as f, Reduction}};
+/// let [a, p, n] = [0.0f32, 1.0, 4.0].map(|x| Tensor::new([x], ()));
+/// let squares = |a: &Tensor, b: &Tensor| (a - b)?.square();
+/// let loss = f::triplet_margin_with_distance_loss((&a?, &p?, &n?), squares, 20.0, false, Reduction::Mean)?;
+/// assert_eq!(loss.item()?, 1.0 - 16.0 + 20.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
+/// # Errors
+/// As those of [`triplet_margin_loss`], and of the distance.
+pub fn triplet_margin_with_distance_loss(
+    (anchor, positive, negative): (&Tensor, &Tensor, &Tensor),
+    distance: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+    margin: f64,
+    swap: bool,
+    reduction: Reduction,
+) -> Result<Tensor> {
     const OP: &str = "triplet_margin_loss";
     if margin <= 0.0 {
         bail!(Value, OP, "margin must be greater than 0, got {margin}");
@@ -134,16 +162,12 @@ pub fn triplet_margin_loss(
             negative.shape()
         );
     }
-    // half types are rounded once, at the end
-    let dtype = anchor.dtype().to_float();
-    let wide = |t: &Tensor| t.to_dtype(t.dtype().compute());
-    let (anchor, positive, negative) = (&wide(anchor)?, &wide(positive)?, &wide(negative)?);
-    let near = pairwise_distance(anchor, positive, p, eps, false)?;
-    let mut far = pairwise_distance(anchor, negative, p, eps, false)?;
+    let near = distance(anchor, positive)?;
+    let mut far = distance(anchor, negative)?;
     if swap {
-        far = far.minimum(pairwise_distance(positive, negative, p, eps, false)?)?;
+        far = far.minimum(distance(positive, negative)?)?;
     }
-    reduction.of(&((near - far)? + margin)?.clamp_min(0.0)?)?.to_dtype(dtype)
+    reduction.of(&((near - far)? + margin)?.clamp_min(0.0)?)
 }
 
 /// `log(1 + e^(-target x))` for targets 1 and -1.

@@ -39,7 +39,7 @@ pub use activation::*;
 pub use cell::{GRUCell, GRUCellOptions, LSTMCell, LSTMCellOptions, RNNCell, RNNCellOptions, Recurrence};
 pub use container::{Lambda, ModuleDict, ModuleList, ParameterList, Sequential};
 pub use conv::{Conv, Conv1d, Conv1dOptions, Conv2d, Conv2dOptions, Conv3d, Conv3dOptions, ConvOptions, Sides};
-pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use embedding::{Embedding, EmbeddingBag, EmbeddingBagLayerOptions, EmbeddingOptions};
 pub use linear::{Linear, LinearOptions};
 pub use loss::*;

@@ -82,12 +82,52 @@ impl<const N: usize> ConvTranspose<N> {
     pub fn options(&self) -> &ConvTransposeOptions<N> {
         &self.options
     }
+
+    /// The output with these sides, of those that a convolution would turn into the input's.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// use calor::nn::{ConvTranspose2d, ConvTransposeOptions};
+    /// let up = ConvTranspose2d::new(2, 3, 3, ConvTransposeOptions::default().stride(2).padding(1))?;
+    /// let x = Tensor::ones([1, 2, 4, 4], ())?;
+    /// assert_eq!(&up.forward_sized(&x, [8, 7])?.shape()[..], [1, 3, 8, 7]);
+    /// assert!(up.forward_sized(&x, 9).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Value` for sides that cannot be, `Shape` where the input does not fit.
+    pub fn forward_sized(&self, x: &Tensor, output_size: impl Sides<N>) -> Result<Tensor> {
+        let (o, shape) = (&self.options, x.shape());
+        let wanted = output_size.sides();
+        let lead = shape.len().saturating_sub(N);
+        let kernel = &self.weight.shape()[2..];
+        let mut output_padding = [0; N];
+        for (d, (&size, &side)) in shape[lead..].iter().zip(&wanted).enumerate() {
+            let least = (size.saturating_sub(1) * o.stride[d] + o.dilation[d] * (kernel[d].saturating_sub(1)) + 1)
+                .saturating_sub(2 * o.padding[d]);
+            if side < least || side >= least + o.stride[d] {
+                bail!(
+                    Value,
+                    format!("ConvTranspose{N}d"),
+                    "requested an output size of {wanted:?}, but valid sizes of dimension {d} range from {least} to {}",
+                    least + o.stride[d] - 1
+                );
+            }
+            output_padding[d] = side - least;
+        }
+        self.apply(x, &output_padding)
+    }
+
+    fn apply(&self, x: &Tensor, output_padding: &[usize; N]) -> Result<Tensor> {
+        let (o, bias) = (&self.options, self.bias.as_ref().map(Parameter::tensor));
+        let sides = (&o.stride[..], &o.padding[..], &output_padding[..], &o.dilation[..]);
+        functional::conv_transpose(x, &self.weight.tensor(), bias.as_ref(), sides, o.groups)
+    }
 }
 
 impl<const N: usize> Layer for ConvTranspose<N> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (o, bias) = (&self.options, self.bias.as_ref().map(Parameter::tensor));
-        let sides = (&o.stride[..], &o.padding[..], &o.output_padding[..], &o.dilation[..]);
-        functional::conv_transpose(x, &self.weight.tensor(), bias.as_ref(), sides, o.groups)
+        self.apply(x, &self.options.output_padding)
     }
 }

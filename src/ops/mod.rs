@@ -7,6 +7,7 @@ pub(crate) mod build;
 pub mod contract;
 pub mod convolve;
 pub mod create;
+pub mod distributions;
 pub mod elementwise;
 pub mod index;
 pub mod join;

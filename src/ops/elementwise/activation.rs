@@ -3,6 +3,7 @@
 use super::unary::unary;
 use super::{Item, Kind, call, except, map_n, only, operand};
 use crate::error::{Result, bail};
+use crate::no_grad;
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{full, lowered};
 use crate::tensor::grad::Grads;
@@ -206,9 +207,34 @@ impl Tensor {
         self.modify("threshold_", |x| x.threshold(threshold, value))
     }
 
-    /// [`Tensor::leaky_relu`] with the mean of both slopes: the randomised one outside training.
-    pub fn rrelu_eval(&self, lower: f64, upper: f64) -> Result<Tensor> {
-        self.leaky_relu((lower + upper) / 2.0)
+    /// `x` where `x > 0`, else `x` times a random slope between `lower` and `upper`; outside training their mean (Xu et
+    /// al., 2015).
+    ///
+    /// ```
+    /// let x = calor::Tensor::full([100], -1.0, ())?;
+    /// let y = x.rrelu(0.25, 0.5, true)?.to_vec::<f32>()?;
+    /// assert!(y.iter().all(|y| (-0.5..=-0.25).contains(y)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Value` where `lower` is above `upper`.
+    pub fn rrelu(&self, lower: f64, upper: f64, training: bool) -> Result<Tensor> {
+        if lower > upper {
+            bail!(
+                Value,
+                "rrelu",
+                "lower bound should be less than or equal to the upper bound, got {lower} and {upper}"
+            );
+        }
+        if !training {
+            return self.leaky_relu((lower + upper) / 2.0);
+        }
+        let slope = no_grad(|| {
+            let slope = self.detach().zeros_like()?.uniform_(lower, upper)?;
+            self.detach().gt(0.0)?.where_(1.0, &slope)
+        })?;
+        self.mul(&slope)
     }
 
     /// `x` where `x > 0`, else `weight x`; `weight` holds one slope, or one for each channel (dimension 1).
