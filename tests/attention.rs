@@ -375,14 +375,14 @@ fn gradients_are_right_far_from_zero() -> Result<()> {
             |t: &Tensor| Ok::<_, calor::Error>(t.to_vec::<f32>()?.into_iter().map(f64::from).collect::<Vec<_>>());
         let [q_, k_, v] = [host(&q)?, host(&k)?, host(&v)?];
         let mut want = (vec![0.0; l], vec![0.0; s]);
-        for i in 0..l {
-            let weights: Vec<f64> = k_.iter().map(|k| (q_[i] * k).exp()).collect();
+        for (q, for_q) in q_.iter().zip(&mut want.0) {
+            let weights: Vec<f64> = k_.iter().map(|k| (q * k).exp()).collect();
             let sum: f64 = weights.iter().sum();
             let mean = weights.iter().zip(&v).map(|(w, v)| w / sum * v).sum::<f64>();
-            for j in 0..s {
-                let d = weights[j] / sum * (v[j] - mean);
-                want.0[i] += d * k_[j];
-                want.1[j] += d * q_[i];
+            for ((w, v), (k, for_k)) in weights.iter().zip(&v).zip(k_.iter().zip(&mut want.1)) {
+                let d = w / sum * (v - mean);
+                *for_q += d * k;
+                *for_k += d * q;
             }
         }
         for (t, want) in [(&q, want.0), (&k, want.1)] {

@@ -138,7 +138,7 @@ pub fn kaiming_normal_(t: &Tensor, slope: f64, fan: Fan, nonlinearity: Nonlinear
 /// # Errors
 /// `Value` where `low` is above `high` or `std` negative.
 pub fn trunc_normal_(t: &Tensor, mean: f64, std: f64, low: f64, high: f64) -> Result<()> {
-    if low > high || !(std >= 0.0) {
+    if low > high || std < 0.0 || std.is_nan() {
         bail!(Value, "trunc_normal_", "expects low <= high and std >= 0, but found {low}, {high} and {std}");
     }
     if std == 0.0 {
