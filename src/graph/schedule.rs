@@ -5,6 +5,7 @@
 //! behind it; folds of equal rows and the maps among them become one kernel that walks the rows (`rows`). Joining
 //! never makes two kernels wait for each other.
 
+mod order;
 mod rows;
 
 use super::body::{Body, Op, Param};
@@ -126,6 +127,8 @@ pub struct Group {
     /// At how many places each member is computed.
     places: HashMap<usize, usize>,
     leaves: HashSet<usize>,
+    /// Members that the anchor's loads compute.
+    front: HashSet<usize>,
     /// Members that are computed at other places than the outputs' too.
     strays: HashSet<usize>,
     /// The rows that its folds join.
@@ -378,8 +381,7 @@ impl Scheduler<'_> {
         let Some(g) = self.group(group) else { return false };
         let Some(anchor) = g.anchor else { return false };
         let free = self.graph.nodes[anchor].rule.template().is_some_and(|t| t.prologue == Prologue::Free);
-        // nodes before the anchor are its prologue: numbers follow the order of computation
-        free && node < anchor && g.members.contains(&node)
+        free && g.front.contains(&node)
     }
 
     fn place_template(&mut self, node: usize) {
@@ -498,6 +500,10 @@ impl Scheduler<'_> {
         let inputs = self.graph.nodes[node].inputs.iter().map(|i| i.0);
         let words = self.graph.words(node) * places;
         if let Some(g) = &mut self.groups[group] {
+            let loaded = |c: &(usize, usize)| Some(c.0) == g.anchor || g.front.contains(&c.0);
+            if self.graph.nodes[node].consumers.iter().any(loaded) {
+                g.front.insert(node);
+            }
             g.words += words;
             g.places.insert(node, places);
             g.members.insert(node);
@@ -522,6 +528,7 @@ impl Scheduler<'_> {
             g.outputs.extend(other.outputs);
             g.leaves.extend(other.leaves);
             g.strays.extend(other.strays);
+            g.front.extend(other.front);
             g.words += other.words;
             for (node, places) in other.places {
                 *g.places.entry(node).or_default() += places;
@@ -589,41 +596,6 @@ impl Scheduler<'_> {
         few && words
             && g.members.len() < MEMBERS
             && (more <= less || self.bindings(&[group]) + more - less <= self.limit())
-    }
-
-    /// Groups with outputs, each after those whose outputs it reads.
-    fn ordered(mut self) -> Vec<Group> {
-        let mut writer: HashMap<usize, usize> = HashMap::default();
-        for (id, group) in self.groups.iter().enumerate() {
-            for &o in group.iter().flat_map(|g| &g.outputs) {
-                writer.insert(o, id);
-            }
-        }
-        let mut order = Vec::new();
-        let mut state = vec![0u8; self.groups.len()];
-        for start in (0..self.groups.len()).rev() {
-            let mut stack = vec![start];
-            while let Some(&id) = stack.last() {
-                if state[id] == 2 {
-                    stack.pop();
-                    continue;
-                }
-                let leaves = self.groups[id].iter().flat_map(|g| &g.leaves);
-                let writers = leaves.flat_map(|&l| self.graph.written(l)).filter_map(|n| writer.get(&n).copied());
-                let mut first: Vec<usize> = writers.filter(|&w| w != id && state[w] == 0).collect();
-                if state[id] == 1 || first.is_empty() {
-                    state[id] = 2;
-                    stack.pop();
-                    order.push(id);
-                } else {
-                    state[id] = 1;
-                    // a fixed order: sets have none
-                    first.sort_unstable();
-                    stack.extend(first);
-                }
-            }
-        }
-        order.into_iter().filter_map(|id| self.groups[id].take()).collect()
     }
 }
 
