@@ -10,6 +10,7 @@ mod cache;
 mod codegen;
 mod engine;
 pub mod library;
+mod laid;
 mod node;
 mod parts;
 mod pending;

@@ -2,6 +2,7 @@
 
 use super::body::Param;
 use super::codegen::{Bound, Generated, Number, generate};
+use super::laid::{Laid, has_gaps, laid};
 use super::node::Spec;
 use super::parts::part_offsets;
 use super::schedule::{Graph, Group, PlanNode, Rule, padded_bytes, schedule};
@@ -69,13 +70,16 @@ struct Slots {
     owners: Vec<usize>,
     /// After which step nothing more is done to a slot.
     last: Vec<usize>,
+    laid: Laid,
 }
 
 /// What is done, in order.
 enum Event<'a> {
     /// A kernel runs.
     Kernel(&'a Group, Generated),
-    /// The inputs of a node are copied side by side.
+    /// A pack that kernels write to is filled with zeros.
+    Clear(usize),
+    /// The inputs of a node are copied side by side, but for those that lie there.
     Pack(usize, u64),
 }
 
@@ -114,10 +118,10 @@ impl Plan {
             numbers: Vec::new(),
             steps: Vec::new(),
         };
-        let events = events(&graph, &groups, facts)?;
-        let mut slots = Slots::default();
+        let mut slots = Slots { laid: laid(&graph, &groups), ..Slots::default() };
+        let events = events(&graph, &groups, &slots.laid, facts)?;
         for (position, event) in events.iter().enumerate() {
-            for node in event.nodes(&graph) {
+            for node in event.nodes(&graph, &slots.laid) {
                 let (slot, _) = plan.place(&graph, &mut slots, node);
                 slots.last[slot as usize] = position;
             }
@@ -127,6 +131,10 @@ impl Plan {
         for (event, over) in events.into_iter().zip(over) {
             match event {
                 Event::Kernel(group, generated) => plan.dispatch(&graph, group, generated, &mut slots, kernels),
+                Event::Clear(node) => {
+                    let (slot, _) = plan.place(&graph, &mut slots, node);
+                    plan.recording.commands.push(Command::Clear(slot));
+                }
                 Event::Pack(node, align) => plan.copies(&graph, node, align, &mut slots),
             }
             plan.recording.commands.extend(over.into_iter().map(Command::Free));
@@ -137,9 +145,14 @@ impl Plan {
     /// The slot that a node lies in, and where it begins there.
     fn place(&mut self, graph: &Graph, slots: &mut Slots, mut node: usize) -> (u32, u64) {
         let mut start = 0;
-        while let Rule::Part(offset) = &graph.nodes[node].rule {
+        loop {
+            let (within, offset) = match (&graph.nodes[node].rule, slots.laid.get(&node)) {
+                (Rule::Part(offset), _) => (graph.nodes[node].inputs[0].0, *offset),
+                (_, Some(&(pack, offset))) => (pack, offset),
+                _ => break,
+            };
             start += offset;
-            node = graph.nodes[node].inputs[0].0;
+            node = within;
         }
         let slot = *slots.of.entry(node).or_insert_with(|| {
             let slot = self.recording.slots.len() as u32;
@@ -159,7 +172,8 @@ impl Plan {
     fn keep(&mut self, graph: &Graph, slots: &mut Slots) {
         let mut named = HashSet::default();
         for (node, plan) in graph.nodes.iter().enumerate() {
-            let computed = slots.of.contains_key(&node) || matches!(plan.rule, Rule::Part(_));
+            let part = matches!(plan.rule, Rule::Part(_)) || slots.laid.contains_key(&node);
+            let computed = slots.of.contains_key(&node) || part;
             if plan.held && computed && plan.value.get().is_none() && plan.value.spec.numel() > 0 {
                 let (slot, offset) = self.place(graph, slots, node);
                 let owner = slots.owners[slot as usize];
@@ -184,24 +198,28 @@ impl Plan {
         over
     }
 
-    /// Copies the inputs of a node to where they lie in it; what is between them is zero.
+    /// Copies the inputs of a node to where they lie in it, unless they do already; what is between them is zero.
     fn copies(&mut self, graph: &Graph, node: usize, align: u64, slots: &mut Slots) {
         let spec = |n: usize| (n, graph.nodes[n].value.spec.clone());
         let inputs: Vec<usize> = graph.nodes[node].inputs.iter().map(|i| i.0).collect();
-        let specs: Vec<&Spec> = inputs.iter().map(|&n| &graph.nodes[n].value.spec).collect();
-        let (offsets, whole) = part_offsets(specs.iter().copied(), align);
+        let (offsets, _) = part_offsets(inputs.iter().map(|&n| &graph.nodes[n].value.spec), align);
+        let copied: Vec<(usize, u64)> =
+            inputs.iter().copied().zip(offsets).filter(|(n, _)| !slots.laid.contains_key(n)).collect();
         let (to, _) = self.place(graph, slots, node);
-        if specs.iter().map(|s| padded_bytes(s)).sum::<u64>() < whole {
+        if copied.len() == inputs.len() && has_gaps(graph, node, align) {
             self.recording.commands.push(Command::Clear(to));
         }
-        for (&input, to_offset) in inputs.iter().zip(offsets) {
+        if copied.is_empty() {
+            return;
+        }
+        for &(input, to_offset) in &copied {
             let bytes = padded_bytes(&graph.nodes[input].value.spec);
             if bytes > 0 {
                 let (from, from_offset) = self.place(graph, slots, input);
                 self.recording.commands.push(Command::Copy { from, from_offset, to, to_offset, bytes });
             }
         }
-        let reads = inputs.into_iter().map(spec).collect();
+        let reads = copied.into_iter().map(|(n, _)| spec(n)).collect();
         self.steps.push(Step { label: "copy".into(), members: 0, reads, writes: vec![spec(node)], groups: 0 });
     }
 
@@ -275,12 +293,13 @@ impl Plan {
 
 impl Event<'_> {
     /// The nodes whose buffers it uses.
-    fn nodes(&self, graph: &Graph) -> Vec<usize> {
+    fn nodes(&self, graph: &Graph, laid: &Laid) -> Vec<usize> {
         match self {
             Event::Kernel(_, generated) => generated.bindings.iter().map(|b| b.node).collect(),
+            Event::Clear(node) => vec![*node],
             Event::Pack(node, _) => {
                 let inputs = graph.nodes[*node].inputs.iter().map(|i| i.0);
-                let filled = inputs.filter(|&n| graph.nodes[n].value.spec.numel() > 0);
+                let filled = inputs.filter(|n| graph.nodes[*n].value.spec.numel() > 0 && !laid.contains_key(n));
                 filled.chain([*node]).collect()
             }
         }
@@ -288,7 +307,8 @@ impl Event<'_> {
 }
 
 /// Kernels in order, and packs as soon as all that lies in them was computed.
-fn events<'a>(graph: &Graph, groups: &'a [Group], facts: &Facts) -> Result<Vec<Event<'a>>> {
+fn events<'a>(graph: &Graph, groups: &'a [Group], laid: &Laid, facts: &Facts) -> Result<Vec<Event<'a>>> {
+    let mut cleared = HashSet::default();
     let lies = |n: &PlanNode| n.value.get().is_some() || n.value.spec.numel() == 0;
     let mut ready: Vec<bool> = graph.nodes.iter().map(lies).collect();
     let mut waiting: Vec<usize> = (0..ready.len()).filter(|&n| !ready[n] && graph.nodes[n].rule.is_place()).collect();
@@ -308,7 +328,16 @@ fn events<'a>(graph: &Graph, groups: &'a [Group], facts: &Facts) -> Result<Vec<E
         let Some(group) = group else { break };
         let generated = generate(graph, group, facts)?;
         fits(graph, group, &generated, facts)?;
-        group.outputs.iter().for_each(|&n| ready[n] = true);
+        for &n in &group.outputs {
+            ready[n] = true;
+            if let Some(&(pack, _)) = laid.get(&n)
+                && let Rule::Pack(align) = graph.nodes[pack].rule
+                && cleared.insert(pack)
+                && has_gaps(graph, pack, align)
+            {
+                out.push(Event::Clear(pack));
+            }
+        }
         out.push(Event::Kernel(group, generated));
     }
     Ok(out)

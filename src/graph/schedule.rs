@@ -139,6 +139,13 @@ pub struct Group {
     sinks: HashMap<usize, SmallVec<[usize; 4]>>,
 }
 
+impl Group {
+    /// Values that it reads from memory.
+    pub fn leaves(&self) -> impl Iterator<Item = usize> {
+        self.leaves.iter().copied()
+    }
+}
+
 impl Graph {
     /// The nodes of a walk, each lowered.
     pub fn new(walk: &Walk, facts: &Facts) -> Result<Self> {

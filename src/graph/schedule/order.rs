@@ -5,7 +5,7 @@ use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 impl Graph {
     /// The node in whose buffer `node` lies.
-    fn owner(&self, mut node: usize) -> usize {
+    pub fn owner(&self, mut node: usize) -> usize {
         while let (Rule::Part(_), Some((from, _))) = (&self.nodes[node].rule, self.nodes[node].inputs.first()) {
             node = *from;
         }
