@@ -1,7 +1,9 @@
 //! Memory at its peak in a training step: what is kept for the backward pass, and what the update takes.
 
+use calor::nn::Parameter;
 use calor::nn::functional::layer_norm;
-use calor::{Approximate, Result, Tensor};
+use calor::optim::{AdamW, AdamWOptions, Optimizer};
+use calor::{Approximate, DType, Device, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The device's counts are its own: tests take turns.
@@ -50,5 +52,99 @@ fn a_layer_keeps_no_more_than_its_derivative_needs() -> Result<()> {
         let slope = (peak(10, f)? - peak(4, f)?) / 6.0;
         assert!(slope < most + 0.15, "{name}: {slope} activations for each layer, expected {most}");
     }
+    Ok(())
+}
+
+/// Most bytes at a time while `f` runs, beyond those before.
+fn most(device: &Device, f: impl FnOnce() -> Result<()>) -> Result<u64> {
+    device.synchronize()?;
+    device.reset_peak();
+    let before = device.memory_stats().current;
+    f()?;
+    device.synchronize()?;
+    Ok(device.memory_stats().peak - before)
+}
+
+/// Parameters, two moments and gradients: nothing is there twice, not even in the first step.
+#[test]
+fn an_update_takes_the_memory_of_what_it_replaces() -> Result<()> {
+    let _turn = turn();
+    let weights = (0..6).map(|_| Parameter::new(&(Tensor::randn([128, 128], ())? * 0.1)?));
+    let weights = weights.collect::<Result<Vec<_>>>()?;
+    let x = Tensor::randn([4, 128], ())?;
+    let all = (6 * 128 * 128 * 4) as f64;
+    let mut adam = AdamW::new(weights.clone(), AdamWOptions::new(1e-3))?;
+    for step in 0..4 {
+        let taken = most(x.device(), || {
+            let out = weights.iter().try_fold(x.clone(), |h, w| h.matmul(&w.tensor())?.relu())?;
+            out.square()?.mean()?.backward()?;
+            adam.step()?;
+            adam.zero_grad();
+            Ok(())
+        })?;
+        // the moments are new in the first step
+        let want = if step == 0 { 3.0 } else { 1.0 };
+        assert!((taken as f64) < all * (want + 0.1), "step {step} takes {taken} bytes for {all} of parameters");
+    }
+    Ok(())
+}
+
+/// What was written before, or will be read, is not written over.
+#[test]
+fn nobody_sees_what_is_written_over() -> Result<()> {
+    let _turn = turn();
+    for dtype in [DType::F32, DType::F16, DType::BF16, DType::I32] {
+        for n in [1, 3, 4, 1001] {
+            let start = Tensor::arange(0, n, 1, ())?.to_dtype(dtype)?;
+            let values = |t: &Tensor| -> Result<Vec<f32>> { t.to_dtype(DType::F32)?.to_vec::<f32>() };
+            let x = start.try_clone()?;
+            x.eval()?;
+            // all are pending when the write is
+            let (copy, sum, turned) = (x.try_clone()?, x.sum()?, x.flip(&[0])?);
+            x.add_(1)?;
+            let doubled = (&x * 2)?;
+            x.mul_(3)?;
+            x.eval()?;
+            let host = values(&start)?;
+            let rounded = |v: Vec<f32>| values(&Tensor::new(v, ())?.to_dtype(dtype)?);
+            let plus = rounded(host.iter().map(|v| v + 1.0).collect())?;
+            assert_eq!(values(&copy)?, host, "{dtype} {n}");
+            assert_eq!(values(&turned)?, host.iter().rev().copied().collect::<Vec<_>>(), "{dtype} {n}");
+            assert_eq!(values(&doubled)?, rounded(plus.iter().map(|v| v * 2.0).collect())?, "{dtype} {n}");
+            assert_eq!(values(&x)?, rounded(plus.iter().map(|v| v * 3.0).collect())?, "{dtype} {n}");
+            assert_eq!(sum.item()?, start.sum()?.item()?, "{dtype} {n}");
+        }
+    }
+    // who holds a value or a part of its memory keeps it as it was
+    let x = Tensor::new([1.0f32, 2.0, 3.0, 4.0], ())?;
+    let y = x.try_clone()?;
+    Tensor::eval_all(&[x.clone(), y.clone()])?;
+    x.neg_()?;
+    x.eval()?;
+    assert_eq!((x.to_vec::<f32>()?, y.to_vec::<f32>()?), (vec![-1.0, -2.0, -3.0, -4.0], vec![1.0, 2.0, 3.0, 4.0]));
+    Ok(())
+}
+
+/// A write in place takes no further memory, if nobody else has the value; one that moves elements does.
+#[test]
+fn writes_in_place_are_in_place() -> Result<()> {
+    let _turn = turn();
+    let x = Tensor::rand([1 << 16], ())?;
+    x.eval()?;
+    let taken = most(x.device(), || x.mul_(0.5)?.add_(1.0)?.eval())?;
+    assert_eq!(taken, 0);
+    assert!(most(x.device(), || x.copy_(&x.flip(&[0])?)?.eval())? >= 1 << 18);
+    let two = x.try_clone()?;
+    two.eval()?;
+    let taken = most(x.device(), || {
+        // each of two kernels reads both: only the one that runs last can write over one
+        let sum = (&x + &two)?;
+        x.copy_(&(&sum * 2.0)?)?;
+        two.copy_(&(&sum * 3.0)?)?;
+        drop(sum);
+        Tensor::eval_all(&[x.clone(), two.clone()])
+    })?;
+    assert_eq!(taken, 1 << 18);
+    assert_eq!(((&x * 1.5)? - &two)?.abs()?.max()?.item()?, 0.0);
     Ok(())
 }

@@ -99,7 +99,7 @@ impl Load {
             return false;
         }
         // what only frees a buffer is no content
-        self.empty &= matches!(command, Command::Free(_));
+        self.empty &= matches!(command, Command::Free(_) | Command::Together);
         (self.work, self.bytes) = (work, bytes);
         true
     }
@@ -112,7 +112,7 @@ fn cost(command: &Command, recording: &Recording) -> (u64, u64) {
         Command::Dispatch(run) => (run.work, bytes(run, recording)),
         Command::Copy { bytes, .. } => (0, bytes.saturating_mul(2)),
         Command::Clear(slot) => (0, size(slot)),
-        Command::Free(_) => (0, 0),
+        Command::Free(_) | Command::Together => (0, 0),
     }
 }
 

@@ -165,32 +165,55 @@ impl Gpu {
         steps: &mut Vec<Step>,
     ) -> Result<()> {
         let mut load = Load::new(self.pace());
+        // where commands begin that go together
+        let mut together = None;
         while let Some(command) = recording.commands.get(progress.next) {
-            if !load.takes(command, recording) {
+            if together.is_none() && !load.takes(command, recording) {
                 break;
             }
-            match command {
-                Command::Dispatch(run) => {
-                    let kernel = progress.kernel;
-                    let Some(ready) = compiled.get(kernel) else {
-                        bail!(Device, "submit", "kernel `{}` was not compiled", run.kernel.label)
-                    };
-                    steps.extend(self.place_dispatch(engine, slots, run, kernel, ready)?);
-                    progress.kernel += 1;
+            if *command == Command::Together {
+                together = Some((steps.len(), progress.next, progress.kernel));
+            }
+            match self.place_one(engine, command, slots, compiled, progress.kernel) {
+                Ok(step) => steps.extend(step),
+                Err(e) => {
+                    if let Some((placed, next, kernel)) = together {
+                        steps.truncate(placed);
+                        (progress.next, progress.kernel) = (next, kernel);
+                    }
+                    return Err(e);
                 }
-                Command::Copy { from, from_offset, to, to_offset, bytes } => {
-                    steps.extend(self.place_copy(slots, (*from, *from_offset), (*to, *to_offset), *bytes)?);
-                }
-                Command::Clear(slot) => {
-                    let buffer = self.occupy(slots, *slot, Use::Writes)?;
-                    let bytes = padded(buffer.bytes()).min(buffer.capacity() - buffer.offset());
-                    steps.extend(buffer.raw().map(|raw| Step::Clear(raw.clone(), buffer.offset(), bytes)));
-                }
-                Command::Free(slot) => slots.free(*slot)?,
             }
             progress.next += 1;
+            progress.kernel += usize::from(matches!(command, Command::Dispatch(_)));
         }
         Ok(())
+    }
+
+    fn place_one(
+        &self,
+        engine: &mut Engine,
+        command: &Command,
+        slots: &mut Slots<'_>,
+        compiled: &[Arc<Compiled>],
+        kernel: usize,
+    ) -> Result<Option<Step>> {
+        match command {
+            Command::Dispatch(run) => match compiled.get(kernel) {
+                Some(ready) => self.place_dispatch(engine, slots, run, kernel, ready),
+                None => bail!(Device, "submit", "kernel `{}` was not compiled", run.kernel.label),
+            },
+            Command::Copy { from, from_offset, to, to_offset, bytes } => {
+                self.place_copy(slots, (*from, *from_offset), (*to, *to_offset), *bytes)
+            }
+            Command::Clear(slot) => {
+                let buffer = self.occupy(slots, *slot, Use::Writes)?;
+                let bytes = padded(buffer.bytes()).min(buffer.capacity() - buffer.offset());
+                Ok(buffer.raw().map(|raw| Step::Clear(raw.clone(), buffer.offset(), bytes)))
+            }
+            Command::Free(slot) => slots.free(*slot).map(|()| None),
+            Command::Together => Ok(None),
+        }
     }
 
     fn place_dispatch(

@@ -254,6 +254,11 @@ impl Buffer {
         self.offset
     }
 
+    /// How many clones and ranges of the allocation there are, with this one.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.handle)
+    }
+
     /// Whether it is less than what was asked for.
     pub fn is_part(&self) -> bool {
         self.bytes < self.handle.bytes

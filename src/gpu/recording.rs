@@ -94,6 +94,9 @@ pub enum Command {
     },
     /// Fills the slot's buffer with zeros.
     Clear(u32),
+    /// All that follows goes into one submission, or nothing of it: it writes over buffers that were given, and needs no
+    /// further one.
+    Together,
     /// The slot is not used after this point: its buffer may serve a later command.
     Free(u32),
 }

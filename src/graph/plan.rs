@@ -5,7 +5,7 @@ use super::codegen::{Bound, Generated, Number, generate};
 use super::laid::{Laid, has_gaps, laid};
 use super::node::Spec;
 use super::parts::part_offsets;
-use super::schedule::{Graph, Group, PlanNode, Rule, padded_bytes, schedule};
+use super::schedule::{Graph, Group, PlanNode, Rule, padded_bytes, schedule, spend};
 use super::walk::Walk;
 use crate::error::{Error, Result, bail};
 use crate::gpu::{Binding, Command, Dispatch, Facts, Kernel, Recording};
@@ -71,6 +71,8 @@ struct Slots {
     /// After which step nothing more is done to a slot.
     last: Vec<usize>,
     laid: Laid,
+    /// Nodes that take the memory of others.
+    spent: HashMap<usize, usize>,
 }
 
 /// What is done, in order.
@@ -81,6 +83,8 @@ enum Event<'a> {
     Clear(usize),
     /// The inputs of a node are copied side by side, but for those that lie there.
     Pack(usize, u64),
+    /// From here on results take the memory of what was read.
+    Spend,
 }
 
 /// Kernels by their text, so that equal ones are the same.
@@ -108,7 +112,7 @@ impl Plan {
     /// The plan that computes the roots of a walk on an adapter with these facts.
     pub fn new(walk: &Walk, facts: &Facts, options: Options, kernels: &dyn Kernels) -> Result<Self> {
         let graph = Graph::new(walk, facts)?;
-        let groups = schedule(&graph, facts, options.fuse);
+        let mut groups = schedule(&graph, facts, options.fuse);
         let is_empty = |n: &PlanNode| n.held && n.value.get().is_none() && n.value.spec.numel() == 0;
         let mut plan = Self {
             recording: Recording { slots: Vec::new(), commands: Vec::new() },
@@ -118,8 +122,12 @@ impl Plan {
             numbers: Vec::new(),
             steps: Vec::new(),
         };
-        let mut slots = Slots { laid: laid(&graph, &groups), ..Slots::default() };
-        let events = events(&graph, &groups, &slots.laid, facts)?;
+        let laid = laid(&graph, &groups);
+        // unfused kernels are the oracle of others, so they stay plain
+        let last = if options.fuse { spend(&graph, &mut groups, &laid) } else { groups.len() };
+        let spent = groups.iter().flat_map(|g| &g.spent).map(|(&leaf, &output)| (output, leaf)).collect();
+        let mut slots = Slots { laid, spent, ..Slots::default() };
+        let events = events(&graph, &groups, last, &slots.laid, facts)?;
         for (position, event) in events.iter().enumerate() {
             for node in event.nodes(&graph, &slots.laid) {
                 let (slot, _) = plan.place(&graph, &mut slots, node);
@@ -136,6 +144,7 @@ impl Plan {
                     plan.recording.commands.push(Command::Clear(slot));
                 }
                 Event::Pack(node, align) => plan.copies(&graph, node, align, &mut slots),
+                Event::Spend => plan.recording.commands.push(Command::Together),
             }
             plan.recording.commands.extend(over.into_iter().map(Command::Free));
         }
@@ -146,6 +155,9 @@ impl Plan {
     fn place(&mut self, graph: &Graph, slots: &mut Slots, mut node: usize) -> (u32, u64) {
         let mut start = 0;
         loop {
+            if let Some(leaf) = slots.spent.get(&node) {
+                node = *leaf;
+            }
             let (within, offset) = match (&graph.nodes[node].rule, slots.laid.get(&node)) {
                 (Rule::Part(offset), _) => (graph.nodes[node].inputs[0].0, *offset),
                 (_, Some(&(pack, offset))) => (pack, offset),
@@ -172,7 +184,8 @@ impl Plan {
     fn keep(&mut self, graph: &Graph, slots: &mut Slots) {
         let mut named = HashSet::default();
         for (node, plan) in graph.nodes.iter().enumerate() {
-            let part = matches!(plan.rule, Rule::Part(_)) || slots.laid.contains_key(&node);
+            let elsewhere = slots.laid.contains_key(&node) || slots.spent.contains_key(&node);
+            let part = matches!(plan.rule, Rule::Part(_)) || elsewhere;
             let computed = slots.of.contains_key(&node) || part;
             if plan.held && computed && plan.value.get().is_none() && plan.value.spec.numel() > 0 {
                 let (slot, offset) = self.place(graph, slots, node);
@@ -297,6 +310,7 @@ impl Event<'_> {
         match self {
             Event::Kernel(_, generated) => generated.bindings.iter().map(|b| b.node).collect(),
             Event::Clear(node) => vec![*node],
+            Event::Spend => Vec::new(),
             Event::Pack(node, _) => {
                 let inputs = graph.nodes[*node].inputs.iter().map(|i| i.0);
                 let filled = inputs.filter(|n| graph.nodes[*n].value.spec.numel() > 0 && !laid.contains_key(n));
@@ -307,13 +321,13 @@ impl Event<'_> {
 }
 
 /// Kernels in order, and packs as soon as all that lies in them was computed.
-fn events<'a>(graph: &Graph, groups: &'a [Group], laid: &Laid, facts: &Facts) -> Result<Vec<Event<'a>>> {
+fn events<'a>(graph: &Graph, groups: &'a [Group], last: usize, laid: &Laid, facts: &Facts) -> Result<Vec<Event<'a>>> {
     let mut cleared = HashSet::default();
     let lies = |n: &PlanNode| n.value.get().is_some() || n.value.spec.numel() == 0;
     let mut ready: Vec<bool> = graph.nodes.iter().map(lies).collect();
     let mut waiting: Vec<usize> = (0..ready.len()).filter(|&n| !ready[n] && graph.nodes[n].rule.is_place()).collect();
     let mut out = Vec::new();
-    for group in groups.iter().map(Some).chain([None]) {
+    for (at, group) in groups.iter().map(Some).chain([None]).enumerate() {
         // inputs have lower numbers, so what lies in a part of a pack is ready after that pack
         waiting.retain(|&n| {
             let all = graph.nodes[n].inputs.iter().all(|i| ready[i.0]);
@@ -326,6 +340,9 @@ fn events<'a>(graph: &Graph, groups: &'a [Group], laid: &Laid, facts: &Facts) ->
             !all
         });
         let Some(group) = group else { break };
+        if at == last {
+            out.push(Event::Spend);
+        }
         let generated = generate(graph, group, facts)?;
         fits(graph, group, &generated, facts)?;
         for &n in &group.outputs {

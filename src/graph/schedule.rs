@@ -7,12 +7,15 @@
 
 mod order;
 mod rows;
+mod spend;
+
+pub use spend::spend;
 
 use super::body::{Body, Op, Param};
 use super::node::{InputSpec, LowerCx, Lowering, Spec, Value};
 use super::row::{Level, Row};
 use super::template::{Fold, Prologue, Template};
-use super::walk::{Reached, Walk};
+use super::walk::{Reached, Spend, Walk};
 use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::layout::Layout;
@@ -57,6 +60,8 @@ pub struct PlanNode {
     pub root: bool,
     /// How many bindings its buffer takes.
     pub windows: usize,
+    /// Where it lies, if that is free once it was read.
+    pub spend: Option<Spend>,
 }
 
 /// How a node is computed.
@@ -127,6 +132,8 @@ pub struct Group {
     /// At how many places each member is computed.
     places: HashMap<usize, usize>,
     leaves: HashSet<usize>,
+    /// Values that it reads and whose memory an output takes.
+    pub spent: HashMap<usize, usize>,
     /// Members that the anchor's loads compute.
     front: HashSet<usize>,
     /// Members that are computed at other places than the outputs' too.
@@ -151,7 +158,7 @@ impl Graph {
     pub fn new(walk: &Walk, facts: &Facts) -> Result<Self> {
         let mut nodes: Vec<PlanNode> = Vec::with_capacity(walk.nodes.len());
         for (me, reached) in walk.nodes.iter().enumerate() {
-            let Reached { value, held, root } = reached;
+            let Reached { value, held, root, spend } = reached;
             let mut inputs = SmallVec::new();
             let mut rule = Rule::Stored;
             if value.get().is_none() {
@@ -167,7 +174,16 @@ impl Graph {
             let consumers = SmallVec::new();
             let Spec { dtype, .. } = value.spec;
             let windows = facts.windows(padded_bytes(&value.spec) / dtype.size() as u64, dtype.size());
-            nodes.push(PlanNode { value: value.clone(), inputs, rule, consumers, held: *held, root: *root, windows });
+            nodes.push(PlanNode {
+                value: value.clone(),
+                inputs,
+                rule,
+                consumers,
+                held: *held,
+                root: *root,
+                windows,
+                spend: *spend,
+            });
         }
         Ok(Self { nodes })
     }

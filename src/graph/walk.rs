@@ -33,6 +33,17 @@ pub struct Reached {
     pub held: bool,
     /// Whether it was asked for.
     pub root: bool,
+    /// For a stored value that only the walk holds, as it does all others in its memory: where it lies.
+    pub spend: Option<Spend>,
+}
+
+/// Memory that is free once it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spend {
+    /// The same number for all values that lie in an allocation.
+    pub allocation: u32,
+    /// Whether this value has all of it.
+    pub whole: bool,
 }
 
 /// What tells a walk from others, kept after it.
@@ -85,7 +96,7 @@ impl Walk {
                 continue;
             }
             self.number.insert(value.id, self.nodes.len() as u32);
-            self.nodes.push(Reached { value, held: false, root: false });
+            self.nodes.push(Reached { value, held: false, root: false, spend: None });
             self.references.push(0);
         }
         drop(stack);
@@ -104,9 +115,35 @@ impl Walk {
             }
             self.words.push(flags);
         }
+        self.find_spendable();
         self.words.push(self.nodes.len() as u64);
         self.words.iter().for_each(|w| hasher.write_u64(*w));
         self.hash = hasher.finish();
+    }
+
+    /// Finds the stored values of which neither the value nor its memory has another holder.
+    fn find_spendable(&mut self) {
+        let only_here = |(n, reached): (usize, &Reached)| {
+            let known = self.references[n] as usize + 1;
+            let buffer = reached.value.buffer().filter(|_| Arc::strong_count(&reached.value) == known)?;
+            Some((n, buffer.id(), buffer.holders(), !buffer.is_part()))
+        };
+        let alone: Vec<(usize, u64, usize, bool)> = self.nodes.iter().enumerate().filter_map(only_here).collect();
+        // the first of such values in an allocation, and how many they are
+        let mut found: HashMap<u64, (u32, usize)> = HashMap::default();
+        for &(n, id, ..) in &alone {
+            found.entry(id).or_insert((n as u32, 0)).1 += 1;
+        }
+        let before = self.words.len();
+        for (n, id, holders, whole) in alone {
+            if let Some(&(allocation, count)) = found.get(&id)
+                && count == holders
+            {
+                self.nodes[n].spend = Some(Spend { allocation, whole });
+                self.words.push((n as u64) << 33 | u64::from(allocation) << 1 | u64::from(whole));
+            }
+        }
+        self.words.push((self.words.len() - before) as u64);
     }
 
     /// Lets go of the nodes.

@@ -71,6 +71,20 @@ pub(super) fn packs<R: Rule>(due: Vec<Due>, states: &[State]) -> Vec<Vec<Due>> {
     out.into_iter().map(|p| p.3).collect()
 }
 
+/// Lays parameters and what is kept for them side by side, as the update of each pack has them.
+pub(super) fn lay(packs: &[Vec<Due>], states: &[State]) -> Result<()> {
+    for pack in packs.iter().filter(|p| p.len() > 1) {
+        Pack::lay(&pack.iter().map(|d| d.tensor.clone()).collect::<Vec<_>>())?;
+        for name in states[pack[0].index].tensors.keys() {
+            let kept: Vec<Tensor> = pack.iter().filter_map(|d| states[d.index].tensors.get(name).cloned()).collect();
+            if kept.len() == pack.len() {
+                Pack::lay(&kept)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Runs an update of a parameter and its state; where `skip` holds, their elements stay as they were.
 fn unless(skip: Option<&Tensor>, parameter: &Tensor, state: &State, update: impl FnOnce() -> Result<()>) -> Result<()> {
     let Some(skip) = skip else { return update() };

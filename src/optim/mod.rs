@@ -105,6 +105,22 @@ struct Group<R> {
 }
 
 impl<R: Rule> Group<R> {
+    /// All parameters that learn, as if each were its own gradient.
+    fn learning(&self) -> Vec<flat::Due> {
+        let tensors = self.parameters.iter().map(Parameter::tensor).enumerate();
+        let learning = tensors.filter(|(_, t)| t.requires_grad());
+        learning.map(|(index, tensor)| flat::Due { index, gradient: tensor.clone(), tensor }).collect()
+    }
+
+    /// Lays parameters side by side, and what is kept for them: the first step then finds them as the others do, and
+    /// takes no more memory.
+    fn lay(&mut self, due: Vec<flat::Due>) -> Result<()> {
+        let packs = flat::packs::<R>(due, &self.states);
+        flat::lay(&packs, &self.states)?;
+        self.packed = packed(&packs);
+        Ok(())
+    }
+
     /// Updates parameters that have a gradient, packs of them at once.
     fn step(&mut self, due: Vec<flat::Due>, skip: Option<&Tensor>) -> Result<()> {
         for one in &due {
@@ -115,8 +131,7 @@ impl<R: Rule> Group<R> {
         for one in packs.iter().flatten() {
             self.rule.advance(&mut self.states[one.index])?;
         }
-        let packed = packs.iter().filter(|p| p.len() > 1).map(|p| p.iter().map(|d| d.index).collect());
-        let before = std::mem::replace(&mut self.packed, packed.collect());
+        let before = std::mem::replace(&mut self.packed, packed(&packs));
         if before != self.packed {
             // who stays behind must not keep the buffer of those that went on
             let updated: Vec<usize> = packs.iter().flatten().map(|d| d.index).collect();
@@ -127,6 +142,11 @@ impl<R: Rule> Group<R> {
         }
         Ok(())
     }
+}
+
+/// The parameters of packs of several.
+fn packed(packs: &[Vec<flat::Due>]) -> Vec<Vec<usize>> {
+    packs.iter().filter(|p| p.len() > 1).map(|p| p.iter().map(|d| d.index).collect()).collect()
 }
 
 /// An optimizer by a [`Rule`]: groups of parameters, each with settings of its own.
@@ -157,7 +177,10 @@ impl<R: Rule> Optim<R> {
         tensors.iter().try_for_each(|t| options.admit(t))?;
         Tensor::eval_all(&tensors)?;
         let states = vec![State::default(); parameters.len()];
-        self.groups.push(Group { parameters, states, rule: options, initial_lr: None, packed: Vec::new() });
+        let mut group = Group { parameters, states, rule: options, initial_lr: None, packed: Vec::new() };
+        group.lay(group.learning())?;
+        self.groups.push(group);
+        Tensor::eval_all(&tensors)?;
         if R::EAGER { self.start() } else { Ok(()) }
     }
 
@@ -177,6 +200,7 @@ impl<R: Rule> Optim<R> {
         let mut fresh: Vec<Tensor> = Vec::new();
         for group in &mut self.groups {
             let numbers = group.rule.numbers();
+            let known = fresh.len();
             for (parameter, state) in group.parameters.iter().zip(&mut group.states) {
                 let tensor = parameter.tensor();
                 if tensor.grad().is_none() && !R::EAGER {
@@ -193,6 +217,10 @@ impl<R: Rule> Optim<R> {
                         state.tensors.insert(keep.name.to_string(), first);
                     }
                 }
+            }
+            if fresh.len() > known {
+                let due = if R::EAGER { group.learning() } else { flat::due(R::NAME, &group.parameters)? };
+                group.lay(due)?;
             }
         }
         Tensor::eval_all(&fresh)

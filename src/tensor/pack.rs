@@ -37,14 +37,27 @@ impl Pack {
         }
     }
 
+    /// The parts of a flat tensor.
+    fn parts(&self, flat: &Tensor) -> Result<Vec<Value>> {
+        let whole = flat.0.storage.value();
+        let part = |(spec, offset): (&Spec, &u64)| {
+            let spec = Spec { dtype: flat.dtype(), ..spec.clone() };
+            flat.device().engine().part(&whole, *offset, spec)
+        };
+        self.specs.iter().zip(&self.offsets).map(part).collect()
+    }
+
     /// Writes the parts of a flat tensor into tensors: they lie in its buffer from then on.
     pub fn split(&self, flat: &Tensor, into: &[Tensor]) -> Result<()> {
-        let whole = flat.0.storage.value();
-        for ((tensor, spec), offset) in into.iter().zip(&self.specs).zip(&self.offsets) {
-            let spec = Spec { dtype: flat.dtype(), ..spec.clone() };
-            let part = flat.device().engine().part(&whole, *offset, spec)?;
-            tensor.write(&Tensor::from_value(flat.device(), part))?;
-        }
+        let parts = self.parts(flat)?.into_iter();
+        into.iter().zip(parts).try_for_each(|(t, part)| t.write(&Tensor::from_value(flat.device(), part)))
+    }
+
+    /// Lays whole tensors side by side in memory. No write: their values stay.
+    pub fn lay(tensors: &[Tensor]) -> Result<()> {
+        let places = Self::like(tensors)?;
+        let parts = places.parts(&places.join(tensors)?)?;
+        tensors.iter().zip(parts).for_each(|(t, part)| t.0.storage.settle(part));
         Ok(())
     }
 }

@@ -181,9 +181,7 @@ impl Kernel<'_> {
         let root = places.add(shape, coords(Ix::scalar("c1", false), lanes("c3")));
         let flat = self.flat(&mut scope, &mut places, root)?;
         self.across = Across { root: Some(Root::Row(root, flat.clone(), axes)), reads: Vec::new() };
-        for &node in &self.group.outputs {
-            self.output(&mut scope, &mut places, &mut memo, node, &flat, &flat)?;
-        }
+        self.outputs(&mut scope, &mut places, &mut memo, &flat, &flat)?;
         let reads = std::mem::take(&mut self.across).reads;
         let ty = |dtype: DType| library::wgsl(library::compute(dtype), true);
         let (mut arguments, mut rows) = (String::new(), [const { String::new() }; 4]);

@@ -66,6 +66,10 @@ pub fn windows(name: &str, count: usize, (dtype, form, output): (DType, Form, bo
 impl Kernel<'_> {
     /// The text that reads item `at` of a stored value.
     fn fetch(&mut self, node: usize, dtype: DType, at: &str) -> String {
+        if let Some(&output) = self.group.spent.get(&node) {
+            let form = if dtype.size() == 8 { Form::One } else { Form::Four };
+            return format!("{}[{at}]", self.output_binding(output, dtype, form));
+        }
         let name = self.binding(node, dtype);
         if self.graph.nodes[node].windows > 1 { format!("{name}_at({at})") } else { format!("{name}[{at}]") }
     }

@@ -238,16 +238,7 @@ impl Kernel<'_> {
         let flat = self.root(n, "base");
         let mut memo = eval::Memo::default();
         self.across.watch(flat.clone());
-        for &node in &self.group.outputs {
-            self.output(
-                &mut scope,
-                &mut places,
-                &mut memo,
-                node,
-                &flat,
-                &Ix::Linear { text: "base".into(), m4: true },
-            )?;
-        }
+        self.outputs(&mut scope, &mut places, &mut memo, &flat, &Ix::Linear { text: "base".into(), m4: true })?;
         if let Some(blocks) = self.across.blocks(self.group.members.len()) {
             return Kernel::new(self.graph, self.group, self.facts).blocks(&blocks);
         }
@@ -282,6 +273,27 @@ impl Kernel<'_> {
             return Ix::Vec(format!("min({lanes}, vec4<u32>({last}))"));
         }
         Ix::Linear { text: base.into(), m4: true }
+    }
+
+    /// Computes all outputs at `flat`, then writes them at `to`: what one of them is written over was read before.
+    fn outputs(
+        &mut self,
+        scope: &mut Scope,
+        places: &mut Places,
+        memo: &mut eval::Memo,
+        flat: &Ix,
+        to: &Ix,
+    ) -> Result<()> {
+        let group = self.group;
+        let mut values = Vec::with_capacity(group.outputs.len());
+        for &node in &group.outputs {
+            let place = places.at(&self.graph.nodes[node].value.spec.shape, flat);
+            values.push(self.value(scope, places, memo, node, place)?);
+        }
+        for (&node, value) in group.outputs.iter().zip(&values) {
+            self.store(scope, node, self.graph.nodes[node].value.spec.dtype, to, value)?;
+        }
+        Ok(())
     }
 
     /// Computes an output at `flat` and writes it at `to`.
