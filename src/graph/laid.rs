@@ -1,7 +1,8 @@
 //! Values that go into a pack are written there at once: they are parts of its buffer from the start.
 
+use super::node::Spec;
 use super::parts::part_offsets;
-use super::schedule::{Graph, Group, Rule, padded_bytes};
+use super::schedule::{Graph, Group, Rule};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 /// Where a value lies: in a pack, from so many bytes on.
@@ -37,8 +38,8 @@ pub fn laid(graph: &Graph, groups: &[Group]) -> Laid {
     all
 }
 
-/// Whether there is anything between the values of a pack.
+/// Whether there is anything between the values of a pack, or behind the elements of one.
 pub fn has_gaps(graph: &Graph, pack: usize, align: u64) -> bool {
     let specs = || graph.nodes[pack].inputs.iter().map(|i| &graph.nodes[i.0].value.spec);
-    specs().map(padded_bytes).sum::<u64>() < part_offsets(specs(), align).1
+    specs().map(Spec::bytes).sum::<u64>() < part_offsets(specs(), align).1
 }

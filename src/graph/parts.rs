@@ -8,7 +8,8 @@ use crate::gpu::Facts;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// A flat value whose buffer is those of its inputs one after the other, with zeros between.
+/// A flat value whose buffer is those of its inputs one after the other, with zeros between. Behind the elements of an input
+/// that was stored before stands what stood there in its buffer.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Pack {
     /// Each input begins at a multiple of so many bytes.
@@ -89,8 +90,22 @@ impl Engine {
         {
             return Ok(Node::stored(spec, Stored::Buffer(whole)));
         }
+        if let Some(flat) = self.flat_of(values, &offsets, &spec) {
+            return Ok(flat);
+        }
         let inputs: SmallVec<[Input; 2]> = values.iter().map(|v| Input::whole(v, &v.spec.shape)).collect();
         self.admit(Arc::new(Pack { align }), spec, inputs, SmallVec::new())
+    }
+
+    /// The pending value of which some values are all the parts, in order.
+    fn flat_of(&self, values: &[Value], offsets: &[u64], spec: &Spec) -> Option<Value> {
+        let whole = |value: &Value| value.inputs().first().map(|i| i.value.clone());
+        let flat = whole(values.first()?).filter(|f| f.spec == *spec && f.get().is_none())?;
+        let fits = |(value, &offset): (&Value, &u64)| {
+            let part: &dyn Primitive = &*value.prim;
+            value.get().is_none() && part.same(&Part { offset }) && whole(value).is_some_and(|f| Arc::ptr_eq(&f, &flat))
+        };
+        values.iter().zip(offsets).all(fits).then_some(flat)
     }
 
     /// The elements of `value`'s buffer from byte `offset` on, a multiple of [`part_align`], as a value of its own.

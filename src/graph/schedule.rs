@@ -206,6 +206,11 @@ impl Graph {
         out
     }
 
+    /// Whether a node is made of its inputs side by side.
+    pub fn is_pack(&self, node: usize) -> bool {
+        matches!(self.nodes[node].rule, Rule::Pack(_))
+    }
+
     fn numel(&self, node: usize) -> usize {
         self.nodes[node].value.spec.numel()
     }

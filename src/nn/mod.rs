@@ -26,6 +26,7 @@ mod norms;
 mod options;
 mod padding;
 mod parameter;
+mod parametrize;
 mod pool;
 mod pooling;
 mod recurrent;
@@ -34,6 +35,7 @@ mod shaping;
 mod standardize;
 mod transformer;
 mod transposed;
+pub mod utils;
 
 pub use activation::*;
 pub use cell::{GRUCell, GRUCellOptions, LSTMCell, LSTMCellOptions, RNNCell, RNNCellOptions, Recurrence};

@@ -56,6 +56,11 @@ impl Parameter {
         Ok(())
     }
 
+    /// Puts a tensor in that was computed from other parameters, with its history.
+    pub(super) fn compute_as(&self, tensor: Tensor) {
+        self.0.put(tensor);
+    }
+
     /// Writes `tensor`'s elements into the storage, converted to this dtype and device; shapes must agree.
     pub fn copy_from(&self, tensor: &Tensor) -> Result<()> {
         copy_into(&self.tensor(), tensor)

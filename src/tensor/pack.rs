@@ -68,6 +68,11 @@ impl Tensor {
         self.layout().is_identity(self.storage_numel())
     }
 
+    /// Whether its elements were computed already.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.0.storage.value().get().is_some()
+    }
+
     /// A number that tensors have in common that share storage.
     pub(crate) fn storage_key(&self) -> usize {
         std::sync::Arc::as_ptr(&self.0.storage) as usize

@@ -7,7 +7,7 @@ use super::{Kernel, Val, index::Ix, index::Scope};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::Facts;
-use crate::graph::library::{compute, scalar};
+use crate::graph::library::{self, compute, scalar};
 use std::fmt::Write as _;
 
 /// The form in which a buffer is bound: inputs by four, outputs as they are written.
@@ -154,7 +154,15 @@ impl Kernel<'_> {
         let Ix::Linear { text, .. } = &at else {
             crate::error::bail!(Unsupported, "codegen", "an output is written out of order");
         };
-        let value = value.widened();
+        let mut value = value.widened();
+        let plan = &self.graph.nodes[node];
+        let (count, packed) = (plan.value.spec.numel(), plan.consumers.iter().any(|c| self.graph.is_pack(c.0)));
+        if packed && !count.is_multiple_of(4) {
+            // whoever folds a pack must not meet what lanes past the end computed
+            let (end, zero) = (self.number(count as u32), library::wgsl(compute(dtype), true));
+            let lanes = format!("(vec4<u32>(0u, 1u, 2u, 3u) + {text})");
+            value = scope.bind(format!("select({zero}(), {value}, {lanes} < vec4<u32>({end}))"));
+        }
         if dtype.size() == 8 {
             let v = scope.bind(value);
             for l in 0..4 {

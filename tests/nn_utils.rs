@@ -1,0 +1,232 @@
+//! Clipping and parametrizations against PyTorch's values (`tests/torch/utils.py`), and what they cost.
+
+use calor::nn::utils::{Parametrized, SpectralNormOptions};
+use calor::nn::utils::{
+    clip_grad_norm_, clip_grad_value_, get_total_norm, parameters_to_vector, spectral_norm, vector_to_parameters,
+    weight_norm,
+};
+use calor::nn::{Layer, Linear, Module, Parameter};
+use calor::optim::{Optimizer, Sgd, SgdOptions};
+use calor::{DType, Result, Tensor};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The device's counts are its own: tests take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn numbers(shape: &[usize]) -> Result<Tensor> {
+    let n: i32 = shape.iter().product::<usize>() as i32;
+    let values: Vec<f32> = (0..n).map(|i| ((i * 37) % 23 - 11) as f32 / 8.0).collect();
+    Tensor::from_slice(&values, shape, ())
+}
+
+fn close(what: &str, got: &Tensor, want: &[f32]) -> Result<()> {
+    let got = got.detach().to_vec::<f32>()?;
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (g, w) in got.iter().zip(want) {
+        assert!((g - w).abs() < 3e-5 * w.abs().max(1.0), "{what}: {got:?}, expected {want:?}");
+    }
+    Ok(())
+}
+
+fn grad(p: &Parameter) -> Tensor {
+    p.grad().expect("a gradient")
+}
+
+#[test]
+fn norms_are_clipped_as_in_pytorch() -> Result<()> {
+    let _turn = turn();
+    let want: [(f64, f32, [f32; 6], [f32; 5]); 4] = [
+        (
+            1.0,
+            20.57812,
+            [-0.200456, 0.05467, -0.109339, 0.145786, -0.018223, -0.182232],
+            [0.41344, 0.030752, 0.123007, 0.218679, 0.003417],
+        ),
+        (
+            2.0,
+            8.05515,
+            [-0.512094, 0.139662, -0.279324, 0.372432, -0.046554, -0.46554],
+            [1.056195, 0.07856, 0.31424, 0.558648, 0.008729],
+        ),
+        (
+            3.0,
+            6.40355,
+            [-0.644174, 0.175684, -0.351368, 0.46849, -0.058561, -0.585613],
+            [1.328609, 0.098822, 0.395289, 0.702735, 0.01098],
+        ),
+        (
+            f64::INFINITY,
+            5.67188,
+            [-0.727273, 0.198347, -0.396694, 0.528926, -0.066116, -0.661157],
+            [1.5, 0.11157, 0.446281, 0.793388, 0.012397],
+        ),
+    ];
+    for (order, norm, a_want, b_want) in want {
+        let (a, b) = (Parameter::new(&numbers(&[2, 3])?)?, Parameter::new(&numbers(&[5])?)?);
+        // one without a gradient counts for nothing
+        let all = [a.clone(), Parameter::new(&numbers(&[7])?)?, b.clone()];
+        (a.tensor().square()?.sum()? + b.tensor().pow(3.0)?.sum()?)?.backward()?;
+        close("norm", &clip_grad_norm_(&all, 1.5, order, true)?, &[norm])?;
+        close("a", &grad(&a), &a_want)?;
+        close("b", &grad(&b), &b_want)?;
+        let kept = grad(&a).to_vec::<f32>()?;
+        clip_grad_norm_(&all, 1e6, order, false)?;
+        close("small ones stay", &grad(&a), &kept)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn norms_of_several_dtypes_and_of_what_is_not_finite() -> Result<()> {
+    let _turn = turn();
+    let half = Parameter::new(&Tensor::new([3.0f32], ())?.to_dtype(DType::F16)?)?;
+    let whole = Parameter::new(&Tensor::new([4.0f32], ())?)?;
+    (half.tensor().to_dtype(DType::F32)?.sum()? * 3.0)?.backward()?;
+    (whole.tensor().sum()? * 4.0)?.backward()?;
+    let all = [half.clone(), whole.clone()];
+    assert_eq!(clip_grad_norm_(&all, 2.5, 2.0, true)?.item()?, 5.0);
+    assert_eq!((grad(&half).dtype(), grad(&half).item()?), (DType::F16, 1.5));
+    close("scaled", &grad(&whole), &[2.0])?;
+    assert_eq!(get_total_norm(&[], 2.0, true)?.item()?, 0.0);
+    let w = Parameter::new(&Tensor::new([0.0f32, 1.0], ())?)?;
+    w.tensor().log()?.sum()?.backward()?;
+    let refused = clip_grad_norm_(&[w.clone()], 1.0, 2.0, true).unwrap_err().to_string();
+    assert!(refused.contains("non-finite"), "{refused}");
+    assert_eq!(grad(&w).to_vec::<f32>()?, [f32::INFINITY, 1.0], "as before");
+    clip_grad_value_(&[w.clone()], 0.5)?;
+    assert_eq!(grad(&w).to_vec::<f32>()?, [0.5, 0.5]);
+    assert!(get_total_norm(&[Tensor::zeros([2], DType::I32)?], 2.0, false).is_err());
+    Ok(())
+}
+
+/// A clipped step of any number of parameters: the gradients' kernels, one for the norm, one for the factor, one that
+/// scales and one that updates.
+#[test]
+fn clipping_takes_no_kernel_for_each_parameter() -> Result<()> {
+    let _turn = turn();
+    let cost = |n: usize| -> Result<(u64, u64)> {
+        let all: Vec<Parameter> = (0..n).map(|_| Parameter::new(&numbers(&[40, 3])?)).collect::<Result<_>>()?;
+        let mut sgd = Sgd::new(all.clone(), SgdOptions::new(0.1))?;
+        let device = all[0].tensor().device().clone();
+        let mut counted = (0, 0);
+        for clips in [false, true] {
+            for p in &all {
+                p.tensor().square()?.sum()?.backward()?;
+            }
+            device.synchronize()?;
+            let before = device.counters();
+            if clips {
+                clip_grad_norm_(&all, 1.0, 2.0, false)?;
+            }
+            sgd.step()?;
+            sgd.zero_grad();
+            device.synchronize()?;
+            let after = device.counters();
+            counted = (after.dispatches - before.dispatches - counted.0, after.readbacks - before.readbacks);
+        }
+        Ok(counted)
+    };
+    let (few, many) = (cost(20)?, cost(60)?);
+    assert_eq!(few, many);
+    assert!(many.0 <= 3 && many.1 == 0, "{many:?} more kernels and readbacks");
+    Ok(())
+}
+
+#[test]
+fn vectors_hold_all_parameters() -> Result<()> {
+    let _turn = turn();
+    let all = [Parameter::new(&numbers(&[2, 3])?)?, Parameter::new(&Tensor::new(7.0f32, ())?)?];
+    let vector = parameters_to_vector(&all)?;
+    (&vector * Tensor::arange(0.0, 7.0, 1.0, ())?)?.sum()?.backward()?;
+    assert_eq!(grad(&all[0]).to_vec::<f32>()?, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(grad(&all[1]).item()?, 6.0);
+    vector_to_parameters(&(vector.detach() * 2.0)?, &all)?;
+    assert_eq!(all[1].tensor().item()?, 14.0);
+    assert!(vector_to_parameters(&Tensor::zeros([6], ())?, &all).is_err() && parameters_to_vector(&[]).is_err());
+    Ok(())
+}
+
+fn linear() -> Result<Linear> {
+    let linear = Linear::new(3, 2, ())?;
+    linear.weight.copy_from(&numbers(&[2, 3])?)?;
+    if let Some(bias) = &linear.bias {
+        bias.copy_from(&numbers(&[2])?)?;
+    }
+    Ok(linear)
+}
+
+fn named(layer: &Parametrized<Linear>, name: &str) -> Parameter {
+    let name = format!("parametrizations.weight.{name}");
+    layer.named_parameters().into_iter().find(|(n, _)| *n == name).expect("a parameter").1
+}
+
+#[test]
+fn weight_norm_learns_as_in_pytorch() -> Result<()> {
+    let _turn = turn();
+    let want: [(Option<usize>, &[f32], [f32; 6]); 3] = [
+        (Some(0), &[14.436096, 10.228746], [2.114105, 7.040969, -0.355375, -0.616548, 1.140057, -0.607245]),
+        (Some(1), &[11.642238, 9.759827, 10.990648], [-0.79544, 1.14336, -1.423483, -1.093728, 3.430078, 0.854091]),
+        (None, &[17.445152], [0.336658, 7.525727, -1.324892, -1.917072, 1.302622, 1.018411]),
+    ];
+    for (dim, g, v) in want {
+        let layer = weight_norm(linear()?, "weight", dim)?;
+        layer.forward(&numbers(&[4, 3])?)?.square()?.sum()?.backward()?;
+        close("g", &grad(&named(&layer, "original0")), g)?;
+        close("v", &grad(&named(&layer, "original1")), &v)?;
+        close("weight", &layer.weight()?, &numbers(&[2, 3])?.to_vec::<f32>()?)?;
+        // a state dict of one goes into another, and the layer stands alone again
+        let other = weight_norm(Linear::new(3, 2, ())?, "weight", dim)?;
+        other.load_state_dict(&layer.state_dict(), true)?;
+        let plain = other.remove()?;
+        close("removed", &plain.weight.tensor(), &numbers(&[2, 3])?.to_vec::<f32>()?)?;
+        assert_eq!(plain.named_parameters()[0].0, "weight");
+    }
+    assert!(weight_norm(linear()?, "missing", None).is_err() && weight_norm(linear()?, "weight", Some(2)).is_err());
+    Ok(())
+}
+
+#[test]
+fn spectral_norm_learns_as_in_pytorch() -> Result<()> {
+    let _turn = turn();
+    let want: [(usize, [f32; 8], [f32; 6], &[f32], &[f32]); 2] = [
+        (
+            0,
+            [0.301149, 0.061984, -1.688016, 2.041052, -2.515993, -0.160156, -1.950545, -0.038989],
+            [3.544538, 2.920965, 4.117844, 4.114448, -0.620683, -2.139782],
+            &[-0.977802, -0.209529],
+            &[0.733434, -0.22003, 0.643165],
+        ),
+        (
+            1,
+            [0.41418, 0.040876, -1.709124, 2.153402, -2.592936, -0.196244, -1.989357, -0.066906],
+            [-3.203925, 4.680192, 5.996714, 4.473437, -1.220818, 5.031179],
+            &[-0.182913, 0.121942, -0.975537],
+            &[0.709731, 0.704473],
+        ),
+    ];
+    for (dim, y, w, u, v) in want {
+        let layer = spectral_norm(linear()?, "weight", SpectralNormOptions::default().dim(dim))?;
+        let buffers = layer.named_buffers();
+        for (_, buffer) in &buffers {
+            let n = buffer.tensor().numel();
+            buffer.copy_from(&Tensor::full([n], 1.0 / (n as f64).sqrt(), DType::F32)?)?;
+        }
+        let out = layer.forward(&numbers(&[4, 3])?)?;
+        out.square()?.sum()?.backward()?;
+        close("y", &out, &y)?;
+        close("w", &grad(&named(&layer, "original")), &w)?;
+        for ((name, buffer), want) in buffers.iter().zip([u, v]) {
+            close(name, &buffer.tensor(), want)?;
+        }
+        // evaluation leaves the vectors alone
+        layer.eval();
+        let x = numbers(&[4, 3])?;
+        close("evaluation", &layer.forward(&x)?, &layer.forward(&x)?.detach().to_vec::<f32>()?)?;
+        close("u", &buffers[0].1.tensor(), u)?;
+    }
+    assert!(spectral_norm(linear()?, "bias", ()).is_err());
+    Ok(())
+}
