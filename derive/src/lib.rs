@@ -100,7 +100,7 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
         #[automatically_derived]
         impl #head ::calor::nn::Field for #name #arguments #bounds {
             fn visit_field(&self, name: &str, visitor: &mut dyn ::calor::nn::Visitor) {
-                visitor.enter(name);
+                visitor.module(name, self);
                 ::calor::nn::Module::visit(self, visitor);
                 visitor.leave();
             }

@@ -74,7 +74,7 @@ impl Module for Sequential {
 
 impl Field for Sequential {
     fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
-        visitor.enter(name);
+        visitor.module(name, self);
         self.visit(visitor);
         visitor.leave();
     }
@@ -102,8 +102,16 @@ impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Lambda<F> {
     }
 }
 
+impl<F> Module for Lambda<F> {
+    fn visit(&self, _visitor: &mut dyn Visitor) {}
+    fn set_training(&self, _training: bool) {}
+}
+
 impl<F> Field for Lambda<F> {
-    fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        visitor.module(name, self);
+        visitor.leave();
+    }
 }
 
 impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Layer for Lambda<F> {
@@ -218,7 +226,7 @@ macro_rules! container {
 
         impl<M: Field> Field for $name<M> {
             fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
-                visitor.enter(name);
+                visitor.module(name, self);
                 self.visit(visitor);
                 visitor.leave();
             }

@@ -1,10 +1,11 @@
 //! `Module`: a struct of parameters, buffers and other modules, walked by name.
 
 use super::parameter::{Buffer, Parameter, Training};
+use super::summary;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::tensor::{Device, Tensor};
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
 
 /// Something with parameters: derive it, and every field that is a parameter, a buffer or a module, or holds some
 /// (`Option`, `Vec`, arrays, `Box`, tuples), takes part under its field name.
@@ -116,9 +117,67 @@ pub trait Module {
         self.named_buffers().iter().try_for_each(|(_, b)| b.to_device(device))
     }
 
-    /// Calls `f` with the name of each parameter and the parameter: for initialisation of one's own.
-    fn apply(&self, f: &mut dyn FnMut(&str, &Parameter) -> Result<()>) -> Result<()> {
-        self.named_parameters().iter().try_for_each(|(name, p)| f(name, p))
+    /// What it is called: the type's name.
+    fn kind(&self) -> String {
+        summary::short(std::any::type_name::<Self>())
+    }
+
+    /// What [`Module::summary`] shows of it besides its fields.
+    fn extra_repr(&self) -> String {
+        String::new()
+    }
+
+    /// The module as a tree, each part with the number of numbers that it learns.
+    ///
+    /// ```
+    /// use calor::nn::{LeakyReLU, Linear, Module, Sequential};
+    /// let model = Sequential::new().add(Linear::new(4, 8, ())?).add(LeakyReLU::new(0.1)).add(Linear::new(8, 2, ())?);
+    /// let tree = "\
+    /// Sequential()  58
+    ///   (0): Linear(weight=[8, 4], bias=[8])  40
+    ///   (1): LeakyReLU(negative_slope=0.1)
+    ///   (2): Linear(weight=[2, 8], bias=[2])  18
+    /// ";
+    /// assert_eq!(model.summary(), tree);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    fn summary(&self) -> String {
+        summary::summary(self)
+    }
+
+    /// Calls `f` with each module inside and its name, a module before its parts.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module, ReLU, Sequential, init};
+    /// let model = Sequential::new().add(Linear::new(4, 8, ())?).add(ReLU);
+    /// model.apply(&mut |_, module| match &*module.kind() {
+    ///     "Linear" => module.parameters().iter().try_for_each(|p| init::zeros_(&p.tensor())),
+    ///     _ => Ok(()),
+    /// })?;
+    /// assert_eq!(model.parameters()[0].tensor().abs()?.sum()?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    fn apply(&self, f: &mut dyn FnMut(&str, &dyn Module) -> Result<()>) -> Result<()> {
+        summary::each(self, f)
+    }
+
+    /// Names of the modules inside, and what they are; the module itself has the empty name.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module, ReLU, Sequential};
+    /// let model = Sequential::new().add(Linear::new(4, 8, ())?).add(Sequential::new().add(ReLU));
+    /// let names: Vec<String> = model.named_modules().into_iter().map(|(name, _)| name).collect();
+    /// assert_eq!(names, ["", "0", "1", "1.0"]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    fn named_modules(&self) -> Vec<(String, String)> {
+        let mut all = vec![(String::new(), self.kind())];
+        // nothing is refused
+        let _ = self.apply(&mut |name, module| {
+            all.push((name.to_string(), module.kind()));
+            Ok(())
+        });
+        all
     }
 
     /// Number of learned numbers.
@@ -147,8 +206,20 @@ pub trait Field {
 pub trait Visitor {
     /// The fields of part `name` follow.
     fn enter(&mut self, name: &str);
+    /// The fields of part `name`, a module, follow.
+    fn module(&mut self, name: &str, module: &dyn Module) {
+        let _ = module;
+        self.enter(name);
+    }
+
     /// The part's fields are over.
     fn leave(&mut self);
+
+    /// A plain value.
+    fn value(&mut self, name: &str, value: &dyn Debug) {
+        let _ = (name, value);
+    }
+
     /// A parameter.
     fn parameter(&mut self, name: &str, parameter: &Parameter);
     /// A buffer.
@@ -266,12 +337,22 @@ tuple_field!(A 0, B 1, C 2, D 3);
 macro_rules! plain_field {
     ($($t:ty),*) => {
         $(impl Field for $t {
-            fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+            fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+                visitor.value(name, self);
+            }
         })*
     };
 }
 plain_field!(bool, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64, char, String, &'static str, (), DType);
-plain_field!(Device, Tensor);
+
+macro_rules! hidden_field {
+    ($($t:ty),*) => {
+        $(impl Field for $t {
+            fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+        })*
+    };
+}
+hidden_field!(Device, Tensor);
 
 impl<T: ?Sized> Field for std::marker::PhantomData<T> {
     fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}

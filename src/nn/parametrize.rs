@@ -156,7 +156,7 @@ settings! {
 /// for _ in 0..50 {
 ///     normed.weight()?;
 /// }
-/// let largest = normed.weight()?.detach().svdvals()?.max()?.item()?;
+/// let largest = normed.weight()?.detach().linalg_svdvals()?.max()?.item()?;
 /// assert!((largest - 1.0).abs() < 1e-3, "{largest}");
 /// # Ok::<(), calor::Error>(())
 /// ```
@@ -222,11 +222,15 @@ impl<L: Layer + Module> Module for Parametrized<L> {
             own.set(training);
         }
     }
+
+    fn kind(&self) -> String {
+        format!("Parametrized{}", self.layer.kind())
+    }
 }
 
 impl<L: Layer + Module> Field for Parametrized<L> {
     fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
-        visitor.enter(name);
+        visitor.module(name, self);
         self.visit(visitor);
         visitor.leave();
     }
@@ -247,6 +251,15 @@ impl Visitor for Without<'_> {
     fn enter(&mut self, name: &str) {
         self.depth += 1;
         self.inner.enter(name);
+    }
+
+    fn module(&mut self, name: &str, module: &dyn Module) {
+        self.depth += 1;
+        self.inner.module(name, module);
+    }
+
+    fn value(&mut self, name: &str, value: &dyn std::fmt::Debug) {
+        self.inner.value(name, value);
     }
 
     fn leave(&mut self) {

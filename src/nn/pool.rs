@@ -59,10 +59,17 @@ macro_rules! pool {
         impl<const N: usize> Module for $name<N> {
             fn visit(&self, _visitor: &mut dyn Visitor) {}
             fn set_training(&self, _training: bool) {}
+
+            fn extra_repr(&self) -> String {
+                crate::nn::summary::fields(self)
+            }
         }
 
         impl<const N: usize> Field for $name<N> {
-            fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+            fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+                visitor.module(name, self);
+                visitor.leave();
+            }
         }
 
         $(

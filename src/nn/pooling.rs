@@ -154,10 +154,17 @@ impl<const N: usize> MaxUnpool<N> {
 impl<const N: usize> Module for MaxUnpool<N> {
     fn visit(&self, _visitor: &mut dyn Visitor) {}
     fn set_training(&self, _training: bool) {}
+
+    fn extra_repr(&self) -> String {
+        crate::nn::summary::fields(self)
+    }
 }
 
 impl<const N: usize> Field for MaxUnpool<N> {
-    fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        visitor.module(name, self);
+        visitor.leave();
+    }
 }
 
 /// [`MaxUnpool`] of the last dimension.

@@ -242,7 +242,7 @@ macro_rules! network {
 
             impl Field for $name {
                 fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
-                    visitor.enter(name);
+                    visitor.module(name, self);
                     self.0.visit(visitor);
                     visitor.leave();
                 }
