@@ -38,13 +38,27 @@ pub(super) fn replace(op: &str, path: &Path, write: impl FnOnce(&mut File) -> Re
     let written = File::create(&beside).map_err(io).and_then(|mut file| {
         write(&mut file)?;
         file.flush().and_then(|()| file.sync_all()).map_err(io)?;
-        std::fs::rename(&beside, path).map_err(io)
+        std::fs::rename(&beside, path).map_err(io)?;
+        keep_name(path).map_err(io)
     });
     if written.is_err() {
         // what is left of it is of no use
         let _ = std::fs::remove_file(&beside);
     }
     written
+}
+
+/// Waits until a file's name is on the disk too.
+#[cfg(unix)]
+fn keep_name(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Other systems open no folders.
+#[cfg(not(unix))]
+fn keep_name(_path: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// What went wrong with a file.

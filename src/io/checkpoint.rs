@@ -1,0 +1,230 @@
+//! A whole training state in one file.
+
+use super::safetensors::{load_with_texts, save_with_texts};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::nn::{Mismatch, Module, StateDict};
+use crate::optim::{GradScaler, OptimState, Optimizer, Scheduler, SchedulerState};
+use crate::tensor::Device;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::str::FromStr;
+
+const OP: &str = "Checkpoint";
+
+/// Modules, optimizers, schedulers, scalers, random states and numbers under names: what a training run needs to go on as
+/// if it had not been stopped.
+///
+/// The file is a safetensors file; numbers and texts stand in its metadata. It is written beside the one before and put in
+/// its place when it is on the disk: whoever is stopped at any moment finds one that is whole.
+///
+/// ```
+/// use calor::io::Checkpoint;
+/// use calor::nn::{Linear, Module};
+/// use calor::optim::{Adam, AdamOptions, Optimizer};
+/// use calor::Device;
+/// # let path = std::env::temp_dir().join(format!("calor-checkpoint-{}", std::process::id()));
+/// let device = Device::best()?;
+/// let model = Linear::new(3, 2, ())?;
+/// let adam = Adam::new(model.parameters(), AdamOptions::new(0.1))?;
+/// let mut saved = Checkpoint::new();
+/// saved.module("model", &model)?.optimizer("adam", &adam)?.generator("random", &device)?.number("epoch", 5)?;
+/// saved.save(&path)?;
+///
+/// let other = Linear::new(3, 2, ())?;
+/// let mut its_adam = Adam::new(other.parameters(), AdamOptions::new(1.0))?;
+/// let loaded = Checkpoint::load(&path, &device)?;
+/// loaded.load_module("model", &other, true)?;
+/// loaded.load_optimizer("adam", &mut its_adam)?;
+/// loaded.load_generator("random", &device)?;
+/// assert_eq!((loaded.get_number::<u64>("epoch")?, its_adam.lr(0)), (5, 0.1));
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    tensors: StateDict,
+    texts: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What a file holds, with its tensors on a device: PyTorch's `map_location`.
+    ///
+    /// # Errors
+    /// `Io` for a file that is missing, truncated or malformed.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let (tensors, texts) = load_with_texts(path, device)?;
+        Ok(Self { tensors, texts })
+    }
+
+    /// Writes it to a file; waits for its tensors.
+    ///
+    /// # Errors
+    /// `Io` where that cannot be written: the file before is then as it was.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        save_with_texts(path, &self.tensors, &self.texts)
+    }
+
+    /// The names of what it holds.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .tensors
+            .names()
+            .chain(self.texts.keys().map(String::as_str))
+            .map(|key| key.split_once('/').map_or(key, |(name, _)| name).to_string())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Takes a module's parameters and persistent buffers up.
+    ///
+    /// # Errors
+    /// As all that take something up: `Value` for a name that is empty, taken or contains `/`.
+    pub fn module(&mut self, name: &str, module: &dyn Module) -> Result<&mut Self> {
+        self.state(name, &module.state_dict())
+    }
+
+    /// Takes tensors up.
+    pub fn state(&mut self, name: &str, state: &StateDict) -> Result<&mut Self> {
+        self.parts(name, state, &BTreeMap::new())
+    }
+
+    /// Takes an optimizer's settings and state up.
+    pub fn optimizer(&mut self, name: &str, optimizer: &dyn Optimizer) -> Result<&mut Self> {
+        let (tensors, texts) = optimizer.state_dict().to_parts();
+        self.parts(name, &tensors, &texts)
+    }
+
+    /// Takes a scheduler's state up.
+    pub fn scheduler(&mut self, name: &str, scheduler: &dyn Scheduler) -> Result<&mut Self> {
+        let texts = scheduler.state_dict().into_iter().map(|(key, value)| (key, format!("{value:?}"))).collect();
+        self.parts(name, &StateDict::new(), &texts)
+    }
+
+    /// Takes a gradient scaler's state up.
+    pub fn scaler(&mut self, name: &str, scaler: &GradScaler) -> Result<&mut Self> {
+        self.state(name, &scaler.state_dict())
+    }
+
+    /// Takes a device's random state up.
+    pub fn generator(&mut self, name: &str, device: &Device) -> Result<&mut Self> {
+        let (seed, draws) = device.generator().state();
+        self.text(name, format!("{seed} {draws}"))
+    }
+
+    /// Takes a number up: an epoch, a step, a best loss.
+    pub fn number(&mut self, name: &str, value: impl Display) -> Result<&mut Self> {
+        self.text(name, value.to_string())
+    }
+
+    /// Takes a text up.
+    pub fn text(&mut self, name: &str, text: impl Into<String>) -> Result<&mut Self> {
+        self.parts(name, &StateDict::new(), &BTreeMap::from([(String::new(), text.into())]))
+    }
+
+    fn parts(&mut self, name: &str, tensors: &StateDict, texts: &BTreeMap<String, String>) -> Result<&mut Self> {
+        if name.is_empty() || name.contains('/') {
+            bail!(Value, OP, "a name must not be empty or contain '/', got {name:?}");
+        }
+        if self.names().iter().any(|known| known == name) {
+            bail!(Value, OP, "{name:?} is taken");
+        }
+        self.tensors.extend(tensors.iter().map(|(key, t)| (format!("{name}/{key}"), t.clone())));
+        let texts = texts.iter().map(|(key, text)| {
+            let key = if key.is_empty() { name.to_string() } else { format!("{name}/{key}") };
+            (key, text.clone())
+        });
+        self.texts.extend(texts);
+        // what is empty is there all the same
+        if !self.names().iter().any(|known| known == name) {
+            self.texts.insert(format!("{name}/"), String::new());
+        }
+        Ok(self)
+    }
+
+    fn texts_of(&self, name: &str) -> BTreeMap<String, String> {
+        let prefix = format!("{name}/");
+        let own = self.texts.iter().filter_map(|(key, text)| Some((key.strip_prefix(&prefix)?, text)));
+        own.filter(|(key, _)| !key.is_empty()).map(|(key, text)| (key.to_string(), text.clone())).collect()
+    }
+
+    fn require(&self, name: &str) -> Result<()> {
+        let names = self.names();
+        if !names.iter().any(|known| known == name) {
+            bail!(Value, OP, "there is no {name:?}, but {names:?}");
+        }
+        Ok(())
+    }
+
+    /// The tensors under a name.
+    ///
+    /// # Errors
+    /// As all that give something back: `Value` where nothing has this name.
+    pub fn get_state(&self, name: &str) -> Result<StateDict> {
+        self.require(name)?;
+        Ok(self.tensors.part(&format!("{name}/")))
+    }
+
+    /// The text under a name.
+    pub fn get_text(&self, name: &str) -> Result<&str> {
+        match self.texts.get(name) {
+            Some(text) => Ok(text),
+            None => bail!(Value, OP, "there is no text {name:?}, but {:?}", self.names()),
+        }
+    }
+
+    /// The number under a name.
+    ///
+    /// # Errors
+    /// `Value` where there is none, or none of this type.
+    pub fn get_number<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T> {
+        let text = self.get_text(name)?;
+        text.parse().map_err(|e| Error::new(ErrorKind::Value, OP, format!("{name:?} is {text:?}: {e}")))
+    }
+
+    /// Gives a module its parameters and buffers back; see [`Module::load_state_dict`].
+    pub fn load_module(&self, name: &str, module: &dyn Module, strict: bool) -> Result<Mismatch> {
+        module.load_state_dict(&self.get_state(name)?, strict)
+    }
+
+    /// Gives an optimizer its settings and state back.
+    pub fn load_optimizer(&self, name: &str, optimizer: &mut dyn Optimizer) -> Result<()> {
+        optimizer.load_state_dict(&OptimState::from_parts(&self.get_state(name)?, &self.texts_of(name))?)
+    }
+
+    /// Gives a scheduler its state back.
+    pub fn load_scheduler(&self, name: &str, scheduler: &mut dyn Scheduler) -> Result<()> {
+        self.require(name)?;
+        let mut state = SchedulerState::new();
+        for (key, text) in self.texts_of(name) {
+            let value = text.parse();
+            let value =
+                value.map_err(|e| Error::new(ErrorKind::Value, OP, format!("{name}/{key} is {text:?}: {e}")))?;
+            state.insert(key, value);
+        }
+        scheduler.load_state_dict(&state)
+    }
+
+    /// Gives a gradient scaler its state back.
+    pub fn load_scaler(&self, name: &str, scaler: &mut GradScaler) -> Result<()> {
+        scaler.load_state_dict(&self.get_state(name)?)
+    }
+
+    /// Gives a device its random state back.
+    pub fn load_generator(&self, name: &str, device: &Device) -> Result<()> {
+        let text = self.get_text(name)?;
+        let state = text.split_once(' ').and_then(|(seed, draws)| Some((seed.parse().ok()?, draws.parse().ok()?)));
+        match state {
+            Some(state) => device.generator().set_state(state),
+            None => bail!(Value, OP, "{name:?} is no random state: {text:?}"),
+        }
+        Ok(())
+    }
+}
