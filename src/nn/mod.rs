@@ -53,7 +53,7 @@ pub use multihead::{AttentionCall, MultiheadAttention, MultiheadAttentionOptions
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use norms::*;
 pub use padding::*;
-pub use parameter::{Buffer, Parameter, Training};
+pub use parameter::{Buffer, Cumulative, Parameter, Training};
 pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, Flatten, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
 pub use pooling::*;
 pub use recurrent::{GRU, GRUOptions, LSTM, LSTMOptions, RNN, RNNOptions};

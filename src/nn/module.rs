@@ -1,6 +1,6 @@
 //! `Module`: a struct of parameters, buffers and other modules, walked by name.
 
-use super::parameter::{Buffer, Parameter, Training};
+use super::parameter::{Buffer, Cumulative, Parameter, Training};
 use super::summary;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
@@ -215,6 +215,11 @@ pub trait Visitor {
     /// The part's fields are over.
     fn leave(&mut self);
 
+    /// How running statistics move.
+    fn cumulative(&mut self, cell: &Cumulative) {
+        let _ = cell;
+    }
+
     /// A plain value.
     fn value(&mut self, name: &str, value: &dyn Debug) {
         let _ = (name, value);
@@ -243,6 +248,12 @@ impl Field for Training {
 
     fn set_training(&self, training: bool) {
         self.set(training);
+    }
+}
+
+impl Field for Cumulative {
+    fn visit_field(&self, _name: &str, visitor: &mut dyn Visitor) {
+        visitor.cumulative(self);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Normalisation: over a batch, with running statistics, and over the last dimensions.
 
 use super::options::options;
-use super::{Buffer, Layer, Module, Parameter, Training, functional, init};
+use super::{Buffer, Cumulative, Layer, Module, Parameter, Training, functional, init};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
@@ -53,6 +53,8 @@ pub struct BatchNorm<const N: usize> {
     pub num_batches_tracked: Option<Buffer>,
     /// Whether it trains.
     pub training: Training,
+    /// Whether the running statistics become the mean of all batches.
+    pub cumulative: Cumulative,
     channels: usize,
     #[module(skip)]
     options: BatchNormOptions,
@@ -88,6 +90,7 @@ impl<const N: usize> BatchNorm<N> {
             running_var: buffer(1.0)?,
             num_batches_tracked: options.track_running_stats.then(count).transpose()?,
             training: Training::default(),
+            cumulative: Cumulative::default(),
             channels,
             options,
         })
@@ -121,7 +124,7 @@ impl<const N: usize> Layer for BatchNorm<N> {
         if training && let Some(count) = &self.num_batches_tracked {
             let count = count.tensor();
             no_grad(|| count.add_(1))?;
-            if self.options.momentum.is_none() {
+            if self.options.momentum.is_none() || self.cumulative.get() {
                 momentum = functional::Momentum::Tensor(no_grad(|| 1.0 / count.to_dtype(DType::F32)?)?);
             }
         }

@@ -258,6 +258,10 @@ impl Visitor for Without<'_> {
         self.inner.module(name, module);
     }
 
+    fn cumulative(&mut self, cell: &super::Cumulative) {
+        self.inner.cumulative(cell);
+    }
+
     fn value(&mut self, name: &str, value: &dyn std::fmt::Debug) {
         self.inner.value(name, value);
     }
