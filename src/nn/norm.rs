@@ -6,6 +6,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
 use crate::tensor::Tensor;
+use std::cell::Cell;
 
 options! {
     /// Options of the batch normalisations.
@@ -104,6 +105,23 @@ impl<const N: usize> BatchNorm<N> {
     }
 }
 
+thread_local! {
+    /// Whether running statistics weigh all batches alike, whatever the layers' momenta are.
+    static CUMULATIVE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, in which running statistics of this thread's batch normalisations weigh all batches alike.
+pub(crate) fn cumulative<R>(f: impl FnOnce() -> R) -> R {
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            CUMULATIVE.set(self.0);
+        }
+    }
+    let _back = Back(CUMULATIVE.replace(true));
+    f()
+}
+
 impl<const N: usize> Layer for BatchNorm<N> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let shape = x.shape();
@@ -117,11 +135,12 @@ impl<const N: usize> Layer for BatchNorm<N> {
             let eps = self.options.eps;
             bail!(Value, format!("BatchNorm{N}d"), "eps must be positive during training, but got {eps}");
         }
-        let mut momentum = functional::Momentum::Share(self.options.momentum.unwrap_or(0.0));
+        let share = if CUMULATIVE.get() { None } else { self.options.momentum };
+        let mut momentum = functional::Momentum::Share(share.unwrap_or(0.0));
         if training && let Some(count) = &self.num_batches_tracked {
             let count = count.tensor();
             no_grad(|| count.add_(1))?;
-            if self.options.momentum.is_none() {
+            if share.is_none() {
                 momentum = functional::Momentum::Tensor(no_grad(|| 1.0 / count.to_dtype(DType::F32)?)?);
             }
         }

@@ -204,7 +204,8 @@ impl<L: Layer + Module> Module for Parametrized<L> {
                 visitor.parameter("original0", g);
                 visitor.parameter("original1", v);
             }
-            Rule::Spectral { w, u, v, .. } => {
+            Rule::Spectral { w, u, v, training, .. } => {
+                visitor.training(training);
                 visitor.parameter("original", w);
                 visitor.enter("0");
                 visitor.buffer("_u", u);
@@ -256,6 +257,10 @@ impl Visitor for Without<'_> {
     fn module(&mut self, name: &str, module: &dyn Module) {
         self.depth += 1;
         self.inner.module(name, module);
+    }
+
+    fn training(&mut self, training: &Training) {
+        self.inner.training(training);
     }
 
     fn value(&mut self, name: &str, value: &dyn std::fmt::Debug) {
