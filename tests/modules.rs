@@ -1,8 +1,8 @@
 //! Modules as a whole: trees, names of parts, hooks.
 
 use calor::nn::{
-    BatchNorm2d, Conv2d, Dropout, Flatten, GRU, Hooked, Layer, Linear, MaxPool2d, Module, ModuleDict, ModuleList, ReLU,
-    Sequential, TransformerEncoderLayer, TransformerLayerOptions, init,
+    BatchNorm2d, Conv2d, Dropout, Flatten, GRU, Hooked, Layer, Linear, MaxPool2d, Module, ModuleDict, ModuleList,
+    Parameter, ParameterDict, ReLU, Sequential, TransformerEncoderLayer, TransformerLayerOptions, init,
 };
 use calor::{DType, Error, ErrorKind, Result, Tensor};
 use std::sync::{Arc, Mutex};
@@ -125,5 +125,18 @@ fn hooks_watch_and_change() -> Result<()> {
     assert!(layer.forward(&x).is_err());
     layer.to_dtype(DType::F16)?;
     assert_eq!(layer.parameters()[0].tensor().dtype(), DType::F16);
+    Ok(())
+}
+
+#[test]
+fn a_dict_of_parameters_has_their_names() -> Result<()> {
+    let mut dict = ParameterDict::default();
+    for (name, n) in [("b", 2), ("a", 3)] {
+        dict.insert(name, Parameter::new(&Tensor::ones([n], ())?)?);
+    }
+    let names: Vec<String> = dict.named_parameters().into_iter().map(|(n, _)| n).collect();
+    assert_eq!((names, dict.num_parameters()), (vec!["b".to_string(), "a".to_string()], 5));
+    dict.requires_grad_(false)?;
+    assert!(dict.get("a").is_some_and(|p| !p.requires_grad()) && dict.get("c").is_none());
     Ok(())
 }

@@ -206,6 +206,18 @@ impl<M> ModuleDict<M> {
 /// ```
 pub type ParameterList = ModuleList<super::Parameter>;
 
+/// Parameters by name, in the order in which they were added.
+///
+/// ```
+/// use calor::Tensor;
+/// use calor::nn::{Module, Parameter, ParameterDict};
+/// let mut dict = ParameterDict::default();
+/// dict.insert("scale", Parameter::new(&Tensor::ones([2], ())?)?);
+/// assert_eq!(dict.named_parameters()[0].0, "scale");
+/// # Ok::<(), calor::Error>(())
+/// ```
+pub type ParameterDict = ModuleDict<super::Parameter>;
+
 macro_rules! container {
     ($name:ident, |$this:ident| $names:expr) => {
         impl<M: Field> Module for $name<M> {

@@ -20,6 +20,7 @@ mod linear;
 mod loss;
 mod losses;
 mod margins;
+mod mode;
 mod module;
 mod multihead;
 mod norm;
@@ -41,7 +42,7 @@ pub mod utils;
 
 pub use activation::*;
 pub use cell::{GRUCell, GRUCellOptions, LSTMCell, LSTMCellOptions, RNNCell, RNNCellOptions, Recurrence};
-pub use container::{Lambda, ModuleDict, ModuleList, ParameterList, Sequential};
+pub use container::{Lambda, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential};
 pub use conv::{Conv, Conv1d, Conv1dOptions, Conv2d, Conv2dOptions, Conv3d, Conv3dOptions, ConvOptions, Sides};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use embedding::{Embedding, EmbeddingBag, EmbeddingBagLayerOptions, EmbeddingOptions};
@@ -53,7 +54,7 @@ pub use multihead::{AttentionCall, MultiheadAttention, MultiheadAttentionOptions
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use norms::*;
 pub use padding::*;
-pub use parameter::{Buffer, Cumulative, Parameter, Training};
+pub use parameter::{Buffer, Parameter, Training};
 pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, Flatten, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
 pub use pooling::*;
 pub use recurrent::{GRU, GRUOptions, LSTM, LSTMOptions, RNN, RNNOptions};
@@ -61,7 +62,9 @@ pub use shaping::*;
 pub use transformer::*;
 pub use transposed::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeOptions};
 
-pub(crate) use parameter::copy_into;
+pub(crate) use mode::Modes;
+pub(crate) use norm::cumulative;
+pub(crate) use parameter::{copy_into, moved};
 
 /// For a struct, named or tuple:
 ///

@@ -1,10 +1,10 @@
 //! `Module`: a struct of parameters, buffers and other modules, walked by name.
 
-use super::parameter::{Buffer, Cumulative, Parameter, Training};
+use super::parameter::{Buffer, Parameter, Training};
 use super::summary;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Device, Options, Tensor};
 use std::fmt::{Debug, Write as _};
 
 /// Something with parameters: derive it, and every field that is a parameter, a buffer or a module, or holds some
@@ -117,6 +117,35 @@ pub trait Module {
         self.named_buffers().iter().try_for_each(|(_, b)| b.to_device(device))
     }
 
+    /// Moves parameters and buffers, and converts those of floating point type, by what the options name.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module};
+    /// use calor::DType;
+    /// let linear = Linear::new(2, 2, ())?;
+    /// linear.to(DType::F16)?;
+    /// assert_eq!(linear.weight.tensor().dtype(), DType::F16);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `DType` for a type that is not of floating point; nothing is changed then.
+    fn to(&self, options: impl Into<Options>) -> Result<()>
+    where
+        Self: Sized,
+    {
+        let options = options.into();
+        if let Some(dtype) = options.dtype() {
+            if !dtype.is_float() {
+                bail!(DType, "to", "a module can only be of floating point type, got {dtype}");
+            }
+            self.to_dtype(dtype)?;
+        }
+        let here = |tensor: &Tensor| options.device_or(tensor.device());
+        self.parameters().iter().try_for_each(|p| p.to_device(&here(&p.tensor())))?;
+        self.named_buffers().iter().try_for_each(|(_, b)| b.to_device(&here(&b.tensor())))
+    }
+
     /// What it is called: the type's name.
     fn kind(&self) -> String {
         summary::short(std::any::type_name::<Self>())
@@ -215,9 +244,9 @@ pub trait Visitor {
     /// The part's fields are over.
     fn leave(&mut self);
 
-    /// How running statistics move.
-    fn cumulative(&mut self, cell: &Cumulative) {
-        let _ = cell;
+    /// A training flag.
+    fn training(&mut self, training: &Training) {
+        let _ = training;
     }
 
     /// A plain value.
@@ -244,16 +273,12 @@ impl Field for Buffer {
 }
 
 impl Field for Training {
-    fn visit_field(&self, _name: &str, _visitor: &mut dyn Visitor) {}
+    fn visit_field(&self, _name: &str, visitor: &mut dyn Visitor) {
+        visitor.training(self);
+    }
 
     fn set_training(&self, training: bool) {
         self.set(training);
-    }
-}
-
-impl Field for Cumulative {
-    fn visit_field(&self, _name: &str, visitor: &mut dyn Visitor) {
-        visitor.cumulative(self);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Normalisation: over a batch, with running statistics, and over the last dimensions.
 
 use super::options::options;
-use super::{Buffer, Cumulative, Layer, Module, Parameter, Training, functional, init};
+use super::{Buffer, Layer, Module, Parameter, Training, functional, init};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
 use crate::tensor::Tensor;
+use std::cell::Cell;
 
 options! {
     /// Options of the batch normalisations.
@@ -53,8 +54,6 @@ pub struct BatchNorm<const N: usize> {
     pub num_batches_tracked: Option<Buffer>,
     /// Whether it trains.
     pub training: Training,
-    /// Whether the running statistics become the mean of all batches.
-    pub cumulative: Cumulative,
     channels: usize,
     #[module(skip)]
     options: BatchNormOptions,
@@ -90,7 +89,6 @@ impl<const N: usize> BatchNorm<N> {
             running_var: buffer(1.0)?,
             num_batches_tracked: options.track_running_stats.then(count).transpose()?,
             training: Training::default(),
-            cumulative: Cumulative::default(),
             channels,
             options,
         })
@@ -107,6 +105,23 @@ impl<const N: usize> BatchNorm<N> {
     }
 }
 
+thread_local! {
+    /// Whether running statistics weigh all batches alike, whatever the layers' momenta are.
+    static CUMULATIVE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, in which running statistics of this thread's batch normalisations weigh all batches alike.
+pub(crate) fn cumulative<R>(f: impl FnOnce() -> R) -> R {
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            CUMULATIVE.set(self.0);
+        }
+    }
+    let _back = Back(CUMULATIVE.replace(true));
+    f()
+}
+
 impl<const N: usize> Layer for BatchNorm<N> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let shape = x.shape();
@@ -120,11 +135,12 @@ impl<const N: usize> Layer for BatchNorm<N> {
             let eps = self.options.eps;
             bail!(Value, format!("BatchNorm{N}d"), "eps must be positive during training, but got {eps}");
         }
-        let mut momentum = functional::Momentum::Share(self.options.momentum.unwrap_or(0.0));
+        let share = if CUMULATIVE.get() { None } else { self.options.momentum };
+        let mut momentum = functional::Momentum::Share(share.unwrap_or(0.0));
         if training && let Some(count) = &self.num_batches_tracked {
             let count = count.tensor();
             no_grad(|| count.add_(1))?;
-            if self.options.momentum.is_none() || self.cumulative.get() {
+            if share.is_none() {
                 momentum = functional::Momentum::Tensor(no_grad(|| 1.0 / count.to_dtype(DType::F32)?)?);
             }
         }

@@ -239,23 +239,6 @@ impl Clone for Training {
     }
 }
 
-/// Whether running statistics become the mean of all batches, whatever the momentum: see
-/// [`update_bn`](crate::optim::update_bn). Clones are the same cell.
-#[derive(Clone, Debug, Default)]
-pub struct Cumulative(Arc<AtomicBool>);
-
-impl Cumulative {
-    /// Whether they do.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// The mean of all batches, or by the momentum.
-    pub fn set(&self, on: bool) {
-        self.0.store(on, Ordering::Relaxed);
-    }
-}
-
 impl std::fmt::Debug for Parameter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let t = self.tensor();

@@ -204,7 +204,8 @@ impl<L: Layer + Module> Module for Parametrized<L> {
                 visitor.parameter("original0", g);
                 visitor.parameter("original1", v);
             }
-            Rule::Spectral { w, u, v, .. } => {
+            Rule::Spectral { w, u, v, training, .. } => {
+                visitor.training(training);
                 visitor.parameter("original", w);
                 visitor.enter("0");
                 visitor.buffer("_u", u);
@@ -258,8 +259,8 @@ impl Visitor for Without<'_> {
         self.inner.module(name, module);
     }
 
-    fn cumulative(&mut self, cell: &super::Cumulative) {
-        self.inner.cumulative(cell);
+    fn training(&mut self, training: &Training) {
+        self.inner.training(training);
     }
 
     fn value(&mut self, name: &str, value: &dyn std::fmt::Debug) {

@@ -167,6 +167,7 @@ impl Stack {
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.training(&self.training);
         for w in &self.weights {
             visitor.parameter(&format!("weight_ih_{}", w.suffix), &w.ih);
             visitor.parameter(&format!("weight_hh_{}", w.suffix), &w.hh);

@@ -1,6 +1,7 @@
 //! Adafactor: the mean squares of a matrix kept as those of its rows and columns.
 
 use super::Optim;
+use super::formula::Number;
 use super::rule::{Keep, Rule, State, by_options, not_negative, options};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
@@ -48,6 +49,7 @@ pub type Adafactor = Optim<AdafactorOptions>;
 impl Rule for AdafactorOptions {
     const NAME: &'static str = "Adafactor";
     const COUNTS: bool = true;
+    const STACKED: bool = true;
 
     by_options!();
 
@@ -79,19 +81,26 @@ impl Rule for AdafactorOptions {
         if p.numel() == 0 {
             return Ok(());
         }
-        let step = state.step as f64;
         let eps1 = self.eps1.unwrap_or_else(|| rounding(p.dtype()));
-        let root = (p.numel() as f64).sqrt();
-        let share = step.powf(self.beta2_decay);
-        let relative = self.lr.min(1.0 / step.sqrt());
+        let items = p.shape().first().copied().unwrap_or(1);
+        let root = ((p.numel() / items) as f64).sqrt();
+        let share = Number::of(|f| f.number(&state.step).powf(self.beta2_decay))?.arg();
+        let relative = Number::of(|f| {
+            let root = 1.0 / f.number(&state.step).sqrt();
+            root.minimum(root.constant(self.lr))
+        })?;
+        let length = |x: &Tensor| {
+            let dims: Vec<isize> = (1..x.dim()).map(|d| d as isize).collect();
+            if dims.is_empty() { x.abs() } else { x.vector_norm(2.0, &dims, true) }
+        };
         // lengths stay on the device: a step waits for nothing
-        let length = p.norm()?.div(root)?.clamp_min(self.eps2)?.mul(relative)?;
+        let rate = length(p)?.div(root)?.clamp_min(self.eps2)?.mul(relative.arg())?;
         let kept = if self.weight_decay == 0.0 { p.clone() } else { p.mul(1.0 - self.lr * self.weight_decay)? };
         let g = if self.maximize { g.neg()? } else { g.clone() };
         let square = g.square()?;
-        let variance = if p.dim() > 1 {
+        let variance = if p.dim() > 2 {
             let (rows, columns) = (state.get("row_var")?, state.get("col_var")?);
-            let new_rows = rows.lerp(&square.mean_dims(&[-1], true)?, share)?;
+            let new_rows = rows.lerp(&square.mean_dims(&[-1], true)?, share.clone())?;
             let new_columns = columns.lerp(&square.mean_dims(&[-2], true)?, share)?;
             rows.write(&new_rows)?;
             columns.write(&new_columns)?;
@@ -103,8 +112,8 @@ impl Rule for AdafactorOptions {
             new
         };
         let update = variance.clamp_min(eps1 * eps1)?.rsqrt()?.mul(&g)?;
-        let too_long = update.norm()?.div(root * self.d)?.clamp_min(1.0)?;
-        p.write(&kept.sub(&update.mul(&length.div(&too_long)?)?)?)
+        let too_long = length(&update)?.div(root * self.d)?.clamp_min(1.0)?;
+        p.write(&kept.sub(&update.mul(&rate.div(&too_long)?)?)?)
     }
 }
 

@@ -87,8 +87,8 @@ impl Rule for AdagradOptions {
             let g = gradient(f, p, g, o.maximize, o.weight_decay);
             f.read(sum) + g * g
         })?;
-        let rate = o.lr / (1.0 + (state.step as f64 - 1.0) * o.lr_decay);
         let new = formula("adagrad", dtype, |f| {
+            let rate = o.lr / (1.0 + (f.number(&state.step) - 1.0) * o.lr_decay);
             let g = gradient(f, p, g, o.maximize, o.weight_decay);
             f.read(p) - g / (f.read(&new_sum).sqrt() + o.eps) * rate
         })?;

@@ -98,7 +98,7 @@ impl Moments {
     }
 
     fn update(&self, p: &Tensor, g: &Tensor, state: &State) -> Result<()> {
-        let (o, dtype, step) = (self, p.dtype(), state.step as f64);
+        let (o, dtype) = (self, p.dtype());
         let coupled = if o.decoupled { 0.0 } else { o.weight_decay };
         let (mean, square) = (state.get("exp_avg")?, state.get("exp_avg_sq")?);
         let new_mean = formula("adam_mean", dtype, |f| {
@@ -117,9 +117,9 @@ impl Moments {
         } else {
             new_square.clone()
         };
-        let step_size = o.lr / (1.0 - o.beta1.powf(step));
-        let root = (1.0 - o.beta2.powf(step)).sqrt();
         let new = formula("adam", dtype, |f| {
+            let step = f.number(&state.step);
+            let (step_size, root) = (o.lr / step.correction(o.beta1), step.correction(o.beta2).sqrt());
             let p = f.read(p);
             let p = if o.decoupled && o.weight_decay != 0.0 { p * (1.0 - o.lr * o.weight_decay) } else { p };
             p - f.read(&new_mean) / (f.read(&largest).sqrt() / root + o.eps) * step_size

@@ -70,8 +70,10 @@ impl Rule for AdamaxOptions {
             let g = gradient(f, p, g, o.maximize, o.weight_decay);
             (f.read(largest) * o.beta2).maximum(g.abs() + o.eps)
         })?;
-        let rate = o.lr / (1.0 - o.beta1.powf(state.step as f64));
-        let new = formula("adamax", dtype, |f| f.read(p) - f.read(&new_mean) / f.read(&new_largest) * rate)?;
+        let new = formula("adamax", dtype, |f| {
+            let rate = o.lr / f.number(&state.step).correction(o.beta1);
+            f.read(p) - f.read(&new_mean) / f.read(&new_largest) * rate
+        })?;
         mean.write(&new_mean)?;
         largest.write(&new_largest)?;
         p.write(&new)

@@ -1,7 +1,7 @@
 //! Averaged stochastic gradient descent.
 
 use super::Optim;
-use super::formula::{formula, gradient};
+use super::formula::{Number, formula, gradient};
 use super::rule::{Keep, Rule, State, by_options, not_negative, options};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -64,13 +64,17 @@ impl Rule for AsgdOptions {
         vec![("eta", f64::from(self.lr as f32)), ("mu", 1.0)]
     }
 
-    fn advance(&self, state: &mut State) -> Result<()> {
-        let step = state.step as f64;
+    fn advance(&self, state: &State) -> Result<Vec<(&'static str, Number)>> {
         // PyTorch keeps both in single precision
-        let eta = self.lr / (1.0 + self.lambd * self.lr * step).powf(self.alpha);
-        state.set_number("eta", f64::from(eta as f32));
-        state.set_number("mu", f64::from((1.0 / (step - self.t0).max(1.0)) as f32));
-        Ok(())
+        let eta = Number::of(|f| {
+            let step = f.number(&state.step);
+            (self.lr / (1.0 + self.lambd * self.lr * step).powf(self.alpha)).single()
+        })?;
+        let mu = Number::of(|f| {
+            let later = f.number(&state.step) - self.t0;
+            (1.0 / later.maximum(later.constant(1.0))).single()
+        })?;
+        Ok(vec![("eta", eta), ("mu", mu)])
     }
 
     fn update(&self, p: &Tensor, g: &Tensor, state: &State) -> Result<()> {
@@ -78,12 +82,14 @@ impl Rule for AsgdOptions {
         let average = state.get("ax")?;
         let (eta, mu) = (state.number("eta")?, state.number("mu")?);
         let new = formula("asgd", dtype, |f| {
+            let eta = f.number(eta);
             f.read(p) * (1.0 - o.lambd * eta) - gradient(f, p, g, o.maximize, o.weight_decay) * eta
         })?;
         let new_average = formula("asgd_average", dtype, |f| {
-            let new = f.read(&new);
+            let (new, mu) = (f.read(&new), f.number(mu));
+            let lerp = || f.read(average) + (new - f.read(average)) * mu;
             // a share of 1 copies, whatever was there before
-            if mu == 1.0 { new * 1.0 } else { f.read(average).lerp(new, mu) }
+            (1.0 - mu).above(0.0, lerp, || new * 1.0)
         })?;
         average.write(&new_average)?;
         p.write(&new)

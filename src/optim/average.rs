@@ -1,147 +1,136 @@
-//! Averages of parameters over training: stochastic weight averaging and exponential moving averages.
+//! Averages of a model over its training: stochastic weight averaging and exponential moving averages.
 
 use crate::dtype::DType;
-use crate::error::{Error, Result, bail};
-use crate::nn::{Buffer, Cumulative, Field, Layer, Module, Parameter, Visitor, init};
+use crate::error::{Result, bail};
+use crate::nn::init::constant_;
+use crate::nn::{Buffer, Layer, Modes, Module, Parameter, copy_into, cumulative, moved};
 use crate::no_grad;
 use crate::tensor::{Pack, Tensor};
+use std::sync::Arc;
 
-/// How parameters are averaged.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Average {
-    /// The mean of all: stochastic weight averaging (Izmailov et al., 2018).
-    Swa,
-    /// `decay average + (1 - decay) parameter`: an exponential moving average.
-    Ema {
-        /// The share of what was before.
-        decay: f64,
-    },
+/// A new average of the average so far, the model's values, and the number of models in the average, which has no
+/// dimensions. It must be elementwise: it is called with the values of many parameters as one vector.
+pub type AvgFn = Arc<dyn Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor> + Send + Sync>;
+
+/// The exponential moving average `decay average + (1 - decay) model`.
+///
+/// # Errors
+/// `Value` for a decay that is not in `0 ..= 1`.
+pub fn get_ema_avg_fn(decay: f64) -> Result<AvgFn> {
+    if !(0.0..=1.0).contains(&decay) {
+        bail!(Value, "get_ema_avg_fn", "invalid decay value {decay}, it must be in [0, 1]");
+    }
+    Ok(Arc::new(move |average, model, _| match average.dtype().is_float() {
+        true => average.lerp(model, 1.0 - decay),
+        false => (average * decay)? + (model * (1.0 - decay))?,
+    }))
 }
 
-/// A module whose parameters are averages of those of another one, which is trained: `torch.optim.swa_utils.AveragedModel`.
+/// The mean of all models: `average + (model - average) / (n + 1)`.
+pub fn get_swa_avg_fn() -> AvgFn {
+    Arc::new(|average, model, n| average + ((model - average)? / (n + 1.0)?)?)
+}
+
+/// A model whose parameters are averages of another's: `torch.optim.swa_utils.AveragedModel`.
 ///
-/// All parameters of one dtype are averaged by one kernel. The first update copies them.
+/// Names of its state are PyTorch's: `n_averaged`, and those of the model after `module.`. Updates stay on the device, in one
+/// kernel for all parameters of a dtype.
+///
+/// Izmailov and others, [Averaging Weights Leads to Wider Optima and Better
+/// Generalization](https://arxiv.org/abs/1803.05407).
 ///
 /// ```
-/// use calor::nn::{Layer, Linear, Module};
-/// use calor::optim::{Average, AveragedModel};
-/// use calor::Tensor;
+/// use calor::nn::{Linear, init};
+/// use calor::optim::{AveragedModel, get_ema_avg_fn};
 /// let model = Linear::new(2, 1, ())?;
-/// let mut average = AveragedModel::new(Linear::new(2, 1, ())?, &model, Average::Ema { decay: 0.75 })?;
+/// let ema = AveragedModel::new(&model, Linear::new(2, 1, ())?)?.avg_fn(get_ema_avg_fn(0.75)?);
 /// for value in [4.0, 8.0] {
-///     calor::nn::init::constant_(&model.weight.tensor(), value)?;
-///     average.update_parameters(&model)?;
+///     init::constant_(&model.weight.tensor(), value)?;
+///     ema.update_parameters(&model)?;
 /// }
-/// assert_eq!(average.module().weight.tensor().to_vec::<f32>()?, [5.0, 5.0]);
-/// assert_eq!(average.state_dict().names().next(), Some("n_averaged"));
+/// // the first model is taken as it is
+/// assert_eq!(ema.module.weight.tensor().to_vec::<f32>()?, [5.0, 5.0]);
 /// # Ok::<(), calor::Error>(())
 /// ```
+#[derive(Module)]
 pub struct AveragedModel<M> {
-    module: M,
-    n_averaged: Buffer,
-    rule: Average,
-    /// Whether buffers are averaged too; else they are those of the model at the last update.
+    /// The number of models in the average.
+    pub n_averaged: Buffer,
+    /// The average.
+    pub module: M,
+    #[module(skip)]
+    avg_fn: AvgFn,
+    #[module(skip)]
     use_buffers: bool,
 }
 
-/// Tensors of one floating point dtype and device each, with what they are moved towards.
-fn floats(tensors: &[(Tensor, Tensor)]) -> Vec<Vec<&(Tensor, Tensor)>> {
-    let mut kinds: Vec<Vec<&(Tensor, Tensor)>> = Vec::new();
-    for pair in tensors.iter().filter(|p| p.0.dtype().is_float() && p.0.numel() > 0) {
-        let same =
-            |k: &&mut Vec<&(Tensor, Tensor)>| k[0].0.dtype() == pair.0.dtype() && k[0].0.device().same(pair.0.device());
-        match kinds.iter_mut().find(same) {
-            Some(kind) => kind.push(pair),
-            None => kinds.push(vec![pair]),
-        }
-    }
-    kinds
-}
-
 impl<M: Module> AveragedModel<M> {
-    /// Averages of `model`'s parameters in `module`, which is built as it is and first gets the same values.
+    /// An average of nothing yet, with `model`'s values and by [`get_swa_avg_fn`]. It is kept in `twin`, which is made as the
+    /// model was: a clone would be the same parameters.
     ///
     /// # Errors
-    /// `Value` for a decay that is not between 0 and 1, and where both are not built alike.
-    pub fn new(module: M, model: &dyn Module, rule: Average) -> Result<Self> {
-        if let Average::Ema { decay } = rule
-            && !(0.0..=1.0).contains(&decay)
-        {
-            bail!(Value, "AveragedModel", "invalid decay value {decay}: it is to be from 0 to 1");
+    /// `Value` where the two share a parameter or their names differ, `Shape` where shapes do.
+    pub fn new(model: &M, twin: M) -> Result<Self> {
+        let first = twin.parameters().first().map(Parameter::tensor);
+        let count = first.map_or(Tensor::zeros([], DType::I32), |t| Tensor::zeros([], (DType::I32, t.device())))?;
+        let n_averaged = Buffer::new(&count);
+        let out = Self { n_averaged, module: twin, avg_fn: get_swa_avg_fn(), use_buffers: false };
+        let shared = |p| model.parameters().iter().any(|q| q.same(p));
+        if out.module.parameters().iter().any(shared) {
+            bail!(Value, "AveragedModel", "the model and the average share a parameter");
         }
-        module.load_state_dict(&model.state_dict(), true)?;
-        let device = module.parameters().first().map(|p| p.tensor().device().clone());
-        let n_averaged = match device {
-            Some(device) => Tensor::zeros([], (DType::I32, &device))?,
-            None => Tensor::zeros([], DType::I32)?,
-        };
-        let out = Self { module, n_averaged: Buffer::new(&n_averaged), rule, use_buffers: false };
-        // side by side, so that each update finds them so
-        let own: Vec<Tensor> = out.module.parameters().iter().map(Parameter::tensor).collect();
-        let pairs: Vec<(Tensor, Tensor)> = own.iter().map(|t| (t.clone(), t.clone())).collect();
-        for kind in floats(&pairs).iter().filter(|k| k.len() > 1 && k.iter().all(|p| p.0.is_whole())) {
-            Pack::lay(&kind.iter().map(|p| p.0.clone()).collect::<Vec<_>>())?;
-        }
-        Tensor::eval_all(&own)?;
+        let (parameters, buffers) = out.pairs(model)?;
+        no_grad(|| parameters.iter().chain(&buffers).try_for_each(|(own, new)| copy_into(own, new)))?;
         Ok(out)
     }
 
-    /// Whether buffers are averaged too.
+    /// Averages by another function.
     #[must_use]
-    pub fn use_buffers(self, use_buffers: bool) -> Self {
-        Self { use_buffers, ..self }
+    pub fn avg_fn(mut self, avg_fn: AvgFn) -> Self {
+        self.avg_fn = avg_fn;
+        self
     }
 
-    /// The module with the averages.
-    pub fn module(&self) -> &M {
-        &self.module
+    /// Whether buffers are averaged too; otherwise they are those of the last model.
+    #[must_use]
+    pub fn use_buffers(mut self, on: bool) -> Self {
+        self.use_buffers = on;
+        self
     }
 
-    /// Moves the averages towards the parameters of the model as they are now. Nothing is read back.
+    /// Takes a model into the average; the first one is copied.
     ///
     /// # Errors
-    /// `Value` where the model is not built as this one, `Shape` where a parameter has another shape.
-    pub fn update_parameters(&mut self, model: &dyn Module) -> Result<()> {
-        const OP: &str = "update_parameters";
-        let (own, given) = (self.module.parameters(), model.parameters());
-        let (own_buffers, buffers) = (self.module.named_buffers(), model.named_buffers());
-        if own.len() != given.len() || own_buffers.len() != buffers.len() {
-            bail!(Value, OP, "{} parameters and {} buffers", given.len(), buffers.len());
+    /// `Value` where names of the model differ, `Shape` where shapes do; nothing is changed then.
+    pub fn update_parameters(&self, model: &M) -> Result<()> {
+        let (mut averaged, mut copied) = self.pairs(model)?;
+        if self.use_buffers {
+            averaged.append(&mut copied);
         }
         no_grad(|| {
-            let alike = |a: Tensor, b: Tensor| Ok::<_, Error>((a.clone(), b.detach().to_dtype(a.dtype())?));
-            let tensors = own.iter().zip(&given).map(|(a, b)| alike(a.tensor(), b.tensor()));
-            let kept = own_buffers.iter().zip(&buffers).map(|(a, b)| alike(a.1.tensor(), b.1.tensor()));
-            let mut averaged = tensors.collect::<Result<Vec<_>>>()?;
-            let (of_floats, others): (Vec<_>, Vec<_>) = kept
-                .collect::<Result<Vec<_>>>()?
-                .into_iter()
-                .partition(|(a, _)| self.use_buffers && a.dtype().is_float());
-            averaged.extend(of_floats);
-            if let Some((a, b)) = averaged.iter().find(|(a, b)| a.shape() != b.shape()) {
-                bail!(Shape, OP, "an average has shape {:?}, what is averaged {:?}", a.shape(), b.shape());
-            }
-            let count = self.n_averaged.tensor();
-            let share = match self.rule {
-                // a device number: a state that was loaded goes on
-                Average::Swa => (1.0 / (&count + 1)?.to_dtype(DType::F32)?)?,
-                Average::Ema { decay } => count.eq(0)?.where_(1.0, 1.0 - decay)?.to_dtype(DType::F32)?,
-            };
-            for kind in floats(&averaged) {
-                let (own, given): (Vec<Tensor>, Vec<Tensor>) = kind.into_iter().cloned().unzip();
+            for group in alike(averaged)? {
+                let (own, new): (Vec<Tensor>, Vec<Tensor>) = group.into_iter().unzip();
                 let places = Pack::like(&own)?;
-                let (old, new) = (places.join(&own)?, Pack::like(&given)?.join(&given)?);
-                let compute = old.dtype().compute();
-                let (wide, share) = (old.to_dtype(compute)?, share.to_dtype(compute)?);
-                let moved = (&wide + ((new.to_dtype(compute)? - &wide)? * share)?)?;
-                places.split(&moved.to_dtype(old.dtype())?, &own)?;
+                let (average, model) = (places.join(&own)?, places.join(&new)?);
+                let n = moved(&self.n_averaged.tensor(), average.device())?;
+                let next = (self.avg_fn)(&average, &model, &n)?.to_dtype(average.dtype())?;
+                places.split(&n.eq(0)?.where_(&model, &next)?, &own)?;
             }
-            for (own, given) in others {
-                own.copy_(&given)?;
-            }
-            count.add_(1)?;
-            count.device().submit()
+            copied.iter().try_for_each(|(own, new)| copy_into(own, new))?;
+            let n = self.n_averaged.tensor();
+            n.add_(1)?;
+            n.device().submit()
         })
+    }
+
+    /// Tensors of the average and of a model: parameters, and buffers.
+    fn pairs(&self, model: &M) -> Result<(Pairs, Pairs)> {
+        let named = |m: &M| -> (Vec<(String, Tensor)>, Vec<(String, Tensor)>) {
+            let parameters = m.named_parameters().into_iter().map(|(n, p)| (n, p.tensor().detach()));
+            (parameters.collect(), m.named_buffers().into_iter().map(|(n, b)| (n, b.tensor())).collect())
+        };
+        let (own, new) = (named(&self.module), named(model));
+        Ok((paired(own.0, new.0)?, paired(own.1, new.1)?))
     }
 }
 
@@ -151,83 +140,81 @@ impl<M: Layer + Module> Layer for AveragedModel<M> {
     }
 }
 
-impl<M: Module> Module for AveragedModel<M> {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        visitor.buffer("n_averaged", &self.n_averaged);
-        visitor.module("module", &self.module);
-        self.module.visit(visitor);
-        visitor.leave();
-    }
+/// Tensors of the average, each with the one that goes into it.
+type Pairs = Vec<(Tensor, Tensor)>;
 
-    fn set_training(&self, training: bool) {
-        self.module.set_training(training);
+fn paired(own: Vec<(String, Tensor)>, new: Vec<(String, Tensor)>) -> Result<Pairs> {
+    const OP: &str = "AveragedModel";
+    if !own.iter().map(|o| &o.0).eq(new.iter().map(|n| &n.0)) {
+        bail!(Value, OP, "the model has other parameters or buffers than the average");
     }
+    let pair = |((name, own), (_, new)): ((String, Tensor), (String, Tensor))| {
+        if own.shape() != new.shape() {
+            bail!(Shape, OP, "{name} has shape {:?} in the model, {:?} in the average", new.shape(), own.shape());
+        }
+        Ok((own, new))
+    };
+    own.into_iter().zip(new).map(pair).collect()
 }
 
-impl<M: Module> Field for AveragedModel<M> {
-    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
-        visitor.module(name, self);
-        self.visit(visitor);
-        visitor.leave();
+/// Pairs by dtype and device, the second of each converted to those of the first.
+fn alike(pairs: Pairs) -> Result<Vec<Pairs>> {
+    let mut out: Vec<Pairs> = Vec::new();
+    for pair in pairs.into_iter().filter(|(own, _)| own.numel() > 0) {
+        let (dtype, device) = (pair.0.dtype(), pair.0.device().clone());
+        let same = |group: &&mut Pairs| group[0].0.dtype() == dtype && group[0].0.device().same(&device);
+        let pair = (pair.0, moved(&pair.1, &device)?.to_dtype(dtype)?);
+        match out.iter_mut().find(same) {
+            Some(group) => group.push(pair),
+            None => out.push(vec![pair]),
+        }
     }
-
-    fn set_training(&self, training: bool) {
-        self.module.set_training(training);
-    }
+    Ok(out)
 }
 
-/// The cells that say how running statistics move.
-#[derive(Default)]
-struct Cells(Vec<Cumulative>);
-
-impl Visitor for Cells {
-    fn enter(&mut self, _name: &str) {}
-    fn leave(&mut self) {}
-    fn parameter(&mut self, _name: &str, _parameter: &Parameter) {}
-    fn buffer(&mut self, _name: &str, _buffer: &Buffer) {}
-
-    fn cumulative(&mut self, cell: &Cumulative) {
-        self.0.push(cell.clone());
-    }
-}
-
-/// Computes the running statistics of a model's batch normalisations anew, as the means over these batches: averaged
-/// parameters do not have those of the parameters that they are the average of. The model is in training mode afterwards.
+/// Computes the running statistics of a model's batch normalisations anew, each as the mean over all batches: for a model whose
+/// parameters are averages, which none of its statistics belong to. `forward` hands a batch to the model.
 ///
 /// ```
-/// use calor::nn::{BatchNorm1d, Layer, Module};
+/// use calor::nn::{BatchNorm1d, Layer};
 /// use calor::optim::update_bn;
-/// use calor::Tensor;
+/// use calor::{Result, Tensor};
 /// let norm = BatchNorm1d::new(1, ())?;
-/// let batches = [[[0.0f32], [2.0]], [[4.0], [6.0]]].map(|x| Tensor::new(x, ()));
-/// update_bn(&norm, batches, |x| norm.forward(x))?;
-/// assert_eq!(norm.running_mean.unwrap().tensor().to_vec::<f32>()?, [3.0]);
+/// let batches = [[[1.0f32], [3.0]], [[5.0], [7.0]]].map(|b| Tensor::new(b, ()));
+/// update_bn(batches, &norm, |x| norm.forward(&x))?;
+/// assert_eq!(norm.running_mean.unwrap().tensor().item()?, 4.0);
 /// # Ok::<(), calor::Error>(())
 /// ```
-pub fn update_bn(
-    model: &dyn Module,
-    batches: impl IntoIterator<Item = Result<Tensor>>,
-    forward: impl Fn(&Tensor) -> Result<Tensor>,
+///
+/// # Errors
+/// Those of the batches and of `forward`; training flags are then as before nevertheless.
+pub fn update_bn<B, M: Module + ?Sized>(
+    batches: impl IntoIterator<Item = Result<B>>,
+    model: &M,
+    mut forward: impl FnMut(B) -> Result<Tensor>,
 ) -> Result<()> {
-    let mut cells = Cells::default();
-    model.visit(&mut cells);
-    for (name, buffer) in model.named_buffers() {
-        let first = match name.rsplit('.').next() {
-            Some("running_mean" | "num_batches_tracked") => 0,
-            Some("running_var") => 1,
-            _ => continue,
-        };
-        init::constant_(&buffer.tensor(), first)?;
+    let statistics = statistics(model)?;
+    if statistics == 0 {
+        return Ok(());
     }
-    let before: Vec<bool> = cells.0.iter().map(Cumulative::get).collect();
-    cells.0.iter().for_each(|c| c.set(true));
+    let modes = Modes::of(model);
     model.train();
-    let outcome = no_grad(|| {
-        batches.into_iter().try_for_each(|x| {
-            let y = forward(&x?)?;
-            y.device().submit()
-        })
-    });
-    cells.0.iter().zip(before).for_each(|(c, before)| c.set(before));
-    outcome
+    let done = no_grad(|| cumulative(|| batches.into_iter().try_for_each(|batch| forward(batch?).map(drop))));
+    modes.restore(model);
+    done
+}
+
+/// Sets the statistics of batch normalisations to those of new ones; how many there are.
+fn statistics<M: Module + ?Sized>(model: &M) -> Result<usize> {
+    let mut count = 0;
+    let mut reset = |kind: String, buffers: Vec<(String, Buffer)>| -> Result<()> {
+        for (name, buffer) in buffers.iter().filter(|_| kind.starts_with("BatchNorm")) {
+            constant_(&buffer.tensor(), if name == "running_var" { 1.0 } else { 0.0 })?;
+            count += 1;
+        }
+        Ok(())
+    };
+    reset(model.kind(), model.named_buffers())?;
+    model.apply(&mut |_, module| reset(module.kind(), module.named_buffers()))?;
+    Ok(count)
 }

@@ -1,15 +1,17 @@
 //! `Formula`: one new value of an update as arithmetic on numbers and tensors of one shape. It becomes a single map,
 //! so that a parameter's whole update is few nodes and one kernel; numbers from the host never enter the kernel's text.
+//! What is computed of numbers alone is computed on the host, in double precision.
 
 use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::graph::{Body, Map, Param};
+use crate::ops::arg::Arg;
 use crate::tensor::Tensor;
 use std::cell::RefCell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::Arc;
 
-/// A formula being written.
+/// A formula being written: see [`formula`].
 pub struct Formula<'t> {
     dtype: DType,
     inner: RefCell<Inner<'t>>,
@@ -22,11 +24,65 @@ struct Inner<'t> {
     params: Vec<Param>,
 }
 
-/// A value inside a formula.
+/// A value inside a formula: an element, or a number.
 #[derive(Clone, Copy)]
-pub struct X<'f> {
+pub struct Term<'f> {
     formula: &'f dyn Call,
-    at: u16,
+    at: At,
+}
+
+#[derive(Clone, Copy)]
+enum At {
+    /// A step of the body.
+    Step(u16),
+    /// Known on the host.
+    Number(f64),
+}
+
+/// A number of an update, such as the count of steps: the host knows it, or it lies on the device, where nobody waits for it.
+#[derive(Clone)]
+pub enum Number {
+    /// Known on the host.
+    Host(f64),
+    /// A tensor of one element, or of the shape of a formula that reads it.
+    Device(Tensor),
+}
+
+impl Number {
+    /// What tells two numbers apart without a look at the device.
+    pub(super) fn key(&self) -> (bool, u64) {
+        match self {
+            Number::Host(value) => (false, value.to_bits()),
+            Number::Device(tensor) => (true, tensor.storage_key() as u64),
+        }
+    }
+
+    /// The number as a tensor of a shape.
+    pub(super) fn expanded(&self, shape: &[usize]) -> Result<Number> {
+        Ok(match self {
+            Number::Host(value) => Number::Host(*value),
+            Number::Device(tensor) => Number::Device(tensor.expand(shape)?),
+        })
+    }
+
+    /// The number for an operation.
+    pub fn arg(&self) -> Arg {
+        match self {
+            Number::Host(value) => (*value).into(),
+            Number::Device(tensor) => tensor.into(),
+        }
+    }
+
+    /// A number computed of others, on the device if one of them is there.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn of<'t>(write: impl for<'f> FnOnce(&'f Formula<'t>) -> Term<'f>) -> Result<Number> {
+        match build("number", DType::F32, write)? {
+            Built::Number(value) => Ok(Number::Host(value)),
+            Built::Tensor(tensor) => Ok(Number::Device(tensor)),
+        }
+    }
 }
 
 /// What values need of their formula, whatever it borrows.
@@ -53,14 +109,45 @@ impl Call for Formula<'_> {
     }
 }
 
-/// The value of a formula as a lazy tensor: `formula("sgd", dtype, |f| f.read(p) - f.read(g) * lr)`.
+enum Built {
+    Number(f64),
+    Tensor(Tensor),
+}
+
+/// A new value of each element of some tensors of one shape, as a lazy tensor.
+///
+/// ```
+/// use calor::optim::formula;
+/// use calor::{DType, Tensor};
+/// let (p, g) = (Tensor::ones([2], ())?, Tensor::full([2], 4.0, ())?);
+/// let new = formula("step", DType::F32, |f| f.read(&p) - f.read(&g) * 0.125)?;
+/// assert_eq!(new.to_vec::<f32>()?, [0.5, 0.5]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
+/// # Errors
+/// `Value` where it reads no tensor.
 pub fn formula<'t>(
     name: &'static str,
     dtype: DType,
-    write: impl for<'f> FnOnce(&'f Formula<'t>) -> X<'f>,
+    write: impl for<'f> FnOnce(&'f Formula<'t>) -> Term<'f>,
 ) -> Result<Tensor> {
+    match build(name, dtype, write)? {
+        Built::Tensor(tensor) => Ok(tensor),
+        Built::Number(_) => bail!(Value, name, "a formula must read a tensor"),
+    }
+}
+
+fn build<'t>(
+    name: &'static str,
+    dtype: DType,
+    write: impl for<'f> FnOnce(&'f Formula<'t>) -> Term<'f>,
+) -> Result<Built> {
     let formula = Formula { dtype, inner: RefCell::default() };
-    let last = write(&formula).at;
+    let last = match write(&formula).at {
+        At::Number(value) => return Ok(Built::Number(value)),
+        At::Step(last) => last,
+    };
     let Inner { mut body, inputs, params } = formula.inner.into_inner();
     if last as usize + 1 != body.ops.len() {
         // a body gives its last step
@@ -70,12 +157,12 @@ pub fn formula<'t>(
         bail!(Value, name, "a formula must read a tensor");
     };
     let map = Arc::new(Map { name: name.into(), body });
-    Tensor::apply(map, first.device(), (&first.shape(), dtype), &inputs, &params)
+    Tensor::apply(map, first.device(), (&first.shape(), dtype), &inputs, &params).map(Built::Tensor)
 }
 
 impl<'t> Formula<'t> {
     /// An element of a tensor; all of them have the shape of the result.
-    pub fn read(&self, tensor: &'t Tensor) -> X<'_> {
+    pub fn read(&self, tensor: &'t Tensor) -> Term<'_> {
         let mut inner = self.inner.borrow_mut();
         let k = match inner.inputs.iter().position(|t| t.id() == tensor.id()) {
             Some(k) => k,
@@ -89,67 +176,130 @@ impl<'t> Formula<'t> {
             at = inner.body.cast(self.dtype.compute(), at);
         }
         drop(inner);
-        X { formula: self, at }
+        Term { formula: self, at: At::Step(at) }
+    }
+
+    /// A number.
+    pub fn number(&self, number: &'t Number) -> Term<'_> {
+        match number {
+            Number::Host(value) => Term { formula: self, at: At::Number(*value) },
+            Number::Device(tensor) => self.read(tensor),
+        }
     }
 }
 
-impl<'f> X<'f> {
-    fn with(self, name: &'static str, other: X<'f>) -> X<'f> {
-        X { at: self.formula.call(name, &[self.at, other.at]), ..self }
+impl<'f> Term<'f> {
+    /// The step that computes it.
+    fn step(self) -> u16 {
+        match self.at {
+            At::Step(at) => at,
+            At::Number(value) => self.formula.literal(value),
+        }
     }
 
-    fn number(self, value: f64) -> X<'f> {
-        X { at: self.formula.literal(value), ..self }
+    fn with(self, name: &'static str, other: Term<'f>, fold: fn(f64, f64) -> f64) -> Term<'f> {
+        let at = match (self.at, other.at) {
+            (At::Number(a), At::Number(b)) => At::Number(fold(a, b)),
+            _ => {
+                let args = [self.step(), other.step()];
+                At::Step(self.formula.call(name, &args))
+            }
+        };
+        Term { at, ..self }
     }
 
-    fn alone(self, name: &'static str) -> X<'f> {
-        X { at: self.formula.call(name, &[self.at]), ..self }
-    }
-
-    /// Its magnitude.
-    pub fn abs(self) -> X<'f> {
-        self.alone("op_abs")
-    }
-
-    /// -1, 0 or 1; 0 for NaN.
-    pub fn sign(self) -> X<'f> {
-        self.alone("op_sign")
-    }
-
-    /// The smaller one.
-    pub fn minimum(self, other: X<'f>) -> X<'f> {
-        self.with("op_minimum", other)
-    }
-
-    /// At least `low`, at most `high`.
-    pub fn clamp(self, low: f64, high: f64) -> X<'f> {
-        self.maximum(self.number(low)).minimum(self.number(high))
-    }
-
-    /// `above` where it is above zero, `below` where it is below, else `level`.
-    pub fn by_sign(self, below: X<'f>, level: X<'f>, above: X<'f>) -> X<'f> {
-        let zero = self.number(0.0);
-        let under = self.formula.select(self.with("op_lt", zero).at, below.at, level.at);
-        X { at: self.formula.select(self.with("op_gt", zero).at, above.at, under), ..self }
+    fn alone(self, name: &'static str, fold: fn(f64) -> f64) -> Term<'f> {
+        let at = match self.at {
+            At::Number(a) => At::Number(fold(a)),
+            At::Step(at) => At::Step(self.formula.call(name, &[at])),
+        };
+        Term { at, ..self }
     }
 
     /// A number beside it.
-    pub fn constant(self, value: f64) -> X<'f> {
-        self.number(value)
+    pub fn constant(self, value: f64) -> Term<'f> {
+        Term { at: At::Number(value), ..self }
+    }
+
+    /// Its magnitude.
+    pub fn abs(self) -> Term<'f> {
+        self.alone("op_abs", f64::abs)
+    }
+
+    /// -1, 0 or 1; 0 for NaN.
+    pub fn sign(self) -> Term<'f> {
+        self.alone("op_sign", |x| if x > 0.0 { 1.0 } else { -f64::from(u8::from(x < 0.0)) })
     }
 
     /// Square root.
-    pub fn sqrt(self) -> X<'f> {
-        self.alone("op_sqrt")
+    pub fn sqrt(self) -> Term<'f> {
+        self.alone("op_sqrt", f64::sqrt)
+    }
+
+    /// The smaller one.
+    pub fn minimum(self, other: Term<'f>) -> Term<'f> {
+        self.with("op_minimum", other, f64::min)
     }
 
     /// The larger one.
-    pub fn maximum(self, other: X<'f>) -> X<'f> {
-        self.with("op_maximum", other)
+    pub fn maximum(self, other: Term<'f>) -> Term<'f> {
+        self.with("op_maximum", other, f64::max)
+    }
+
+    /// At least `low`, at most `high`.
+    pub fn clamp(self, low: f64, high: f64) -> Term<'f> {
+        self.maximum(self.constant(low)).minimum(self.constant(high))
+    }
+
+    /// A power of it; it must not be negative.
+    pub fn powf(self, power: f64) -> Term<'f> {
+        self.with("op_pow", self.constant(power), f64::powf)
+    }
+
+    /// `1 - base^x`, exact also for a base near 1.
+    pub fn correction(self, base: f64) -> Term<'f> {
+        match self.at {
+            At::Number(x) => self.constant(1.0 - base.powf(x)),
+            At::Step(_) => -(self * base.ln()).alone("op_expm1", f64::exp_m1),
+        }
+    }
+
+    /// Rounded to single precision.
+    pub fn single(self) -> Term<'f> {
+        match self.at {
+            At::Number(x) => self.constant(f64::from(x as f32)),
+            // where numbers of the device are kept in it
+            At::Step(_) => self,
+        }
+    }
+
+    /// `above` where it is above a limit, else `not`. Of a number only the one that holds is written.
+    pub fn above(
+        self,
+        limit: f64,
+        above: impl FnOnce() -> Term<'f>,
+        not: impl FnOnce() -> Term<'f>,
+    ) -> Term<'f> {
+        match self.at {
+            At::Number(x) if x > limit => above(),
+            At::Number(_) => not(),
+            At::Step(at) => {
+                let limit = self.formula.literal(limit);
+                let cond = self.formula.call("op_gt", &[at, limit]);
+                let (above, not) = (above().step(), not().step());
+                let at = self.formula.select(cond, above, not);
+                Term { at: At::Step(at), ..self }
+            }
+        }
+    }
+
+    /// `above` where it is above zero, `below` where it is below, else `level`.
+    pub fn by_sign(self, below: Term<'f>, level: Term<'f>, above: Term<'f>) -> Term<'f> {
+        self.above(0.0, || above, || (-self).above(0.0, || below, || level))
     }
 
     /// `self + (other - self) * weight`, which is exact where both agree.
-    pub fn lerp(self, other: X<'f>, weight: f64) -> X<'f> {
+    pub fn lerp(self, other: Term<'f>, weight: f64) -> Term<'f> {
         self + (other - self) * weight
     }
 }
@@ -157,16 +307,22 @@ impl<'f> X<'f> {
 macro_rules! arithmetic {
     ($($trait:ident $method:ident $name:literal),*) => {
         $(
-            impl<'f> $trait for X<'f> {
-                type Output = X<'f>;
-                fn $method(self, other: X<'f>) -> X<'f> {
-                    self.with($name, other)
+            impl<'f> $trait for Term<'f> {
+                type Output = Term<'f>;
+                fn $method(self, other: Term<'f>) -> Term<'f> {
+                    self.with($name, other, |a, b| a.$method(b))
                 }
             }
-            impl<'f> $trait<f64> for X<'f> {
-                type Output = X<'f>;
-                fn $method(self, other: f64) -> X<'f> {
-                    self.with($name, self.number(other))
+            impl<'f> $trait<f64> for Term<'f> {
+                type Output = Term<'f>;
+                fn $method(self, other: f64) -> Term<'f> {
+                    self.$method(self.constant(other))
+                }
+            }
+            impl<'f> $trait<Term<'f>> for f64 {
+                type Output = Term<'f>;
+                fn $method(self, other: Term<'f>) -> Term<'f> {
+                    other.constant(self).$method(other)
                 }
             }
         )*
@@ -174,16 +330,16 @@ macro_rules! arithmetic {
 }
 arithmetic!(Add add "op_add", Sub sub "op_sub", Mul mul "op_mul", Div div "op_div");
 
-impl<'f> Neg for X<'f> {
-    type Output = X<'f>;
-    fn neg(self) -> X<'f> {
-        self.alone("op_neg")
+impl<'f> Neg for Term<'f> {
+    type Output = Term<'f>;
+    fn neg(self) -> Term<'f> {
+        self.alone("op_neg", f64::neg)
     }
 }
 
 /// The gradient that a rule follows: turned round where it ascends, and with the parameter's share where the weight decay
 /// is coupled.
-pub fn gradient<'f, 't>(f: &'f Formula<'t>, p: &'t Tensor, g: &'t Tensor, maximize: bool, weight_decay: f64) -> X<'f> {
+pub fn gradient<'f, 't>(f: &'f Formula<'t>, p: &'t Tensor, g: &'t Tensor, maximize: bool, weight_decay: f64) -> Term<'f> {
     let g = if maximize { -f.read(g) } else { f.read(g) };
     if weight_decay == 0.0 { g } else { g + f.read(p) * weight_decay }
 }

@@ -30,7 +30,8 @@ pub use adagrad::{Adadelta, AdadeltaOptions, Adagrad, AdagradOptions};
 pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
 pub use adamax::{Adamax, AdamaxOptions};
 pub use asgd::{Asgd, AsgdOptions};
-pub use average::{Average, AveragedModel, update_bn};
+pub use average::{AveragedModel, AvgFn, get_ema_avg_fn, get_swa_avg_fn, update_bn};
+pub use formula::{Formula, Number, Term, formula};
 pub use lbfgs::{Lbfgs, LbfgsOptions};
 pub use lion::{Lion, LionOptions};
 pub use muon::{AdjustLr, Muon, MuonOptions};
@@ -125,13 +126,34 @@ impl<R: Rule> Group<R> {
 
     /// Updates parameters that have a gradient, packs of them at once.
     fn step(&mut self, due: Vec<flat::Due>, skip: Option<&Tensor>) -> Result<()> {
+        // parameters that have taken the same steps share their numbers, and go on to share them
+        let mut seen: Vec<(flat::Key, State, State)> = Vec::new();
         for one in &due {
-            self.states[one.index].step += 1;
+            let state = &mut self.states[one.index];
+            let key = state.key();
+            let at = match seen.iter().position(|s| s.0 == key) {
+                Some(at) => at,
+                None => {
+                    let before = State { tensors: BTreeMap::new(), ..state.clone() };
+                    let now = State { step: flat::counted(&before)?, ..before.clone() };
+                    seen.push((key, before, now));
+                    seen.len() - 1
+                }
+            };
+            state.step = seen[at].2.step.clone();
         }
         let packs = flat::packs::<R>(due, &self.states);
         packs.iter().try_for_each(|pack| flat::update(&self.rule, pack, &self.states, skip))?;
+        let advanced: Vec<(flat::Key, State)> = seen
+            .iter()
+            .map(|(_, before, now)| Ok((now.key(), flat::advanced(&self.rule, before, now, skip)?)))
+            .collect::<Result<_>>()?;
         for one in packs.iter().flatten() {
-            self.rule.advance(&mut self.states[one.index])?;
+            let state = &mut self.states[one.index];
+            let key = state.key();
+            if let Some((_, after)) = advanced.iter().find(|a| a.0 == key) {
+                (state.step, state.numbers) = (after.step.clone(), after.numbers.clone());
+            }
         }
         let before = std::mem::replace(&mut self.packed, packed(&packs));
         if before != self.packed {
@@ -209,7 +231,7 @@ impl<R: Rule> Optim<R> {
                     continue;
                 }
                 for (name, value) in &numbers {
-                    state.numbers.entry((*name).to_string()).or_insert(*value);
+                    state.numbers.entry((*name).to_string()).or_insert(Number::Host(*value));
                 }
                 for keep in group.rule.keeps(&tensor.shape()) {
                     if !state.tensors.contains_key(keep.name) {
@@ -217,6 +239,10 @@ impl<R: Rule> Optim<R> {
                         let first = Tensor::full(shape, keep.value, (tensor.dtype(), tensor.device()))?;
                         fresh.push(first.clone());
                         state.tensors.insert(keep.name.to_string(), first);
+                        if !R::COUNTS {
+                            // a momentum that is switched on later starts then
+                            state.step = Number::Host(0.0);
+                        }
                     }
                 }
             }
@@ -302,9 +328,10 @@ impl<R: Rule> Optimizer for Optim<R> {
             for state in &group.states {
                 let mut kept: BTreeMap<String, Kept> =
                     state.tensors.iter().map(|(n, t)| (n.clone(), Kept::Tensor(t.detach()))).collect();
-                kept.extend(state.numbers.iter().map(|(n, v)| (n.clone(), Kept::Number(*v))));
-                if R::COUNTS && (state.step > 0 || R::EAGER) {
-                    kept.insert("step".into(), Kept::Number(state.step as f64));
+                kept.extend(state.numbers.iter().map(|(n, v)| (n.clone(), Kept::from(v))));
+                let unused = matches!(state.step, Number::Host(n) if n == 0.0);
+                if R::COUNTS && (!unused || R::EAGER) {
+                    kept.insert("step".into(), Kept::from(&state.step));
                 }
                 if !kept.is_empty() {
                     out.state.insert(number, kept);
@@ -371,11 +398,11 @@ fn taken<R: Rule>(rule: &R, parameter: &Parameter, kept: &BTreeMap<String, Kept>
     let mut state = State::default();
     for (name, value) in kept {
         match value {
-            Kept::Number(n) if name == "step" => state.step = *n as u64,
-            Kept::Number(n) => state.set_number(name, *n),
-            Kept::Tensor(t) if name == "step" => state.step = t.item()? as u64,
+            Kept::Number(n) if name == "step" => state.step = Number::Host(n.trunc()),
+            Kept::Number(n) => state.set_number(name, Number::Host(*n)),
+            Kept::Tensor(t) if name == "step" => state.step = Number::Host(t.item()?.trunc()),
             // PyTorch keeps numbers in tensors
-            Kept::Tensor(t) if numbers.iter().any(|n| n.0 == name) => state.set_number(name, t.item()?),
+            Kept::Tensor(t) if numbers.iter().any(|n| n.0 == name) => state.set_number(name, Number::Host(t.item()?)),
             Kept::Tensor(t) => {
                 let shape = keeps.iter().find(|k| k.name == name).and_then(|k| k.shape.clone());
                 let shape = shape.unwrap_or_else(|| own.shape().to_vec());
@@ -396,8 +423,8 @@ fn taken<R: Rule>(rule: &R, parameter: &Parameter, kept: &BTreeMap<String, Kept>
             }
         }
     }
-    if !R::COUNTS && state.step == 0 && !state.tensors.is_empty() {
-        state.step = 1;
+    if !R::COUNTS && !state.tensors.is_empty() {
+        state.step = Number::Host(1.0);
     }
     Ok(state)
 }

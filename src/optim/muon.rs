@@ -80,6 +80,7 @@ pub type Muon = Optim<MuonOptions>;
 impl Rule for MuonOptions {
     const NAME: &'static str = "Muon";
     const COUNTS: bool = false;
+    const STACKED: bool = true;
 
     by_options!();
 
@@ -106,7 +107,7 @@ impl Rule for MuonOptions {
 
     fn update(&self, p: &Tensor, g: &Tensor, state: &State) -> Result<()> {
         let shape = p.shape();
-        let &[a, b] = &shape[..] else { return self.admit(p) };
+        let &[_, a, b] = &shape[..] else { return self.admit(p) };
         if a * b == 0 {
             return Ok(());
         }
@@ -125,16 +126,16 @@ impl Rule for MuonOptions {
 }
 
 impl MuonOptions {
-    /// A matrix with its singular values brought near 1; the smaller of the two Gram matrices is used.
+    /// Matrices with their singular values brought near 1; the smaller of the two Gram matrices is used.
     fn orthogonal(&self, update: &Tensor, tall: bool) -> Result<Tensor> {
         let x = update.to_dtype(DType::F32)?;
-        let mut x = if tall { x.t()? } else { x };
-        x = x.div(&x.norm()?.clamp_min(self.eps)?)?;
+        let mut x = if tall { x.transpose(-2, -1)? } else { x };
+        x = x.div(&x.vector_norm(2.0, &[-2, -1], true)?.clamp_min(self.eps)?)?;
         for _ in 0..self.ns_steps {
-            let gram = x.matmul(&x.t()?)?;
+            let gram = x.matmul(&x.transpose(-2, -1)?)?;
             let factor = gram.mul(self.ns_b)?.add(&gram.matmul(&gram)?.mul(self.ns_c)?)?;
             x = x.mul(self.ns_a)?.add(&factor.matmul(&x)?)?;
         }
-        if tall { x.t() } else { Ok(x) }
+        if tall { x.transpose(-2, -1) } else { Ok(x) }
     }
 }

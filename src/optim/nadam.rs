@@ -1,7 +1,7 @@
 //! NAdam: Adam with Nesterov momentum.
 
 use super::Optim;
-use super::formula::{formula, gradient};
+use super::formula::{Number, Term, formula, gradient};
 use super::rule::{Keep, Rule, State, betas, by_options, not_negative, options, shares};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -71,14 +71,13 @@ impl Rule for NAdamOptions {
         vec![("mu_product", 1.0)]
     }
 
-    fn advance(&self, state: &mut State) -> Result<()> {
-        let product = self.product(state)?;
-        state.set_number("mu_product", product);
-        Ok(())
+    fn advance(&self, state: &State) -> Result<Vec<(&'static str, Number)>> {
+        let before = state.number("mu_product")?;
+        Ok(vec![("mu_product", Number::of(|f| self.product(f.number(before), f.number(&state.step)))?)])
     }
 
     fn update(&self, p: &Tensor, g: &Tensor, state: &State) -> Result<()> {
-        let (o, dtype, step) = (self, p.dtype(), state.step as f64);
+        let (o, dtype) = (self, p.dtype());
         let (mean, square) = (state.get("exp_avg")?, state.get("exp_avg_sq")?);
         let coupled = if o.decoupled_weight_decay { 0.0 } else { o.weight_decay };
         let kept = if o.decoupled_weight_decay { 1.0 - o.lr * o.weight_decay } else { 1.0 };
@@ -88,12 +87,13 @@ impl Rule for NAdamOptions {
             let g = gradient(f, p, g, o.maximize, coupled);
             f.read(square) * o.beta2 + g * g * (1.0 - o.beta2)
         })?;
-        let product = o.product(state)?;
-        let next = o.momentum(step + 1.0);
-        let by_gradient = o.lr * (1.0 - o.momentum(step)) / (1.0 - product);
-        let by_mean = o.lr * next / (1.0 - product * next);
-        let correction = 1.0 - o.beta2.powf(step);
+        let before = state.number("mu_product")?;
         let new = formula("nadam", dtype, |f| {
+            let step = f.number(&state.step);
+            let (product, next) = (o.product(f.number(before), step), o.momentum(step + 1.0));
+            let by_gradient = o.lr * (1.0 - o.momentum(step)) / (1.0 - product);
+            let by_mean = o.lr * next / (1.0 - product * next);
+            let correction = step.correction(o.beta2);
             let g = gradient(f, p, g, o.maximize, coupled);
             let divisor = (f.read(&new_square) / correction).sqrt() + o.eps;
             let p = if kept == 1.0 { f.read(p) } else { f.read(p) * kept };
@@ -108,13 +108,13 @@ betas!(NAdamOptions);
 
 impl NAdamOptions {
     /// The momentum of a step.
-    fn momentum(&self, step: f64) -> f64 {
-        self.beta1 * (1.0 - 0.5 * 0.96f64.powf(step * self.momentum_decay))
+    fn momentum<'f>(&self, step: Term<'f>) -> Term<'f> {
+        let power = 1.0 - (step * self.momentum_decay).correction(0.96);
+        self.beta1 * (1.0 - 0.5 * power)
     }
 
     /// The product of all momenta up to this step, which PyTorch keeps in single precision.
-    fn product(&self, state: &State) -> Result<f64> {
-        let before = state.number("mu_product")? as f32;
-        Ok(f64::from(before * self.momentum(state.step as f64) as f32))
+    fn product<'f>(&self, before: Term<'f>, step: Term<'f>) -> Term<'f> {
+        (before.single() * self.momentum(step).single()).single()
     }
 }

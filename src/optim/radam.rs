@@ -1,7 +1,7 @@
 //! RAdam: Adam that waits until its mean square can be trusted.
 
 use super::Optim;
-use super::formula::{formula, gradient};
+use super::formula::{Term, formula, gradient};
 use super::rule::{Keep, Rule, State, betas, by_options, not_negative, options, shares};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -74,15 +74,15 @@ impl Rule for RAdamOptions {
             let g = gradient(f, p, g, o.maximize, coupled);
             f.read(square) * o.beta2 + g * g * (1.0 - o.beta2)
         })?;
-        let step = state.step as f64;
-        let rate = o.lr / (1.0 - o.beta1.powf(step));
-        let rectified = o.rectification(step);
         let new = formula("radam", dtype, |f| {
             let p = if kept == 1.0 { f.read(p) } else { f.read(p) * kept };
-            match rectified {
-                Some(factor) => p - f.read(&new_mean) / (f.read(&new_square).sqrt() + o.eps) * (rate * factor),
-                None => p - f.read(&new_mean) * rate,
-            }
+            let step = f.number(&state.step);
+            let rate = o.lr / step.correction(o.beta1);
+            let (length, factor) = o.rectification(step);
+            let mean = f.read(&new_mean);
+            let adapted = || mean / (f.read(&new_square).sqrt() + o.eps) * (rate * factor);
+            // few steps say too little of the mean square
+            p - length.above(5.0, adapted, || mean * rate)
         })?;
         mean.write(&new_mean)?;
         square.write(&new_square)?;
@@ -92,12 +92,12 @@ impl Rule for RAdamOptions {
 betas!(RAdamOptions);
 
 impl RAdamOptions {
-    /// What the adaptive step is multiplied by, or `None` while there is no trusting the mean square.
-    fn rectification(&self, step: f64) -> Option<f64> {
-        let power = self.beta2.powf(step);
+    /// How many steps the mean square stands for, and what the adaptive step is multiplied by.
+    fn rectification<'f>(&self, step: Term<'f>) -> (Term<'f>, Term<'f>) {
+        let correction = step.correction(self.beta2);
         let limit = 2.0 / (1.0 - self.beta2) - 1.0;
-        let length = limit - 2.0 * step * power / (1.0 - power);
+        let length = limit - 2.0 * step * (1.0 - correction) / correction;
         let trust = (length - 4.0) * (length - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * length);
-        (length > 5.0).then(|| trust.sqrt() * (1.0 - power).sqrt())
+        (length, trust.sqrt() * correction.sqrt())
     }
 }

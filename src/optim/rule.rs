@@ -1,5 +1,6 @@
 //! What an optimizer is: a [`Rule`] with its settings, and what it keeps for a parameter.
 
+use super::formula::Number;
 use crate::error::{Result, bail};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub trait Rule: Clone {
     /// Whether an element's update depends on that element's values alone. Then `update` may get many parameters at once,
     /// as one flat tensor with zeros or leftovers between them.
     const ELEMENTWISE: bool = false;
+    /// Whether parameters of one shape are updated together, each by itself: `update` gets them along a first dimension.
+    const STACKED: bool = false;
     /// Whether state is made with the optimizer, not at a parameter's first step.
     const EAGER: bool = false;
 
@@ -72,22 +75,29 @@ pub trait Rule: Clone {
         Vec::new()
     }
 
-    /// Updates `parameter` and the tensors of `state` in place; `state.step` counts this step already.
+    /// Updates `parameter` and the tensors of `state` in place; `state.step` counts this step already. Where `STACKED` all have
+    /// one more dimension in front.
     fn update(&self, parameter: &Tensor, gradient: &Tensor, state: &State) -> Result<()>;
 
-    /// Updates the numbers of `state`, after the update of its parameter.
-    fn advance(&self, _state: &mut State) -> Result<()> {
-        Ok(())
+    /// New values of the numbers of `state`, after the update of its parameter.
+    fn advance(&self, _state: &State) -> Result<Vec<(&'static str, Number)>> {
+        Ok(Vec::new())
     }
 }
 
 /// What an optimizer keeps for one parameter.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct State {
-    /// Number of updates.
-    pub step: u64,
+    /// Number of updates, without those that were skipped; of a rule that does not count, since its tensors are there.
+    pub step: Number,
     pub(super) tensors: BTreeMap<String, Tensor>,
-    pub(super) numbers: BTreeMap<String, f64>,
+    pub(super) numbers: BTreeMap<String, Number>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { step: Number::Host(0.0), tensors: BTreeMap::new(), numbers: BTreeMap::new() }
+    }
 }
 
 impl State {
@@ -100,16 +110,21 @@ impl State {
     }
 
     /// A kept number.
-    pub fn number(&self, name: &str) -> Result<f64> {
+    pub fn number(&self, name: &str) -> Result<&Number> {
         match self.numbers.get(name) {
-            Some(n) => Ok(*n),
+            Some(n) => Ok(n),
             None => bail!(Value, "step", "the optimizer's state has no number {name:?}"),
         }
     }
 
     /// Changes a kept number.
-    pub fn set_number(&mut self, name: &str, value: f64) {
+    pub(super) fn set_number(&mut self, name: &str, value: Number) {
         self.numbers.insert(name.into(), value);
+    }
+
+    /// What tells the numbers of two states apart.
+    pub(super) fn key(&self) -> Vec<(bool, u64)> {
+        std::iter::once(&self.step).chain(self.numbers.values()).map(Number::key).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with momentum.
 
 use super::Optim;
-use super::formula::{Formula, X, formula, gradient};
+use super::formula::{Formula, Term, formula, gradient};
 use super::rule::{Keep, Rule, State, by_options, not_negative, options};
 use crate::error::{Result, bail};
 use crate::tensor::Tensor;
@@ -68,10 +68,12 @@ impl Rule for SgdOptions {
             None
         } else {
             let kept = state.get("momentum_buffer")?;
-            // the first time the gradient enters whole
-            let share = if state.step == 1 { 1.0 } else { 1.0 - self.dampening };
-            let new =
-                formula("sgd_momentum", p.dtype(), |f| f.read(kept) * self.momentum + self.gradient(f, p, g) * share)?;
+            let new = formula("sgd_momentum", p.dtype(), |f| {
+                let step = f.number(&state.step);
+                // the first time the gradient enters whole
+                let share = step.above(1.0, || step.constant(1.0 - self.dampening), || step.constant(1.0));
+                f.read(kept) * self.momentum + self.gradient(f, p, g) * share
+            })?;
             kept.write(&new)?;
             Some(new)
         };
@@ -88,7 +90,7 @@ impl Rule for SgdOptions {
 }
 
 impl SgdOptions {
-    fn gradient<'f, 't>(&self, f: &'f Formula<'t>, p: &'t Tensor, g: &'t Tensor) -> X<'f> {
+    fn gradient<'f, 't>(&self, f: &'f Formula<'t>, p: &'t Tensor, g: &'t Tensor) -> Term<'f> {
         gradient(f, p, g, self.maximize, self.weight_decay)
     }
 }

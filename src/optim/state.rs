@@ -1,5 +1,6 @@
 //! An optimizer's settings and state, as PyTorch's state dict holds them, and as files can.
 
+use super::formula::Number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::StateDict;
 use crate::tensor::Tensor;
@@ -10,8 +11,17 @@ use std::collections::BTreeMap;
 pub enum Kept {
     /// A tensor of the parameter's shape.
     Tensor(Tensor),
-    /// A number: the count of steps.
+    /// A number, such as the count of steps; a tensor where only the device knows it.
     Number(f64),
+}
+
+impl From<&Number> for Kept {
+    fn from(number: &Number) -> Self {
+        match number {
+            Number::Host(value) => Kept::Number(*value),
+            Number::Device(tensor) => Kept::Tensor(tensor.detach()),
+        }
+    }
 }
 
 /// A parameter group without its parameters.

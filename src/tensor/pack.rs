@@ -47,6 +47,17 @@ impl Pack {
         self.specs.iter().zip(&self.offsets).map(part).collect()
     }
 
+    /// The flat tensor seen as its parts one above the other, which must be of one shape.
+    pub fn stack(&self, flat: &Tensor) -> Result<Tensor> {
+        let Some(spec) = self.specs.first() else { bail!(Value, "pack", "nothing to pack") };
+        let bytes = self.offsets.get(1).copied().unwrap_or(0);
+        let own = Layout::contiguous(&spec.shape);
+        let shape: Vec<usize> = std::iter::once(self.specs.len()).chain(own.shape().iter().copied()).collect();
+        let apart = (bytes / flat.dtype().size() as u64) as isize;
+        let strides: Vec<isize> = std::iter::once(apart).chain(own.strides().iter().copied()).collect();
+        Ok(flat.alias(Layout::strided("pack", &shape, &strides, 0)?))
+    }
+
     /// Writes the parts of a flat tensor into tensors: they lie in its buffer from then on.
     pub fn split(&self, flat: &Tensor, into: &[Tensor]) -> Result<()> {
         let parts = self.parts(flat)?.into_iter();
