@@ -37,10 +37,10 @@ struct Options {
     #[arg(long, default_value_t = 16)]
     batch: usize,
     /// Numbers that stand for a letter
-    #[arg(long, default_value_t = 96)]
+    #[arg(long, default_value_t = 64)]
     width: usize,
     /// Blocks of attention and projections
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     layers: usize,
     /// The largest learning rate
     #[arg(long, default_value_t = 3e-3)]
@@ -217,7 +217,7 @@ fn main() -> Anyhow<()> {
     let options = GradScalerOptions { enabled: o.dtype == Precision::F16, ..GradScalerOptions::default() };
     let mut scaler = GradScaler::new(&device, options)?;
 
-    let (mut course, saved) = o.common.course("char_gpt", 1000, &device)?;
+    let (mut course, saved) = o.common.course("char_gpt", 800, &device)?;
     if let Some(saved) = &saved {
         saved.load_module("model", &model, true)?;
         saved.load_optimizer("adam", &mut adam)?;
@@ -239,7 +239,7 @@ fn main() -> Anyhow<()> {
         scaler.update()?;
         adam.zero_grad();
         course.done(&loss)?;
-        if course.next_step().is_none() || (step + 1) % 250 == 0 {
+        if course.next_step().is_none() || (step + 1) % 200 == 0 {
             let mut state = Checkpoint::new();
             state.module("model", &model)?.optimizer("adam", &adam)?.scaler("scaler", &scaler)?;
             course.save(state, &device)?;

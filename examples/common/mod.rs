@@ -1,5 +1,7 @@
 //! What the training examples share: options, the course of a run, its picture, and going on from a checkpoint.
 
+#![allow(dead_code, reason = "each example uses a part of it")]
+
 use calor::gpu::AdapterChoice;
 use calor::io::Checkpoint;
 use calor::{Device, Tensor};
@@ -122,12 +124,6 @@ impl Course {
             self.unread = Some((sum, count));
         }
         Ok(())
-    }
-
-    /// The mean loss of the last tenth of the run.
-    pub fn last_loss(&self) -> f64 {
-        let tail = &self.losses[self.losses.len() - self.losses.len().div_ceil(10)..];
-        tail.iter().map(|l| l.1).sum::<f64>() / tail.len().max(1) as f64
     }
 
     /// A file in the output folder.
