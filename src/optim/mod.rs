@@ -64,7 +64,7 @@ pub trait Optimizer {
     fn step(&mut self) -> Result<()>;
 
     /// [`Optimizer::step`], which changes no value where the device finds that `skip`, a truth value, holds; the host
-    /// does not wait to know. A step that was skipped counts in the number of steps.
+    /// does not wait to know. A step that was skipped does not count, so that the count is on the device from then on.
     ///
     /// # Errors
     /// `Unsupported` for optimizers whose steps the host decides.
