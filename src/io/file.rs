@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file's bytes, paged in as they are read.
 pub(super) struct Mapped(memmap2::Mmap);
@@ -32,19 +33,32 @@ pub(super) fn map(op: &str, path: &Path) -> Result<Mapped> {
 /// stopped at any moment finds the old file or the new one.
 pub(super) fn replace(op: &str, path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
+    // threads of one process may write the same file
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    name.push(format!(".{}.{}.tmp", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let beside = path.with_file_name(name);
     let io = |e: std::io::Error| failed(op, path, e);
     let written = File::create(&beside).map_err(io).and_then(|mut file| {
         write(&mut file)?;
         file.flush().and_then(|()| file.sync_all()).map_err(io)?;
-        std::fs::rename(&beside, path).map_err(io)
+        std::fs::rename(&beside, path).map_err(io)?;
+        sync_folder(path).map_err(io)
     });
     if written.is_err() {
         // what is left of it is of no use
         let _ = std::fs::remove_file(&beside);
     }
     written
+}
+
+/// Waits until the names in a file's folder are on the disk: a file's new name is not before.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // elsewhere a folder cannot be opened as a file
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// What went wrong with a file.

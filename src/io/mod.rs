@@ -1,6 +1,7 @@
 //! Files: safetensors, NumPy arrays, PyTorch checkpoints, IDX arrays.
 
 mod archive;
+mod checkpoint;
 mod file;
 mod idx;
 mod npy;
@@ -10,6 +11,7 @@ mod pickle;
 mod pt;
 mod safetensors;
 
+pub use checkpoint::Checkpoint;
 pub use idx::{IdxArray, IdxData, parse_idx, read_idx};
 pub use npy::{load_npy, load_npy_bytes, load_npz, load_npz_bytes, save_npy, save_npz};
 pub use object::Object;
