@@ -1,204 +1,230 @@
-//! `Checkpoint`: all that a training run needs to go on, in one file.
+//! A whole training state in one file.
 
-use super::object::Object;
-use super::pt::{load_pt, save_pt};
-use crate::error::{Result, bail};
-use crate::nn::{Module, StateDict};
-use crate::optim::{Optimizer, SchedulerState};
+use super::safetensors::{load_with_texts, save_with_texts};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::nn::{Mismatch, Module, StateDict};
+use crate::optim::{GradScaler, OptimState, Optimizer, Scheduler, SchedulerState};
 use crate::tensor::Device;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
+use std::str::FromStr;
 
-const OP: &str = "checkpoint";
+const OP: &str = "Checkpoint";
 
-/// A training run at one moment: what is in a file that `torch.load(weights_only=True)` reads as a dict.
+/// Modules, optimizers, schedulers, scalers, random states and numbers under names: what a training run needs to go on as
+/// if it had not been stopped.
 ///
-/// The file is written beside its place and put there when it is on the disk, so that a crash at any moment leaves the one
-/// before. Loading brings everything to one device, PyTorch's `map_location`; a run that goes on from a checkpoint computes
-/// the bits that it would have computed without a stop.
+/// The file is a safetensors file; numbers and texts stand in its metadata. It is written beside the one before and put in
+/// its place when it is on the disk: whoever is stopped at any moment finds one that is whole.
 ///
 /// ```
 /// use calor::io::Checkpoint;
 /// use calor::nn::{Linear, Module};
-/// use calor::optim::{AdamW, AdamWOptions, Optimizer, Scheduler, StepLr};
-/// use calor::{Device, Result};
-/// # let path = std::env::temp_dir().join(format!("calor-checkpoint-{}.pt", std::process::id()));
+/// use calor::optim::{Adam, AdamOptions, Optimizer};
+/// use calor::Device;
+/// # let path = std::env::temp_dir().join(format!("calor-checkpoint-{}", std::process::id()));
 /// let device = Device::best()?;
-/// let start = || -> Result<_> {
-///     let model = Linear::new(2, 2, ())?;
-///     let mut optimizer = AdamW::new(model.parameters(), AdamWOptions::new(0.1))?;
-///     let schedule = StepLr::new(&mut optimizer, 1, 0.5)?;
-///     Ok((model, optimizer, schedule))
-/// };
-/// let (model, mut optimizer, mut schedule) = start()?;
-/// schedule.step(&mut optimizer)?;
-/// Checkpoint::new()
-///     .model(&model)
-///     .optimizer(&optimizer)
-///     .scheduler(&schedule.state_dict())
-///     .random(&device)
-///     .position(1, 0)
-///     .save(&path)?;
+/// let model = Linear::new(3, 2, ())?;
+/// let adam = Adam::new(model.parameters(), AdamOptions::new(0.1))?;
+/// let mut saved = Checkpoint::new();
+/// saved.module("model", &model)?.optimizer("adam", &adam)?.generator("random", &device)?.number("epoch", 5)?;
+/// saved.save(&path)?;
 ///
-/// let (model, mut optimizer, mut schedule) = start()?;
-/// let saved = Checkpoint::load(&path, &device)?;
-/// saved.load_model(&model)?;
-/// saved.load_optimizer(&mut optimizer)?;
-/// schedule.load_state_dict(&saved.load_scheduler()?)?;
-/// saved.load_random(&device)?;
-/// assert_eq!((saved.load_position()?, optimizer.lr(0)), ((1, 0), 0.05));
+/// let other = Linear::new(3, 2, ())?;
+/// let mut its_adam = Adam::new(other.parameters(), AdamOptions::new(1.0))?;
+/// let loaded = Checkpoint::load(&path, &device)?;
+/// loaded.load_module("model", &other, true)?;
+/// loaded.load_optimizer("adam", &mut its_adam)?;
+/// loaded.load_generator("random", &device)?;
+/// assert_eq!((loaded.get_number::<u64>("epoch")?, its_adam.lr(0)), (5, 0.1));
 /// # std::fs::remove_file(path)?;
 /// # Ok::<(), calor::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Checkpoint(Vec<(String, Object)>);
+pub struct Checkpoint {
+    tensors: StateDict,
+    texts: BTreeMap<String, String>,
+}
 
 impl Checkpoint {
-    /// One of nothing.
+    /// An empty one.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With something more under a name, or in place of what had it.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Object>) -> Self {
-        self.0.retain(|(known, _)| known != name);
-        self.0.push((name.to_string(), value.into()));
-        self
-    }
-
-    /// With a model's parameters and buffers, as `model`.
-    #[must_use]
-    pub fn model<M: Module + ?Sized>(self, model: &M) -> Self {
-        self.with("model", &model.state_dict())
-    }
-
-    /// With an optimizer's settings and state, as `optimizer`.
-    #[must_use]
-    pub fn optimizer(self, optimizer: &dyn Optimizer) -> Self {
-        self.with("optimizer", &optimizer.state_dict())
-    }
-
-    /// With a scheduler's state, as `scheduler`.
-    #[must_use]
-    pub fn scheduler(self, state: &SchedulerState) -> Self {
-        self.with("scheduler", Object::dict(state.iter().map(|(name, value)| (name.clone(), Object::Float(*value)))))
-    }
-
-    /// With the state of a gradient scaler, as `scaler`.
-    #[must_use]
-    pub fn scaler(self, state: &StateDict) -> Self {
-        self.with("scaler", state)
-    }
-
-    /// With the state of a device's random generator, as `random`.
-    #[must_use]
-    pub fn random(self, device: &Device) -> Self {
-        let (seed, next) = device.generator().state();
-        // the bits of numbers that have no sign
-        let both = [seed, next].map(|n| Object::Int(n.cast_signed()));
-        self.with("random", Object::Tuple(both.to_vec()))
-    }
-
-    /// With the epoch and the batch of it that come next, as `epoch` and `batch`: what
-    /// [`DataLoader::set_epoch`](crate::data::DataLoader::set_epoch) and
-    /// [`DataLoader::iter_from`](crate::data::DataLoader::iter_from) take.
-    #[must_use]
-    pub fn position(self, epoch: u64, batch: usize) -> Self {
-        self.with("epoch", epoch.cast_signed()).with("batch", batch as i64)
+    /// What a file holds, with its tensors on a device: PyTorch's `map_location`.
+    ///
+    /// # Errors
+    /// `Io` for a file that is missing, truncated or malformed.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let (tensors, texts) = load_with_texts(path, device)?;
+        Ok(Self { tensors, texts })
     }
 
     /// Writes it to a file; waits for its tensors.
     ///
     /// # Errors
-    /// `Io` where the file cannot be written; the one before is then as it was.
+    /// `Io` where that cannot be written: the file before is then as it was.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        save_pt(path, &Object::dict(self.0.iter().cloned()))
+        save_with_texts(path, &self.tensors, &self.texts)
     }
 
-    /// Reads a file, with all tensors on `device`.
+    /// The names of what it holds.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .tensors
+            .names()
+            .chain(self.texts.keys().map(String::as_str))
+            .map(|key| key.split_once('/').map_or(key, |(name, _)| name).to_string())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Takes a module's parameters and persistent buffers up.
     ///
     /// # Errors
-    /// Those of [`load_pt`], and `Value` where it holds no dict.
-    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let Object::Dict(entries) = load_pt(path, device)? else {
-            bail!(Value, OP, "the file holds no dict");
-        };
-        let named = |(key, value): (Object, Object)| Some((key.as_text()?.to_string(), value));
-        Ok(Self(entries.into_iter().filter_map(named).collect()))
+    /// As all that take something up: `Value` for a name that is empty, taken or contains `/`.
+    pub fn module(&mut self, name: &str, module: &dyn Module) -> Result<&mut Self> {
+        self.state(name, &module.state_dict())
     }
 
-    /// What stands under a name.
-    pub fn get(&self, name: &str) -> Option<&Object> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    /// Takes tensors up.
+    pub fn state(&mut self, name: &str, state: &StateDict) -> Result<&mut Self> {
+        self.parts(name, state, &BTreeMap::new())
     }
 
-    fn require(&self, name: &str) -> Result<&Object> {
-        match self.get(name) {
-            Some(value) => Ok(value),
-            None => {
-                let names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
-                bail!(Value, OP, "there is no {name:?}, only {names:?}")
-            }
+    /// Takes an optimizer's settings and state up.
+    pub fn optimizer(&mut self, name: &str, optimizer: &dyn Optimizer) -> Result<&mut Self> {
+        let (tensors, texts) = optimizer.state_dict().to_parts();
+        self.parts(name, &tensors, &texts)
+    }
+
+    /// Takes a scheduler's state up.
+    pub fn scheduler(&mut self, name: &str, scheduler: &dyn Scheduler) -> Result<&mut Self> {
+        let texts = scheduler.state_dict().into_iter().map(|(key, value)| (key, format!("{value:?}"))).collect();
+        self.parts(name, &StateDict::new(), &texts)
+    }
+
+    /// Takes a gradient scaler's state up.
+    pub fn scaler(&mut self, name: &str, scaler: &GradScaler) -> Result<&mut Self> {
+        self.state(name, &scaler.state_dict())
+    }
+
+    /// Takes a device's random state up.
+    pub fn generator(&mut self, name: &str, device: &Device) -> Result<&mut Self> {
+        let (seed, draws) = device.generator().state();
+        self.text(name, format!("{seed} {draws}"))
+    }
+
+    /// Takes a number up: an epoch, a step, a best loss.
+    pub fn number(&mut self, name: &str, value: impl Display) -> Result<&mut Self> {
+        self.text(name, value.to_string())
+    }
+
+    /// Takes a text up.
+    pub fn text(&mut self, name: &str, text: impl Into<String>) -> Result<&mut Self> {
+        self.parts(name, &StateDict::new(), &BTreeMap::from([(String::new(), text.into())]))
+    }
+
+    fn parts(&mut self, name: &str, tensors: &StateDict, texts: &BTreeMap<String, String>) -> Result<&mut Self> {
+        if name.is_empty() || name.contains('/') {
+            bail!(Value, OP, "a name must not be empty or contain '/', got {name:?}");
         }
+        if self.names().iter().any(|known| known == name) {
+            bail!(Value, OP, "{name:?} is taken");
+        }
+        self.tensors.extend(tensors.iter().map(|(key, t)| (format!("{name}/{key}"), t.clone())));
+        let texts = texts.iter().map(|(key, text)| {
+            let key = if key.is_empty() { name.to_string() } else { format!("{name}/{key}") };
+            (key, text.clone())
+        });
+        self.texts.extend(texts);
+        // what is empty is there all the same
+        if !self.names().iter().any(|known| known == name) {
+            self.texts.insert(format!("{name}/"), String::new());
+        }
+        Ok(self)
     }
 
-    /// Brings a model to the saved state.
-    ///
-    /// # Errors
-    /// `Value` where there is none, and those of [`Module::load_state_dict`].
-    pub fn load_model<M: Module + ?Sized>(&self, model: &M) -> Result<()> {
-        model.load_state_dict(&self.require("model")?.state_dict()?, true).map(drop)
+    fn texts_of(&self, name: &str) -> BTreeMap<String, String> {
+        let prefix = format!("{name}/");
+        let own = self.texts.iter().filter_map(|(key, text)| Some((key.strip_prefix(&prefix)?, text)));
+        own.filter(|(key, _)| !key.is_empty()).map(|(key, text)| (key.to_string(), text.clone())).collect()
     }
 
-    /// Brings an optimizer to the saved state.
-    ///
-    /// # Errors
-    /// `Value` where there is none, and those of [`Optimizer::load_state_dict`].
-    pub fn load_optimizer(&self, optimizer: &mut dyn Optimizer) -> Result<()> {
-        optimizer.load_state_dict(&self.require("optimizer")?.optimizer_state()?)
-    }
-
-    /// The state of a scheduler.
-    ///
-    /// # Errors
-    /// `Value` where there is none.
-    pub fn load_scheduler(&self) -> Result<SchedulerState> {
-        let state = self.require("scheduler")?;
-        let entries = state.entries().unwrap_or_default().iter();
-        Ok(entries.filter_map(|(name, value)| Some((name.as_text()?.to_string(), value.as_float()?))).collect())
-    }
-
-    /// The state of a gradient scaler.
-    ///
-    /// # Errors
-    /// `Value` where there is none.
-    pub fn load_scaler(&self) -> Result<StateDict> {
-        self.require("scaler")?.state_dict()
-    }
-
-    /// Brings a device's random generator to the saved state.
-    ///
-    /// # Errors
-    /// `Value` where there is none.
-    pub fn load_random(&self, device: &Device) -> Result<()> {
-        let state = self.require("random")?.items().unwrap_or_default();
-        let (Some(seed), Some(next)) = (state.first().and_then(Object::as_int), state.get(1).and_then(Object::as_int))
-        else {
-            bail!(Value, OP, "\"random\" is no pair of integers");
-        };
-        device.generator().set_state((seed.cast_unsigned(), next.cast_unsigned()));
+    fn require(&self, name: &str) -> Result<()> {
+        let names = self.names();
+        if !names.iter().any(|known| known == name) {
+            bail!(Value, OP, "there is no {name:?}, but {names:?}");
+        }
         Ok(())
     }
 
-    /// The epoch, and the batch of it, that come next.
+    /// The tensors under a name.
     ///
     /// # Errors
-    /// `Value` where they are missing.
-    pub fn load_position(&self) -> Result<(u64, usize)> {
-        let number = |name: &str| match self.require(name)?.as_int() {
-            Some(n) => Ok(n.cast_unsigned()),
-            None => bail!(Value, OP, "{name:?} is no integer"),
-        };
-        Ok((number("epoch")?, number("batch")? as usize))
+    /// As all that give something back: `Value` where nothing has this name.
+    pub fn get_state(&self, name: &str) -> Result<StateDict> {
+        self.require(name)?;
+        Ok(self.tensors.part(&format!("{name}/")))
+    }
+
+    /// The text under a name.
+    pub fn get_text(&self, name: &str) -> Result<&str> {
+        match self.texts.get(name) {
+            Some(text) => Ok(text),
+            None => bail!(Value, OP, "there is no text {name:?}, but {:?}", self.names()),
+        }
+    }
+
+    /// The number under a name.
+    ///
+    /// # Errors
+    /// `Value` where there is none, or none of this type.
+    pub fn get_number<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T> {
+        let text = self.get_text(name)?;
+        text.parse().map_err(|e| Error::new(ErrorKind::Value, OP, format!("{name:?} is {text:?}: {e}")))
+    }
+
+    /// Gives a module its parameters and buffers back; see [`Module::load_state_dict`].
+    pub fn load_module(&self, name: &str, module: &dyn Module, strict: bool) -> Result<Mismatch> {
+        module.load_state_dict(&self.get_state(name)?, strict)
+    }
+
+    /// Gives an optimizer its settings and state back.
+    pub fn load_optimizer(&self, name: &str, optimizer: &mut dyn Optimizer) -> Result<()> {
+        optimizer.load_state_dict(&OptimState::from_parts(&self.get_state(name)?, &self.texts_of(name))?)
+    }
+
+    /// Gives a scheduler its state back.
+    pub fn load_scheduler(&self, name: &str, scheduler: &mut dyn Scheduler) -> Result<()> {
+        self.require(name)?;
+        let mut state = SchedulerState::new();
+        for (key, text) in self.texts_of(name) {
+            let value = text.parse();
+            let value =
+                value.map_err(|e| Error::new(ErrorKind::Value, OP, format!("{name}/{key} is {text:?}: {e}")))?;
+            state.insert(key, value);
+        }
+        scheduler.load_state_dict(&state)
+    }
+
+    /// Gives a gradient scaler its state back.
+    pub fn load_scaler(&self, name: &str, scaler: &mut GradScaler) -> Result<()> {
+        scaler.load_state_dict(&self.get_state(name)?)
+    }
+
+    /// Gives a device its random state back.
+    pub fn load_generator(&self, name: &str, device: &Device) -> Result<()> {
+        let text = self.get_text(name)?;
+        let state = text.split_once(' ').and_then(|(seed, draws)| Some((seed.parse().ok()?, draws.parse().ok()?)));
+        match state {
+            Some(state) => device.generator().set_state(state),
+            None => bail!(Value, OP, "{name:?} is no random state: {text:?}"),
+        }
+        Ok(())
     }
 }

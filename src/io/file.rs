@@ -42,7 +42,7 @@ pub(super) fn replace(op: &str, path: &Path, write: impl FnOnce(&mut File) -> Re
         write(&mut file)?;
         file.flush().and_then(|()| file.sync_all()).map_err(io)?;
         std::fs::rename(&beside, path).map_err(io)?;
-        sync_folder(path).map_err(io)
+        keep_name(path).map_err(io)
     });
     if written.is_err() {
         // what is left of it is of no use
@@ -51,14 +51,17 @@ pub(super) fn replace(op: &str, path: &Path, write: impl FnOnce(&mut File) -> Re
     written
 }
 
-/// Waits until the names in a file's folder are on the disk: a file's new name is not before.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // elsewhere a folder cannot be opened as a file
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+/// Waits until a file's name is on the disk too.
+#[cfg(unix)]
+fn keep_name(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Other systems open no folders.
+#[cfg(not(unix))]
+fn keep_name(_path: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// What went wrong with a file.

@@ -1,4 +1,4 @@
-//! Files: safetensors, NumPy arrays, PyTorch checkpoints, IDX arrays.
+//! Files: training states, safetensors, NumPy arrays, PyTorch checkpoints, IDX arrays.
 
 mod archive;
 mod checkpoint;

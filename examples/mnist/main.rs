@@ -1,10 +1,10 @@
 //! Teaches a small convolutional network to read handwritten digits, and lets it read.
 //!
 //! ```text
-//! cargo run --release --example digits
-//! cargo run --release --example digits -- --resume
-//! cargo run --release --example digits -- --predict examples/data/three.png
-//! cargo run --release --example digits -- --data ~/mnist --epochs 3
+//! cargo run --release --example mnist
+//! cargo run --release --example mnist -- --resume
+//! cargo run --release --example mnist -- --predict examples/data/three.png
+//! cargo run --release --example mnist -- --data ~/mnist --epochs 3
 //! ```
 
 mod checkpoint;
@@ -46,7 +46,7 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Folder for the checkpoint and the loss curve
-    #[arg(long, value_name = "DIR", default_value = "target/digits")]
+    #[arg(long, value_name = "DIR", default_value = "target/mnist")]
     out: PathBuf,
     /// Adapter, by number or part of its name [default: the best]
     #[arg(long, value_name = "NAME")]
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("digits: {e}");
+            eprintln!("mnist: {e}");
             ExitCode::FAILURE
         }
     }
