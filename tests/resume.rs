@@ -10,7 +10,7 @@ use calor::optim::{
 };
 use calor::{DType, Device, Result, Tensor, autocast};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const TASK: &str = "CALOR_RESUME_TASK";
@@ -118,6 +118,17 @@ fn child(task: &str, path: &Path) -> Command {
     command
 }
 
+/// A process that is killed at the latest when its test ends, however that does.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // it may have ended by itself
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What a process does that [`child`] started; by itself nothing.
 #[test]
 #[ignore = "run by the others in processes of their own"]
@@ -182,7 +193,7 @@ fn whoever_is_killed_while_saving_leaves_a_whole_file() -> Result<()> {
     Run::new()?.save(&path)?;
     let mut last = 0;
     for round in 0..20u64 {
-        let mut process = child("forever", &path).stderr(Stdio::null()).spawn().expect("a process");
+        let process = Killed(child("forever", &path).stderr(Stdio::null()).spawn().expect("a process"));
         let started = std::time::Instant::now();
         let epoch = || Checkpoint::load(&path, &device).and_then(|c| c.get_number::<u64>("epoch"));
         // until it saves, then some time more
@@ -191,8 +202,7 @@ fn whoever_is_killed_while_saving_leaves_a_whole_file() -> Result<()> {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_micros(round * 7919 % 9001));
-        process.kill().expect("to kill");
-        process.wait().expect("to end");
+        drop(process);
         let mut run = Run::new()?;
         run.load(&path)?;
         assert!(run.epoch > last, "{} after {last}", run.epoch);
