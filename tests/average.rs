@@ -91,9 +91,9 @@ fn statistics_are_the_mean_over_batches() -> Result<()> {
     let flags = [false, true];
     for training in flags {
         if training {
-            model.train()
+            model.train();
         } else {
-            model.eval()
+            model.eval();
         }
         let batches = [(4, 1), (4, 2), (6, 3)].map(|(n, seed)| numbers(&[n, 2], seed));
         update_bn(batches, &model, |x| model.forward(&x))?;

@@ -93,10 +93,10 @@ fn norms_of_several_dtypes_and_of_what_is_not_finite() -> Result<()> {
     assert_eq!(get_total_norm(&[], 2.0, true)?.item()?, 0.0);
     let w = Parameter::new(&Tensor::new([0.0f32, 1.0], ())?)?;
     w.tensor().log()?.sum()?.backward()?;
-    let refused = clip_grad_norm_(&[w.clone()], 1.0, 2.0, true).unwrap_err().to_string();
+    let refused = clip_grad_norm_(std::slice::from_ref(&w), 1.0, 2.0, true).unwrap_err().to_string();
     assert!(refused.contains("non-finite"), "{refused}");
     assert_eq!(grad(&w).to_vec::<f32>()?, [f32::INFINITY, 1.0], "as before");
-    clip_grad_value_(&[w.clone()], 0.5)?;
+    clip_grad_value_(std::slice::from_ref(&w), 0.5)?;
     assert_eq!(grad(&w).to_vec::<f32>()?, [0.5, 0.5]);
     assert!(get_total_norm(&[Tensor::zeros([2], DType::I32)?], 2.0, false).is_err());
     Ok(())
@@ -191,7 +191,9 @@ fn weight_norm_learns_as_in_pytorch() -> Result<()> {
 #[test]
 fn spectral_norm_learns_as_in_pytorch() -> Result<()> {
     let _turn = turn();
-    let want: [(usize, [f32; 8], [f32; 6], &[f32], &[f32]); 2] = [
+    /// The dimension, outputs, the weight's gradient, and both vectors after.
+    type Case = (usize, [f32; 8], [f32; 6], &'static [f32], &'static [f32]);
+    let want: [Case; 2] = [
         (
             0,
             [0.301149, 0.061984, -1.688016, 2.041052, -2.515993, -0.160156, -1.950545, -0.038989],

@@ -381,7 +381,11 @@ fn skipped_steps_do_not_count() -> Result<()> {
         let mut scaler = GradScaler::new(&device, options)?;
         let mut scale = 1.0;
         let before = device.counters().readbacks;
+        let mut plans = 0;
         for step in 0..12 {
+            if step == 10 {
+                plans = device.counters().plans;
+            }
             let overflows = [0, 3, 4].contains(&step);
             for p in &all {
                 let gradient = numbers(&[2, 3], step + 2)?;
@@ -395,6 +399,7 @@ fn skipped_steps_do_not_count() -> Result<()> {
             }
         }
         assert_eq!(device.counters().readbacks, before, "{name} reads nothing back");
+        assert_eq!(device.counters().plans, plans, "{name} plans nothing anew");
         for p in &all {
             close(name, &p.tensor(), &want)?;
         }

@@ -10,7 +10,7 @@ use calor::optim::{
 };
 use calor::{DType, Device, Result, Tensor, autocast};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const TASK: &str = "CALOR_RESUME_TASK";
@@ -23,6 +23,8 @@ struct Run {
     schedule: CosineAnnealingWarmRestarts,
     scaler: GradScaler,
     epoch: u64,
+    /// The batch of the epoch that comes next.
+    batch: usize,
 }
 
 impl Run {
@@ -37,12 +39,15 @@ impl Run {
             .add(Linear::new(16, 3, ())?);
         let mut adam = AdamW::new(model.parameters(), AdamWOptions::new(0.01).amsgrad(true))?;
         let schedule = CosineAnnealingWarmRestarts::new(&mut adam, 4, 2, 1e-4)?;
-        let options = GradScalerOptions { init_scale: 1024.0, growth_interval: 9, ..GradScalerOptions::default() };
+        // it grows into an overflow now and then
+        let options =
+            GradScalerOptions { init_scale: 2f64.powi(22), growth_interval: 3, ..GradScalerOptions::default() };
         let scaler = GradScaler::new(&device, options)?;
-        Ok(Self { device, model, adam, schedule, scaler, epoch: 0 })
+        Ok(Self { device, model, adam, schedule, scaler, epoch: 0, batch: 0 })
     }
 
-    fn train_to(&mut self, epoch: u64) -> Result<()> {
+    /// Trains until a batch of an epoch is next.
+    fn train_to(&mut self, epoch: u64, batch: usize) -> Result<()> {
         let x: Vec<f32> = (0..60 * 6).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
         let y: Vec<i32> = (0..60).map(|i| (i * i) % 3).collect();
         let x = Tensor::from_slice(&x, [60, 6], &self.device)?;
@@ -52,10 +57,13 @@ impl Run {
             Ok((column(0)?, column(1)?))
         });
         let loader = loader.batch_size(16).shuffle(3);
-        while self.epoch < epoch {
+        while (self.epoch, self.batch) < (epoch, batch) {
             loader.set_epoch(self.epoch);
-            for batch in loader.iter()? {
-                let (x, y) = batch?;
+            for item in loader.iter_from(self.batch)? {
+                if (self.epoch, self.batch) == (epoch, batch) {
+                    return Ok(());
+                }
+                let (x, y) = item?;
                 self.adam.zero_grad();
                 let scores = {
                     let _half = autocast(DType::F16)?;
@@ -65,9 +73,10 @@ impl Run {
                 self.scaler.scale(&loss)?.backward()?;
                 self.scaler.step(&mut self.adam)?;
                 self.scaler.update()?;
+                self.batch += 1;
             }
             self.schedule.step(&mut self.adam)?;
-            self.epoch += 1;
+            (self.epoch, self.batch) = (self.epoch + 1, 0);
         }
         Ok(())
     }
@@ -80,7 +89,8 @@ impl Run {
             .scheduler("schedule", &self.schedule)?
             .scaler("scaler", &self.scaler)?
             .generator("random", &self.device)?
-            .number("epoch", self.epoch)?;
+            .number("epoch", self.epoch)?
+            .number("batch", self.batch)?;
         saved.save(path)
     }
 
@@ -91,7 +101,7 @@ impl Run {
         saved.load_scheduler("schedule", &mut self.schedule)?;
         saved.load_scaler("scaler", &mut self.scaler)?;
         saved.load_generator("random", &self.device)?;
-        self.epoch = saved.get_number("epoch")?;
+        (self.epoch, self.batch) = (saved.get_number("epoch")?, saved.get_number("batch")?);
         Ok(())
     }
 }
@@ -103,9 +113,20 @@ fn place(name: &str) -> PathBuf {
 /// This program, to do a task.
 fn child(task: &str, path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
-    command.args(["--exact", "task_of_a_child", "--ignored"]).env(TASK, format!("{task} {}", path.display()));
+    command.args(["--exact", "task_of_a_child", "--ignored"]).env(TASK, format!("{task}:{}", path.display()));
     command.stdout(Stdio::null());
     command
+}
+
+/// A process that is killed at the latest when its test ends, however that does.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // it may have ended by itself
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a process does that [`child`] started; by itself nothing.
@@ -113,7 +134,7 @@ fn child(task: &str, path: &Path) -> Command {
 #[ignore = "run by the others in processes of their own"]
 fn task_of_a_child() -> Result<()> {
     let Ok(task) = std::env::var(TASK) else { return Ok(()) };
-    let (task, path) = task.split_once(' ').expect("a task and a path");
+    let (task, path) = task.split_once(':').expect("a task and a path");
     let path = Path::new(path);
     let mut run = Run::new()?;
     if path.exists() {
@@ -125,35 +146,41 @@ fn task_of_a_child() -> Result<()> {
             run.save(path)?;
         }
     }
-    run.train_to(task.parse().expect("an epoch"))?;
+    let (epoch, batch) = task.split_once(' ').unwrap_or((task, "0"));
+    run.train_to(epoch.parse().expect("an epoch"), batch.parse().expect("a batch"))?;
     run.save(path)
 }
 
 #[test]
 fn stopping_and_going_on_changes_no_bit() -> Result<()> {
-    let (whole, parts) = (place("whole"), place("parts"));
-    let run = |task: &str, path: &Path| assert!(child(task, path).status().expect("a process").success(), "{task}");
-    run("10", &whole);
-    run("5", &parts);
-    run("10", &parts);
-    let read = |path: &Path| std::fs::read(path).expect("a file");
     let device = Device::best()?;
-    let (a, b) = (Checkpoint::load(&whole, &device)?, Checkpoint::load(&parts, &device)?);
-    let weights = |c: &Checkpoint| c.get_state("model")?.get("0.weight").expect("a weight").to_vec::<f32>();
-    assert_eq!(weights(&a)?, weights(&b)?);
-    assert!(weights(&a)?.iter().all(|w| w.is_finite()));
-    assert_eq!(a.get_number::<u64>("epoch")?, 10);
-    assert_eq!(a.get_text("random")?, b.get_text("random")?);
-    let bytes = (read(&whole), read(&parts));
-    assert_eq!(bytes.0.len(), bytes.1.len());
-    // texts of a safetensors file have no order, tensors have
-    for name in ["model", "adam", "scaler"] {
-        for ((key, a), (_, b)) in a.get_state(name)?.iter().zip(b.get_state(name)?.iter()) {
-            assert_eq!(a.to_host()?.bytes, b.to_host()?.bytes, "{name} {key}");
+    let run = |name: &str, tasks: &[&str]| -> Result<Checkpoint> {
+        let path = place(name);
+        for task in tasks {
+            assert!(child(task, &path).status().expect("a process").success(), "{task}");
         }
-    }
-    for path in [whole, parts] {
+        let saved = Checkpoint::load(&path, &device)?;
         std::fs::remove_file(path).expect("a file");
+        Ok(saved)
+    };
+    let whole = run("whole", &["10"])?;
+    assert_eq!(whole.get_number::<u64>("epoch")?, 10);
+    let weight = whole.get_state("model")?.get("0.weight").expect("a weight").to_vec::<f32>()?;
+    assert!(weight.iter().all(|w| w.is_finite()));
+    // some steps were skipped: their count is a state that can be lost
+    let count = whole.get_state("adam")?.get("state.0.step").expect("a count of the device's").item()?;
+    assert!(count > 20.0 && count < 40.0, "{count} of 40 steps");
+    // between epochs, and within them
+    for stops in [&["5", "10"][..], &["0 1", "3 2", "7 3", "10"]] {
+        let parts = run("parts", stops)?;
+        assert_eq!(whole.get_text("random")?, parts.get_text("random")?, "{stops:?}");
+        assert_eq!(whole.names(), parts.names());
+        // texts of a safetensors file have no order, tensors have
+        for name in ["model", "adam", "scaler"] {
+            for ((key, a), (_, b)) in whole.get_state(name)?.iter().zip(parts.get_state(name)?.iter()) {
+                assert_eq!(a.to_host()?.bytes, b.to_host()?.bytes, "{stops:?}: {name} {key}");
+            }
+        }
     }
     Ok(())
 }
@@ -166,7 +193,7 @@ fn whoever_is_killed_while_saving_leaves_a_whole_file() -> Result<()> {
     Run::new()?.save(&path)?;
     let mut last = 0;
     for round in 0..20u64 {
-        let mut process = child("forever", &path).stderr(Stdio::null()).spawn().expect("a process");
+        let process = Killed(child("forever", &path).stderr(Stdio::null()).spawn().expect("a process"));
         let started = std::time::Instant::now();
         let epoch = || Checkpoint::load(&path, &device).and_then(|c| c.get_number::<u64>("epoch"));
         // until it saves, then some time more
@@ -175,8 +202,7 @@ fn whoever_is_killed_while_saving_leaves_a_whole_file() -> Result<()> {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_micros(round * 7919 % 9001));
-        process.kill().expect("to kill");
-        process.wait().expect("to end");
+        drop(process);
         let mut run = Run::new()?;
         run.load(&path)?;
         assert!(run.epoch > last, "{} after {last}", run.epoch);

@@ -1,6 +1,6 @@
 //! `DataLoader`: batches of a dataset, made ahead by worker threads.
 
-use super::{Dataset, RandomSampler, Sampler, SequentialSampler};
+use super::{Dataset, RandomSampler, Sampler, SequentialSampler, WorkerInfo};
 use crate::error::{Error, ErrorKind, Result, bail};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-type Collate<I, B> = Arc<dyn Fn(Vec<I>) -> Result<B> + Send + Sync>;
+pub(super) type Collate<I, B> = Arc<dyn Fn(Vec<I>) -> Result<B> + Send + Sync>;
 
 /// Makes batches of a dataset.
 ///
@@ -146,15 +146,15 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
             collate(items)
         });
         let count = count - skipped;
-        Ok(Batches::new(make, count, self.workers.min(count), self.prefetch.min(count)))
+        Ok(Batches::new(make, count, (self.workers.min(count), self.prefetch.min(count)), epoch))
     }
 }
 
 type Make<B> = Arc<dyn Fn(usize) -> Result<B> + Send + Sync>;
 
-/// Runs `make`; a panic is an error.
-fn guarded<B>(make: &Make<B>, batch: usize) -> Result<B> {
-    catch_unwind(AssertUnwindSafe(|| make(batch))).unwrap_or_else(|panic| {
+/// Runs `f`; a panic is an error.
+pub(super) fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".into());
         Err(Error::new(ErrorKind::Value, "DataLoader", format!("a worker failed: {text}")))
@@ -173,13 +173,14 @@ pub struct Batches<B> {
 }
 
 impl<B: Send + 'static> Batches<B> {
-    fn new(make: Make<B>, count: usize, workers: usize, prefetch: usize) -> Self {
+    fn new(make: Make<B>, count: usize, (workers, prefetch): (usize, usize), epoch: u64) -> Self {
         let stop = Arc::new(AtomicUsize::new(0));
         let mut batches = Self { make, next: 0, count, channels: Vec::new(), workers: Vec::new(), stop: stop.clone() };
         for worker in 0..workers {
             let (sender, receiver) = sync_channel(prefetch);
             let (make, stop) = (batches.make.clone(), stop.clone());
-            let run = move || work(&make, &sender, &stop, (worker..count).step_by(workers));
+            let info = WorkerInfo { id: worker, num_workers: workers, epoch };
+            let run = move || info.within(|| work(&make, &sender, &stop, (worker..count).step_by(workers)));
             match std::thread::Builder::new().name("calor-loader".into()).spawn(run) {
                 Ok(handle) => {
                     batches.channels.push(receiver);
@@ -198,7 +199,7 @@ impl<B: Send + 'static> Batches<B> {
 
 fn work<B>(make: &Make<B>, sender: &SyncSender<Result<B>>, stop: &AtomicUsize, mine: impl Iterator<Item = usize>) {
     for batch in mine {
-        if stop.load(Ordering::Relaxed) != 0 || sender.send(guarded(make, batch)).is_err() {
+        if stop.load(Ordering::Relaxed) != 0 || sender.send(guarded(|| make(batch))).is_err() {
             return;
         }
     }
@@ -214,7 +215,7 @@ impl<B> Iterator for Batches<B> {
         let batch = self.next;
         self.next += 1;
         if self.channels.is_empty() {
-            return Some(guarded(&self.make, batch));
+            return Some(guarded(|| (self.make)(batch)));
         }
         let channel = &self.channels[batch % self.channels.len()];
         Some(channel.recv().unwrap_or_else(|_| {

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file's bytes, paged in as they are read.
 pub(super) struct Mapped(memmap2::Mmap);
@@ -32,7 +33,9 @@ pub(super) fn map(op: &str, path: &Path) -> Result<Mapped> {
 /// stopped at any moment finds the old file or the new one.
 pub(super) fn replace(op: &str, path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
+    // threads of one process may write the same file
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    name.push(format!(".{}.{}.tmp", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let beside = path.with_file_name(name);
     let io = |e: std::io::Error| failed(op, path, e);
     let written = File::create(&beside).map_err(io).and_then(|mut file| {

@@ -125,7 +125,7 @@ impl<M: Module> AveragedModel<M> {
 
     /// Tensors of the average and of a model: parameters, and buffers.
     fn pairs(&self, model: &M) -> Result<(Pairs, Pairs)> {
-        let named = |m: &M| -> (Vec<(String, Tensor)>, Vec<(String, Tensor)>) {
+        let named = |m: &M| -> (Named, Named) {
             let parameters = m.named_parameters().into_iter().map(|(n, p)| (n, p.tensor().detach()));
             (parameters.collect(), m.named_buffers().into_iter().map(|(n, b)| (n, b.tensor())).collect())
         };
@@ -140,10 +140,12 @@ impl<M: Layer + Module> Layer for AveragedModel<M> {
     }
 }
 
+type Named = Vec<(String, Tensor)>;
+
 /// Tensors of the average, each with the one that goes into it.
 type Pairs = Vec<(Tensor, Tensor)>;
 
-fn paired(own: Vec<(String, Tensor)>, new: Vec<(String, Tensor)>) -> Result<Pairs> {
+fn paired(own: Named, new: Named) -> Result<Pairs> {
     const OP: &str = "AveragedModel";
     if !own.iter().map(|o| &o.0).eq(new.iter().map(|n| &n.0)) {
         bail!(Value, OP, "the model has other parameters or buffers than the average");

@@ -5,8 +5,9 @@ use super::wolfe::{Point, strong_wolfe};
 use super::{GroupState, Kept, OptimState, Optimizer};
 use crate::error::{Result, bail};
 use crate::nn::Parameter;
-use crate::tensor::Tensor;
+use crate::tensor::{Pack, Tensor};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 options! {
     /// Settings of [`Lbfgs`], PyTorch's names and defaults; its `line_search_fn` is `strong_wolfe` here.
@@ -61,6 +62,29 @@ struct Memory {
     last: Option<(Tensor, f64)>,
 }
 
+/// Where the elements of a vector of all parameters lie when these are side by side in memory, and the other way round.
+#[derive(Clone)]
+struct Order {
+    elements: Arc<[usize]>,
+    to_vector: Tensor,
+    to_places: Tensor,
+}
+
+/// All parameters, to be moved by one kernel.
+struct SideBySide {
+    tensors: Vec<Tensor>,
+    places: Pack,
+    order: Order,
+}
+
+impl SideBySide {
+    /// Moves all parameters by `t d`.
+    fn add(&self, t: f64, d: &Tensor) -> Result<()> {
+        let d = d.index_select(0, &self.order.to_places)?;
+        self.places.split(&self.places.join(&self.tensors)?.add(&d.mul(t)?)?, &self.tensors)
+    }
+}
+
 /// L-BFGS: directions `-H g`, where `H` estimates the inverse Hessian from the last changes of gradients and parameters.
 ///
 /// Liu and Nocedal, [On the limited memory BFGS method for large scale optimization](https://doi.org/10.1007/BF01589116).
@@ -87,6 +111,7 @@ pub struct Lbfgs {
     options: LbfgsOptions,
     initial_lr: Option<f64>,
     memory: Memory,
+    order: Option<Order>,
 }
 
 impl Lbfgs {
@@ -100,7 +125,7 @@ impl Lbfgs {
         {
             bail!(Value, "LBFGS", "all parameters must have one dtype and one device");
         }
-        Ok(Self { parameters, options, initial_lr: None, memory: Memory::default() })
+        Ok(Self { parameters, options, initial_lr: None, memory: Memory::default(), order: None })
     }
 
     /// The settings.
@@ -121,6 +146,7 @@ impl Lbfgs {
         if here.gradient.numel() == 0 || largest(&here.gradient)? <= o.tolerance_grad {
             return Ok(first);
         }
+        let Some(all) = self.side_by_side()? else { return Ok(first) };
         for n_iter in 1..=o.max_iter {
             self.memory.n_iter += 1;
             let d = self.direction(&here.gradient)?;
@@ -138,14 +164,13 @@ impl Lbfgs {
             }
             let mut asked = 0;
             if o.strong_wolfe {
-                let start: Vec<Tensor> =
-                    self.parameters.iter().map(|p| p.tensor().try_clone()).collect::<Result<_>>()?;
+                let start = all.places.join(&all.tensors)?;
                 let found = strong_wolfe(
                     |t| {
-                        self.add(t, &d)?;
+                        all.add(t, &d)?;
                         let loss = self.signed(crate::enable_grad(&mut closure)?.item()?);
                         let gradient = self.gradient()?;
-                        self.parameters.iter().zip(&start).try_for_each(|(p, x)| p.copy_from(x))?;
+                        all.places.split(&start, &all.tensors)?;
                         Ok(Point { loss, gradient })
                     },
                     (&d, t, slope),
@@ -153,9 +178,9 @@ impl Lbfgs {
                     o.tolerance_change,
                 )?;
                 (t, here, asked) = found;
-                self.add(t, &d)?;
+                all.add(t, &d)?;
             } else {
-                self.add(t, &d)?;
+                all.add(t, &d)?;
                 // nobody looks at the gradient after the last iteration
                 if n_iter != o.max_iter {
                     here.loss = self.signed(crate::enable_grad(&mut closure)?.item()?);
@@ -182,39 +207,38 @@ impl Lbfgs {
         if self.options.maximize { -loss } else { loss }
     }
 
-    /// All gradients as one vector; zeros where there is none.
-    fn gradient(&self) -> Result<Tensor> {
-        let mut parts = Vec::new();
-        for p in &self.parameters {
-            let t = p.tensor();
-            let g = match t.grad() {
-                Some(g) if g.shape() == t.shape() => g.detach().to_dtype(t.dtype())?,
-                Some(g) => {
-                    bail!(Shape, "LBFGS", "a gradient has shape {:?}, its parameter {:?}", g.shape(), t.shape())
-                }
-                None => Tensor::zeros(&t.shape()[..], (t.dtype(), t.device()))?,
-            };
-            parts.push(g.reshape([t.numel()])?);
+    /// All parameters with elements side by side.
+    fn side_by_side(&mut self) -> Result<Option<SideBySide>> {
+        let tensors: Vec<Tensor> = self.parameters.iter().map(Parameter::tensor).filter(|t| t.numel() > 0).collect();
+        let Some(first) = tensors.first() else { return Ok(None) };
+        let (places, device) = (Pack::like(&tensors)?, first.device().clone());
+        let elements = places.elements();
+        let fits = |o: &Order| o.elements[..] == elements[..] && o.to_vector.device().same(&device);
+        if !self.order.as_ref().is_some_and(fits) {
+            let to_vector: Vec<i32> = elements.iter().map(|&at| at as i32).collect();
+            let mut to_places = vec![0i32; places.numel()];
+            to_vector.iter().enumerate().for_each(|(i, &at)| to_places[at as usize] = i as i32);
+            let index = |v: &[i32]| Tensor::from_slice(v, [v.len()], &device);
+            self.order =
+                Some(Order { elements: elements.into(), to_vector: index(&to_vector)?, to_places: index(&to_places)? });
         }
-        let Some(first) = parts.first() else { return Tensor::zeros([0], ()) };
-        let all = if parts.len() == 1 { first.clone() } else { crate::cat(&parts.iter().collect::<Vec<_>>(), 0)? };
-        let all = if self.options.maximize { all.neg()? } else { all };
-        // the closure may write into gradients
-        let all = all.try_clone()?;
-        all.eval()?;
-        Ok(all)
+        Ok(self.order.clone().map(|order| SideBySide { tensors, places, order }))
     }
 
-    /// Moves all parameters by `t d`.
-    fn add(&self, t: f64, d: &Tensor) -> Result<()> {
-        let mut at = 0;
-        for p in &self.parameters {
-            let own = p.tensor();
-            let part = d.narrow(0, at as isize, own.numel())?.reshape(&own.shape()[..])?;
-            own.write(&own.add(&part.mul(t)?)?)?;
-            at += own.numel();
-        }
-        Ok(())
+    /// All gradients as one vector; zeros where there is none.
+    fn gradient(&mut self) -> Result<Tensor> {
+        let Some(all) = self.side_by_side()? else { return Tensor::zeros([0], ()) };
+        let own = |t: &Tensor| match t.grad() {
+            Some(g) if g.shape() == t.shape() => g.detach().to_dtype(t.dtype()),
+            Some(g) => bail!(Shape, "LBFGS", "a gradient has shape {:?}, its parameter {:?}", g.shape(), t.shape()),
+            None => Tensor::zeros(&t.shape()[..], (t.dtype(), t.device())),
+        };
+        let flat = all.places.join(&all.tensors.iter().map(own).collect::<Result<Vec<_>>>()?)?;
+        // a vector of its own: the closure may write into gradients
+        let vector = flat.index_select(0, &all.order.to_vector)?;
+        let vector = if self.options.maximize { vector.neg()? } else { vector };
+        vector.eval()?;
+        Ok(vector)
     }
 
     /// `-H g`, with the last change taken into `H` first.

@@ -64,7 +64,7 @@ pub trait Optimizer {
     fn step(&mut self) -> Result<()>;
 
     /// [`Optimizer::step`], which changes no value where the device finds that `skip`, a truth value, holds; the host
-    /// does not wait to know. A step that was skipped counts in the number of steps.
+    /// does not wait to know. A step that was skipped does not count, so that the count is on the device from then on.
     ///
     /// # Errors
     /// `Unsupported` for optimizers whose steps the host decides.
@@ -134,13 +134,17 @@ impl<R: Rule> Group<R> {
             let at = match seen.iter().position(|s| s.0 == key) {
                 Some(at) => at,
                 None => {
-                    let before = State { tensors: BTreeMap::new(), ..state.clone() };
+                    let mut before = State { tensors: BTreeMap::new(), ..state.clone() };
+                    if let Some(skip) = skip {
+                        // the same kernels, and so the same bits, whether they were on the host or not
+                        before.lift(skip.device())?;
+                    }
                     let now = State { step: flat::counted(&before)?, ..before.clone() };
                     seen.push((key, before, now));
                     seen.len() - 1
                 }
             };
-            state.step = seen[at].2.step.clone();
+            (state.step, state.numbers) = (seen[at].2.step.clone(), seen[at].2.numbers.clone());
         }
         let packs = flat::packs::<R>(due, &self.states);
         packs.iter().try_for_each(|pack| flat::update(&self.rule, pack, &self.states, skip))?;

@@ -1,8 +1,9 @@
 //! What an optimizer is: a [`Rule`] with its settings, and what it keeps for a parameter.
 
 use super::formula::Number;
+use crate::dtype::DType;
 use crate::error::{Result, bail};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 use std::collections::BTreeMap;
 
 /// A tensor that a rule keeps for a parameter.
@@ -120,6 +121,16 @@ impl State {
     /// Changes a kept number.
     pub(super) fn set_number(&mut self, name: &str, value: Number) {
         self.numbers.insert(name.into(), value);
+    }
+
+    /// Brings its numbers to a device.
+    pub(super) fn lift(&mut self, device: &Device) -> Result<()> {
+        for number in std::iter::once(&mut self.step).chain(self.numbers.values_mut()) {
+            if let Number::Host(value) = number {
+                *number = Number::Device(Tensor::full([], *value, (DType::F32, device))?);
+            }
+        }
+        Ok(())
     }
 
     /// What tells the numbers of two states apart.

@@ -10,6 +10,7 @@ use crate::layout::Layout;
 pub(crate) struct Pack {
     specs: Vec<Spec>,
     offsets: Vec<u64>,
+    numel: usize,
 }
 
 impl Pack {
@@ -18,8 +19,22 @@ impl Pack {
         let Some(first) = tensors.first() else { bail!(Value, "pack", "nothing to pack") };
         let align = part_align(first.device().facts());
         let specs: Vec<Spec> = tensors.iter().map(|t| Spec::new(&t.shape(), t.dtype())).collect();
-        let (offsets, _) = part_offsets(&specs, align);
-        Ok(Self { specs, offsets })
+        let (offsets, bytes) = part_offsets(&specs, align);
+        Ok(Self { specs, offsets, numel: bytes as usize / first.dtype().size() })
+    }
+
+    /// Number of elements of the flat tensor, with those that lie between.
+    pub fn numel(&self) -> usize {
+        self.numel
+    }
+
+    /// Where the elements of the tensors lie in the flat one, one tensor after the other.
+    pub fn elements(&self) -> Vec<usize> {
+        let place = |(spec, offset): (&Spec, &u64)| {
+            let start = *offset as usize / spec.dtype.size();
+            start..start + spec.numel()
+        };
+        self.specs.iter().zip(&self.offsets).flat_map(place).collect()
     }
 
     /// Bytes that a tensor takes in a pack.
