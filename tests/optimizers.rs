@@ -5,8 +5,8 @@ use calor::gpu::Counters;
 use calor::nn::Parameter;
 use calor::optim::{
     AdadeltaOptions, AdafactorOptions, AdagradOptions, AdamOptions, AdamWOptions, AdamaxOptions, AdjustLr, Anneal,
-    AsgdOptions, GradScaler, GradScalerOptions, Kept, Lbfgs, LbfgsOptions, LionOptions, MuonOptions, NAdamOptions, Optim,
-    OptimState, Optimizer, RAdamOptions, RmsPropOptions, RpropOptions, Rule, Scheduler, Sgd, SgdOptions, SwaLr,
+    AsgdOptions, GradScaler, GradScalerOptions, Kept, Lbfgs, LbfgsOptions, LionOptions, MuonOptions, NAdamOptions,
+    Optim, OptimState, Optimizer, RAdamOptions, RmsPropOptions, RpropOptions, Rule, Scheduler, Sgd, SgdOptions, SwaLr,
 };
 use calor::{Device, ErrorKind, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -294,10 +294,8 @@ fn lion_and_muon_follow_their_references() -> Result<()> {
 #[test]
 fn a_momentum_that_is_switched_on_later_starts_with_the_whole_gradient() -> Result<()> {
     let _turn = turn();
-    let want = [
-        (0.0, [-0.918262, 1.120625, -0.057613, -1.594937]),
-        (0.25, [-0.969794, 1.106094, -0.021488, -1.521812]),
-    ];
+    let want =
+        [(0.0, [-0.918262, 1.120625, -0.057613, -1.594937]), (0.25, [-0.969794, 1.106094, -0.021488, -1.521812])];
     for (dampening, want) in want {
         let p = Parameter::new(&numbers(&[4], 1)?)?;
         let mut sgd = Sgd::new([p.clone()], SgdOptions::new(0.1).dampening(dampening))?;
@@ -315,12 +313,7 @@ fn a_momentum_that_is_switched_on_later_starts_with_the_whole_gradient() -> Resu
 fn swa_rates_are_those_of_pytorch() -> Result<()> {
     let _turn = turn();
     let want: [(Anneal, [f64; 12]); 2] = [
-        (
-            Anneal::Cos,
-            [
-                0.09267767, 0.414644661, 0.075, 0.45, 0.05732233, 0.485355339, 0.05, 0.5, 0.05, 0.5, 0.05, 0.5,
-            ],
-        ),
+        (Anneal::Cos, [0.09267767, 0.414644661, 0.075, 0.45, 0.05732233, 0.485355339, 0.05, 0.5, 0.05, 0.5, 0.05, 0.5]),
         (Anneal::Linear, [0.0875, 0.425, 0.075, 0.45, 0.0625, 0.475, 0.05, 0.5, 0.05, 0.5, 0.05, 0.5]),
     ];
     for (anneal, want) in want {
@@ -365,11 +358,7 @@ fn skipped_steps_do_not_count() -> Result<()> {
             by(AsgdOptions::new(0.1).lambd(0.1).t0(2.0)),
             [-1.071791, 1.20787, -0.218327, -1.109211, 0.633114, -0.793771],
         ),
-        (
-            "Adafactor",
-            by(AdafactorOptions::new(0.1)),
-            [-1.310006, 1.274019, -0.251822, -1.220654, 0.702736, -0.847499],
-        ),
+        ("Adafactor", by(AdafactorOptions::new(0.1)), [-1.310006, 1.274019, -0.251822, -1.220654, 0.702736, -0.847499]),
         (
             "Sgd",
             by(SgdOptions::new(0.1).momentum(0.9).dampening(0.25)),

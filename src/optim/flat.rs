@@ -5,8 +5,8 @@ use super::{Rule, State};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::nn::Parameter;
-use crate::tensor::{Device, Pack, Tensor};
 use crate::shape::Dims;
+use crate::tensor::{Device, Pack, Tensor};
 use rustc_hash::FxHashMap as HashMap;
 use std::collections::BTreeMap;
 

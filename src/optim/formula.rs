@@ -274,12 +274,7 @@ impl<'f> Term<'f> {
     }
 
     /// `above` where it is above a limit, else `not`. Of a number only the one that holds is written.
-    pub fn above(
-        self,
-        limit: f64,
-        above: impl FnOnce() -> Term<'f>,
-        not: impl FnOnce() -> Term<'f>,
-    ) -> Term<'f> {
+    pub fn above(self, limit: f64, above: impl FnOnce() -> Term<'f>, not: impl FnOnce() -> Term<'f>) -> Term<'f> {
         match self.at {
             At::Number(x) if x > limit => above(),
             At::Number(_) => not(),
@@ -339,7 +334,13 @@ impl<'f> Neg for Term<'f> {
 
 /// The gradient that a rule follows: turned round where it ascends, and with the parameter's share where the weight decay
 /// is coupled.
-pub fn gradient<'f, 't>(f: &'f Formula<'t>, p: &'t Tensor, g: &'t Tensor, maximize: bool, weight_decay: f64) -> Term<'f> {
+pub fn gradient<'f, 't>(
+    f: &'f Formula<'t>,
+    p: &'t Tensor,
+    g: &'t Tensor,
+    maximize: bool,
+    weight_decay: f64,
+) -> Term<'f> {
     let g = if maximize { -f.read(g) } else { f.read(g) };
     if weight_decay == 0.0 { g } else { g + f.read(p) * weight_decay }
 }
