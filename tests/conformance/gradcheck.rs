@@ -56,10 +56,6 @@ const BY_DEFINITION: &[(&str, &str, &str)] = &[
     ("linalg.cholesky", "", "reads one triangle; the gradient is that of a symmetric matrix"),
     ("linalg.eigvalsh", "", "reads one triangle; the gradient is that of a symmetric matrix"),
     ("nn.functional.ctc_loss", "", "the gradient is that of log-probabilities which sum to one"),
-    ("nn.functional.embedding", "padding_idx", "rows of padding are not trained"),
-    ("nn.functional.embedding", "scale_grad_by_freq", "gradients are divided by how often a row occurs"),
-    ("nn.functional.embedding_bag", "padding_idx", "rows of padding are not trained"),
-    ("nn.functional.embedding_bag", "scale_grad_by_freq", "gradients are divided by how often a row occurs"),
 ];
 
 fn main() -> ExitCode {
