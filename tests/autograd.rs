@@ -230,6 +230,10 @@ fn gradcheck_finds_wrong_gradients() -> Result<()> {
     gradgradcheck(|t| t[0].sin()?.mul(&t[0]), &[&x], None)?;
     let wrong = |t: &[Tensor]| t[0].mul(t[0].detach());
     refused(gradcheck(wrong, &[&x], None), ErrorKind::Autograd, "jacobian mismatch");
+    let fast = Some(GradCheck { fast_mode: true, ..GradCheck::for_dtype(DType::F32) });
+    gradcheck(|t| t[0].sin()?.mul(&t[0].exp()?), &[&x], fast)?;
+    let untouched = Tensor::new([1.5f32], ())?.requires_grad_(true)?;
+    refused(gradcheck(|t| wrong(&t[1..]), &[&untouched, &x], fast), ErrorKind::Autograd, "input 1 in one direction");
     if Device::best()?.supports(DType::F64) {
         let x = Tensor::new([0.4f64, 1.3], ())?.requires_grad_(true)?;
         gradcheck(|t| t[0].tanh()?.div(&t[0]), &[&x], Some(GradCheck::for_dtype(DType::F64)))?;

@@ -3,7 +3,7 @@
 
 use calor::autograd::gradcheck;
 use calor::nn::functional::{self as f, CtcOptions, Reduction};
-use calor::{Cutoff, DType, Result, Tensor};
+use calor::{Cutoff, DType, NormOrder, Result, Tensor};
 use std::sync::{PoisonError, RwLock};
 
 /// A device tells a fault to all who read meanwhile: who provokes some is alone.
@@ -236,5 +236,18 @@ fn ctc_of_long_sequences() -> Result<()> {
     // a softmax's and a posterior's sums are both 1
     assert!(largest(&g.sum_dims(&[2], false)?)? < 1e-4);
     assert!(loss.item()?.is_finite());
+    Ok(())
+}
+
+#[test]
+fn singular_matrices_are_infinitely_ill_conditioned() -> Result<()> {
+    let _quiet = FAULTS.read().unwrap_or_else(PoisonError::into_inner);
+    let a = Tensor::new([[[1.0f32, 2.0], [2.0, 4.0]], [[4.0, 0.0], [0.0, 2.0]]], ())?;
+    let orders = [(NormOrder::P(1.0), 2.0), (NormOrder::P(-1.0), 0.5), (NormOrder::Fro, 2.5)];
+    for (order, regular) in orders {
+        assert_eq!(a.linalg_cond(Some(order))?.to_vec::<f32>()?, [f32::INFINITY, regular]);
+    }
+    let nuclear = a.linalg_cond(Some(NormOrder::Nuc))?.to_vec::<f32>()?;
+    assert!(nuclear[0] > 1e6 && (nuclear[1] - 4.5).abs() < 1e-5, "{nuclear:?}");
     Ok(())
 }

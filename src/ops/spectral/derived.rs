@@ -126,7 +126,7 @@ impl Tensor {
     }
 
     /// How much errors grow in a system of equations: the largest singular value over the smallest, or `|A| |A^-1|` in
-    /// another norm of matrices: `torch.linalg.cond`.
+    /// another norm of matrices, infinite for singular ones: `torch.linalg.cond`.
     ///
     /// ```
     /// let a = calor::Tensor::new([[4.0f32, 0.0], [0.0, 2.0]], ())?;
@@ -135,7 +135,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// `Value`, once the result is read, where a matrix is singular and the norm asks for its inverse.
+    /// `Shape` unless these are matrices, square ones for a norm that asks for the inverse.
     pub fn linalg_cond(&self, order: Option<NormOrder>) -> Result<Tensor> {
         const OP: &str = "linalg.cond";
         matrices(OP, self)?;
@@ -145,9 +145,18 @@ impl Tensor {
                 let (large, small) = (s.amax(&[-1], false)?, s.amin(&[-1], false)?);
                 if order == Some(NormOrder::P(-2.0)) { small.div(&large) } else { large.div(&small) }
             }
+            Some(NormOrder::Nuc) => {
+                let s = self.linalg_svdvals()?;
+                s.sum_dims(&[-1], false)?.mul(&s.reciprocal()?.sum_dims(&[-1], false)?)
+            }
             Some(order) => {
                 let of = |t: &Tensor| t.linalg_matrix_norm(order, [-2, -1], false);
-                of(self)?.mul(&of(&self.inverse()?)?)
+                // a pivot of 0: there is no inverse to ask for
+                let singular = self.detach().slogdet()?.1.eq(f64::NEG_INFINITY)?;
+                let n = self.size(-1)?;
+                let identity = Tensor::eye(n, n, (self.dtype(), self.device()))?;
+                let regular = singular.unsqueeze(-1)?.unsqueeze(-1)?.where_(&identity, self)?;
+                of(self)?.mul(&of(&regular.inverse()?)?)?.masked_fill(&singular, f64::INFINITY)
             }
         }
     }

@@ -1,0 +1,306 @@
+//! Gradients of every operation against differences, in f64: the corpus says which operations have gradients and gives
+//! the arguments, the tables of drivers say how to call them. `cargo test --test gradcheck -- 'nn.*'` runs only these.
+
+#![allow(dead_code, reason = "main.rs shares these files and uses other parts")]
+
+mod backend;
+mod call;
+mod corpus;
+mod drivers;
+mod host;
+mod ops_activation;
+mod ops_binary;
+mod ops_convert;
+mod ops_creation;
+mod ops_index;
+mod ops_inplace;
+mod ops_join;
+mod ops_linalg;
+mod ops_loss;
+mod ops_matmul;
+mod ops_nn;
+mod ops_reduce;
+mod ops_scatter;
+mod ops_shape;
+mod ops_sort;
+mod ops_unary;
+mod report;
+mod run;
+mod signature;
+mod workers;
+
+use call::{Call, Output};
+use calor::autograd::{Backward, GradCheck, gradcheck, gradgradcheck};
+use calor::{DType, Error, ErrorKind, Tensor};
+use corpus::{Case, Grads, OpFile, Value};
+use host::{Dt, HostTensor};
+use report::{Options, Outcome, Totals};
+use run::{Backend, Driver, Verdict};
+use signature::Signature;
+use std::io::BufRead;
+use std::process::ExitCode;
+
+/// Cases of each operation that must agree, the first of those with gradients in PyTorch that lie on no kink.
+const CASES: usize = 1;
+
+/// A step that f64 functions with seven digits and cubes of it allow.
+const CHECK: GradCheck = GradCheck { eps: 1e-5, atol: 1e-4, rtol: 1e-3, fast_mode: true };
+
+/// Gradients that are not the differences, by definition: the operation, an argument that makes it so (empty: any
+/// call), and why. A row that no case needs fails.
+const BY_DEFINITION: &[(&str, &str, &str)] = &[
+    ("Tensor.bfloat16", "", "rounding is a staircase, its gradient that of the line through it"),
+    ("Tensor.float", "", "rounding is a staircase, its gradient that of the line through it"),
+    ("Tensor.half", "", "rounding is a staircase, its gradient that of the line through it"),
+    ("Tensor.logical_not_", "", "PyTorch leaves the history of what is overwritten in place"),
+    ("linalg.cholesky", "", "reads one triangle; the gradient is that of a symmetric matrix"),
+    ("linalg.eigvalsh", "", "reads one triangle; the gradient is that of a symmetric matrix"),
+    ("nn.functional.ctc_loss", "", "the gradient is that of log-probabilities which sum to one"),
+];
+
+fn main() -> ExitCode {
+    let options = Options::parse(std::env::args().skip(1), std::env::var_os("CONFORMANCE_VERBOSE").is_some());
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<bool, String> {
+    if options.list {
+        return Ok(true);
+    }
+    if options.worker {
+        run::keep_panics();
+        for op in std::io::stdin().lock().lines() {
+            workers::answer(&check_op(&op.map_err(|e| e.to_string())?, options.verbose));
+        }
+        return Ok(true);
+    }
+    let all = corpus::op_names(&corpus::folder())?;
+    for name in drivers::names().filter(|name| !all.iter().any(|op| op == name)) {
+        return Err(format!("{name} has a driver, but the corpus has no cases of it"));
+    }
+    for (name, ..) in BY_DEFINITION.iter().filter(|row| !all.iter().any(|op| op == row.0)) {
+        return Err(format!("BY_DEFINITION has a row for {name}, which the corpus doesn't know"));
+    }
+    let ops: Vec<String> = all.into_iter().filter(|op| options.selects(op)).collect();
+    let mut totals = Totals::default();
+    workers::run(&ops, |outcome| {
+        print!("{}", outcome.text);
+        totals.add(outcome.totals);
+    });
+    Ok(totals.finish())
+}
+
+/// Checks some cases of an operation; one without gradients in PyTorch has none.
+fn check_op(name: &str, verbose: bool) -> Outcome {
+    let op = match corpus::read_op(&corpus::folder(), name) {
+        Ok(op) => op,
+        Err(e) => return Outcome::broken(name, &e),
+    };
+    let signatures: Result<Vec<_>, _> = op.signatures.iter().map(|s| Signature::parse(s)).collect();
+    let signatures = match signatures {
+        Ok(signatures) => signatures,
+        Err(e) => return Outcome::broken(name, &e),
+    };
+    let cases: Vec<(&Case, &Grads)> =
+        op.cases.iter().filter_map(|case| Some((case, differentiable(&op, case)?))).collect();
+    if cases.is_empty() {
+        return Outcome::of(name, &[], verbose);
+    }
+    let Some(driver) = drivers::find(name) else {
+        return Outcome::broken(name, "has gradients in PyTorch, but no driver");
+    };
+    let mut verdicts = Vec::new();
+    let (mut smooth, mut needed) = (0, false);
+    let excused = BY_DEFINITION.iter().any(|row| row.0 == name);
+    // evenly first, then the others in case some lie on kinks
+    let step = cases.len().div_ceil(CASES);
+    let order = (0..step).flat_map(|first| (first..cases.len()).step_by(step));
+    for (case, grads) in order.map(|i| cases[i]) {
+        if smooth >= CASES && needed == excused {
+            break;
+        }
+        let check = Check { driver, op: &op, signatures: &signatures, case, grads };
+        let definition = BY_DEFINITION.iter().any(|row| row.0 == name && check.has(row.1));
+        let verdict = match check.run() {
+            Err(why) if definition && why.contains("mismatch") => {
+                needed = true;
+                continue;
+            }
+            Ok(Some(_kink)) => continue,
+            Ok(None) => {
+                smooth += 1;
+                Verdict::Pass
+            }
+            Err(why) if why.contains("is not available on adapter") => Verdict::Lacking(why),
+            Err(why) => {
+                smooth += 1;
+                Verdict::Fail(why)
+            }
+        };
+        verdicts.push((format!("{} {}", case.name, case.desc), verdict));
+    }
+    if excused && !needed {
+        return Outcome::broken(name, "its rows in BY_DEFINITION aren't needed");
+    }
+    if verdicts.is_empty() && !needed {
+        return Outcome::broken(name, "has gradients in PyTorch, but no case could be checked");
+    }
+    Outcome::of(name, &verdicts, verbose)
+}
+
+/// The gradients of a case, if differences can show them: values that a step changes, and an output that has any.
+fn differentiable<'a>(op: &OpFile, case: &'a Case) -> Option<&'a Grads> {
+    let odd = |tag: &String| tag == "empty" || tag == "nonfinite";
+    let moves = |key: &String| {
+        let tensor = case.tensor_refs().into_iter().find(|t| t.key == *key)?.clone();
+        Some(op.tensors.resolve(&tensor).ok()?.to_f64().iter().all(|v| v.abs() < 1e6))
+    };
+    let grads = case.grads.as_ref()?;
+    let fits = case.error.is_none() && !case.tags.iter().any(odd) && !grads.inputs.is_empty();
+    let moves = grads.inputs.keys().all(|key| moves(key) == Some(true));
+    (fits && moves && grads.cotangents.iter().any(Option::is_some)).then_some(grads)
+}
+
+struct Check<'a> {
+    driver: Driver<Tensor>,
+    op: &'a OpFile,
+    signatures: &'a [Signature],
+    case: &'a Case,
+    grads: &'a Grads,
+}
+
+/// The case says nothing: some value lies where the function has a kink or a step.
+struct Kink;
+
+impl Check<'_> {
+    /// Whether the call has an argument of this name that is not None; the empty name is in every call.
+    fn has(&self, name: &str) -> bool {
+        name.is_empty() || Call::<Tensor>::new(self.signatures, self.case, Default::default()).has(name)
+    }
+
+    fn run(&self) -> Result<Option<Kink>, String> {
+        let text = |e: calor::Error| e.to_string();
+        let mut leaves = Vec::new();
+        for key in self.grads.inputs.keys() {
+            leaves.push(self.upload(key)?.1.requires_grad_(true).map_err(text)?);
+        }
+        for key in self.grads.cotangents.iter().flatten() {
+            let seed = Tensor::upload(&double(self.op.tensors.get(key)?)?)?;
+            leaves.push(seed.requires_grad_(true).map_err(text)?);
+        }
+        let loss = |leaves: &[Tensor]| {
+            self.loss(leaves).map_err(|why| Error::new(ErrorKind::Value, "gradcheck", format!("calling it: {why}")))
+        };
+        let inputs: Vec<&Tensor> = leaves.iter().collect();
+        let mut found = gradcheck(loss, &inputs, Some(CHECK));
+        if found.is_ok() && self.case.grad_grads.is_some() {
+            found = gradgradcheck(loss, &inputs, Some(CHECK));
+        }
+        match found {
+            Ok(()) => Ok(None),
+            Err(e) if e.kind() == ErrorKind::Autograd && self.bends(&leaves)? => Ok(Some(Kink)),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    /// The sum of outputs times cotangents; `leaves` are the inputs with gradients, then the cotangents.
+    fn loss(&self, leaves: &[Tensor]) -> Result<Tensor, String> {
+        let text = |e: calor::Error| e.to_string();
+        let (inputs, seeds) = leaves.split_at(self.grads.inputs.len());
+        let mut args = std::collections::HashMap::new();
+        for tensor in self.case.tensor_refs() {
+            let arg = match self.grads.inputs.keys().position(|k| *k == tensor.key) {
+                Some(i) => inputs[i].clone(),
+                None => self.upload(&tensor.key)?.1,
+            };
+            args.insert(tensor.key.clone(), arg);
+        }
+        if let (true, Some(Value::Tensor(own))) = (self.op.inplace, self.case.args.first()) {
+            let copy = args[&own.key].try_clone().map_err(text)?;
+            args.insert(own.key.clone(), copy);
+        }
+        let wide: Vec<Value> = self.case.args.iter().map(widened).collect();
+        let named = self.case.kwargs.iter().map(|(k, v)| (k.clone(), widened(v))).collect();
+        let mut call = Call::of(self.signatures, &wide, &named, args);
+        let outputs = (self.driver)(&mut call).map_err(|e| format!("{e:?}"))?;
+        let mut sum = Tensor::zeros([], DType::F64).map_err(text)?;
+        let mut seeds = seeds.iter();
+        for (output, key) in outputs.iter().zip(&self.grads.cotangents) {
+            if let (Output::Tensor(output), Some(_), Some(seed)) =
+                (output, key, key.as_ref().and_then(|_| seeds.next()))
+            {
+                sum = output.mul(seed).and_then(|t| t.sum()).and_then(|t| sum.add(&t)).map_err(text)?;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// A tensor argument in f64: what it is a view of, and itself.
+    fn upload(&self, key: &str) -> Result<(Tensor, Tensor), String> {
+        let refs = self.case.tensor_refs();
+        let tensor = refs.iter().find(|t| t.key == key).ok_or_else(|| format!("no argument {key}"))?;
+        let storage = Tensor::upload(&double(self.op.tensors.get(key)?)?)?;
+        let arg = match &tensor.view {
+            Some(view) => storage.as_view(view)?,
+            None => storage.clone(),
+        };
+        Ok((storage, arg))
+    }
+
+    /// Whether the differences to both sides differ for some input: of the loss, or of its gradients.
+    fn bends(&self, leaves: &[Tensor]) -> Result<bool, String> {
+        let text = |e: calor::Error| e.to_string();
+        for i in 0..self.grads.inputs.len() {
+            let at = |delta: f64| -> Result<Vec<f64>, String> {
+                let mut moved: Vec<Tensor> = leaves.to_vec();
+                let values = leaves[i].detach().contiguous().and_then(|t| t.to_vec::<f64>()).map_err(text)?;
+                let along = |j: usize| ((j * 5 % 7) as f64 + 1.0) * if j % 2 == 0 { 1.0 } else { -1.0 } / 7.0;
+                let values: Vec<f64> = values.iter().enumerate().map(|(j, v)| v + delta * along(j)).collect();
+                let input = Tensor::from_slice(&values, leaves[i].shape(), ()).map_err(text)?;
+                moved[i] = input.requires_grad_(true).map_err(text)?;
+                let loss = self.loss(&moved)?;
+                let mut seen = vec![loss.detach().item().map_err(text)?];
+                if loss.requires_grad() {
+                    let wanted: Vec<&Tensor> = moved.iter().collect();
+                    let found = Backward::new().allow_unused(true).grad(&[&loss], &wanted, &[None]).map_err(text)?;
+                    for g in found.iter().flatten() {
+                        seen.extend(g.contiguous().and_then(|t| t.to_vec::<f64>()).map_err(text)?);
+                    }
+                }
+                Ok(seen)
+            };
+            let (below, here, above) = (at(-1e-5)?, at(0.0)?, at(1e-5)?);
+            // what bends smoothly gives differences of the order of the step
+            let bent = |((a, b), c): ((&f64, &f64), &f64)| (a - 2.0 * b + c).abs() > 1e-8 * (1.0 + b.abs());
+            if below.iter().zip(&here).zip(&above).any(bent) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The value with half and single floats as f64.
+fn double(host: &HostTensor) -> Result<HostTensor, String> {
+    if !host.dtype.is_float() {
+        return Ok(host.clone());
+    }
+    let data = host.to_f64().iter().flat_map(|v| v.to_le_bytes()).collect();
+    HostTensor::new(Dt::F64, host.shape.clone(), data)
+}
+
+/// The argument with f64 for every dtype of floats.
+fn widened(value: &Value) -> Value {
+    match value {
+        Value::DType(d) if d.is_float() => Value::DType(Dt::F64),
+        Value::List(values) => Value::List(values.iter().map(widened).collect()),
+        other => other.clone(),
+    }
+}
