@@ -233,7 +233,7 @@ fn main() -> Anyhow<()> {
         adam.set_lr(0, o.lr * warmup * (0.1 + 0.45 * (1.0 + (rest * std::f64::consts::PI).cos())));
         let loss = loss(&model, &Text::batch(&text.train, &mut random, sizes, &device)?, o.dtype)?;
         scaler.scale(&loss)?.backward()?;
-        scaler.unscale_(&mut adam)?;
+        scaler.unscale_(&adam)?;
         clip_grad_norm_(&model.parameters(), 1.0, 2.0, false)?;
         scaler.step(&mut adam)?;
         scaler.update()?;
