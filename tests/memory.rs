@@ -133,6 +133,8 @@ fn writes_in_place_are_in_place() -> Result<()> {
     x.eval()?;
     let taken = most(x.device(), || x.mul_(0.5)?.add_(1.0)?.eval())?;
     assert_eq!(taken, 0);
+    let snapshot = x.device().memory_snapshot().to_string();
+    assert!(snapshot.contains("add  f32[65536]"), "who wrote last holds it:\n{snapshot}");
     assert!(most(x.device(), || x.copy_(&x.flip(&[0])?)?.eval())? >= 1 << 18);
     let two = x.try_clone()?;
     two.eval()?;

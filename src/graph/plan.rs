@@ -183,6 +183,7 @@ impl Plan {
     /// Notes which values are kept.
     fn keep(&mut self, graph: &Graph, slots: &mut Slots) {
         let mut named = HashSet::default();
+        let taken: HashMap<usize, usize> = slots.spent.iter().map(|(&output, &leaf)| (leaf, output)).collect();
         for (node, plan) in graph.nodes.iter().enumerate() {
             let elsewhere = slots.laid.contains_key(&node) || slots.spent.contains_key(&node);
             let part = matches!(plan.rule, Rule::Part(_)) || elsewhere;
@@ -190,6 +191,7 @@ impl Plan {
             if plan.held && computed && plan.value.get().is_none() && plan.value.spec.numel() > 0 {
                 let (slot, offset) = self.place(graph, slots, node);
                 let owner = slots.owners[slot as usize];
+                let owner = taken.get(&owner).copied().unwrap_or(owner);
                 let names = graph.nodes[owner].value.get().is_none() && named.insert(slot);
                 self.outputs.push(Output { node, slot, owner, offset, names });
             }
