@@ -226,3 +226,14 @@ fn many_index_tensors_are_one() -> Result {
     assert_eq!(u.i(index)?.to_vec::<f32>()?, [1.0; 4]);
     Ok(())
 }
+
+#[test]
+fn an_empty_index_may_be_of_any_dtype() -> Result<()> {
+    let x = Tensor::new([1f32, 2.0, 3.0], ())?;
+    for dtype in [DType::U8, DType::F32, DType::Bool, DType::I32, DType::I64] {
+        let none = Tensor::zeros([0], dtype)?;
+        assert_eq!(x.gather(0, &none)?.shape()[..], [0]);
+        assert_eq!(x.scatter(0, &none, &x)?.to_vec::<f32>()?, [1.0, 2.0, 3.0]);
+    }
+    Ok(())
+}

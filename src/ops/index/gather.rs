@@ -317,7 +317,11 @@ impl Along {
                 bail!(Index, op, "an index is out of bounds for dimension {dim} with size 0");
             }
         }
-        let index = no_grad(|| whole(op, index))?;
+        let index = match numel(&shape) {
+            // what picks nothing may be of any dtype
+            0 => Tensor::zeros(&shape[..], (DType::I32, index.device()))?,
+            _ => no_grad(|| whole(op, index))?,
+        };
         Ok(Self { op, dim, index, sizes: sizes.into(), wrap: false })
     }
 
@@ -535,6 +539,9 @@ impl Tensor {
     /// `dim`, of both as vectors.
     pub fn take_along_dim(&self, indices: &Tensor, dim: Option<isize>) -> Result<Tensor> {
         const OP: &str = "take_along_dim";
+        if !indices.dtype().is_int() {
+            bail!(DType, OP, "expected indices of an integer dtype, got {}", indices.dtype());
+        }
         let Some(dim) = dim else {
             return self.reshape([self.numel()])?.along(OP, 0, &indices.reshape([indices.numel()])?, true);
         };
