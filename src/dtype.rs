@@ -152,6 +152,9 @@ impl fmt::Display for DType {
     }
 }
 
+/// 2^63: one more than the largest `i64`.
+const TWO_63: f64 = 9_223_372_036_854_775_808.0;
+
 /// A number given on the host, with the weight it has in type promotion.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scalar {
@@ -189,6 +192,25 @@ impl Scalar {
             Scalar::Int(i) => i != 0,
             Scalar::Float(f) => f != 0.0,
         }
+    }
+
+    /// Whether it lies in the range of `dtype`: unsigned types take negative numbers too, which wrap, bools take all,
+    /// floats take infinities.
+    pub(crate) fn fits(self, dtype: DType) -> bool {
+        let most = match dtype {
+            DType::Bool | DType::F64 => return true,
+            DType::U8 => f64::from(u8::MAX),
+            DType::U32 => f64::from(u32::MAX),
+            DType::I32 => f64::from(i32::MAX),
+            // every i64 fits; the next double is 2^63
+            DType::I64 => return !matches!(self, Scalar::Float(f) if !(-TWO_63..TWO_63).contains(&f)),
+            DType::F16 => f16::MAX.to_f64(),
+            DType::BF16 => bf16::MAX.to_f64(),
+            DType::F32 => f64::from(f32::MAX),
+        };
+        let value = self.as_f64();
+        let least = if dtype == DType::I32 { f64::from(i32::MIN) } else { -most };
+        (least..=most).contains(&value) || dtype.is_float() && !value.is_finite()
     }
 
     /// The dtype a tensor made of it has.

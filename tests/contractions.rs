@@ -173,3 +173,29 @@ fn infinities_stay_in_their_row_and_column() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_triangle_with_a_zero_on_its_diagonal() -> Result<()> {
+    let _turn = turn();
+    let a = Tensor::new([[2.0f32, 9.0, 9.0], [4.0, 0.0, 9.0], [1.0, 1.0, 1.0]], ())?;
+    let b = Tensor::new([[2.0f32], [8.0], [3.0]], ())?;
+    let x = a.linalg_solve_triangular(&b, false, true, false)?.to_vec::<f32>()?;
+    assert_eq!(x, [1.0, f32::INFINITY, f32::NEG_INFINITY]);
+    // the diagonal isn't read where it counts as ones
+    assert_eq!(a.linalg_solve_triangular(&b, false, true, true)?.to_vec::<f32>()?, [2.0, 0.0, 1.0]);
+    assert_eq!(a.linalg_solve_triangular(&b.t()?, true, false, true)?.to_vec::<f32>()?, [2.0, -10.0, 75.0]);
+    Ok(())
+}
+
+#[test]
+fn norms_of_no_elements() -> Result<()> {
+    use calor::NormOrder::{Fro, Nuc, P};
+    let _turn = turn();
+    for shape in [[5, 0], [0, 5], [0, 0]] {
+        for order in [P(1.0), P(2.0), P(f64::INFINITY), Fro, Nuc] {
+            let x = Tensor::zeros(shape, ())?;
+            assert_eq!(x.linalg_matrix_norm(order, [0, 1], false)?.item()?, 0.0, "{shape:?}");
+        }
+    }
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use calor::gpu::AdapterChoice;
 use calor::nn::functional as f;
-use calor::{DType, Device, Result, Tensor};
+use calor::{DType, Device, Factors, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Kernels and what their dispatches are called.
@@ -293,5 +293,18 @@ fn convolution_and_its_gradients_use_tiles() -> Result<()> {
     for kernel in ["tiles32", "tiles64"] {
         assert_eq!(run(kernel)?, want, "{kernel}");
     }
+    Ok(())
+}
+
+#[test]
+fn bytes_wrap_as_in_their_dtype() -> Result<()> {
+    let (a, b) = (Tensor::new([[1u8, 2], [30, 4]], ())?, Tensor::new([[1u8, 2, 3], [4, 50, 6]], ())?);
+    assert_eq!(a.matmul(&b)?.to_vec::<u8>()?, [9, 102, 15, 46, 4, 114]);
+    // fractions of factors of whole numbers fall away
+    let c = Tensor::full([2, 3], 7, DType::U8)?;
+    assert_eq!(
+        c.addmm(&a, &b, Factors { beta: 2.7.into(), alpha: 1.into() })?.to_vec::<u8>()?,
+        [23, 116, 29, 60, 18, 128]
+    );
     Ok(())
 }

@@ -245,3 +245,63 @@ fn between_devices() -> Result<()> {
     assert_eq!(x.bool()?.int()?.to_vec::<i32>()?, [1, 1]);
     Ok(())
 }
+
+#[test]
+fn gradients_at_ties_and_nan() -> Result<()> {
+    let grads = |f: fn(&Tensor, &Tensor) -> Result<Tensor>, a: &[f32], b: &[f32]| -> Result<[Vec<f32>; 2]> {
+        let (a, b) = (new(a)?.requires_grad_(true)?, new(b)?.requires_grad_(true)?);
+        f(&a, &b)?.sum()?.backward()?;
+        let of = |t: &Tensor| t.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f32>());
+        Ok([of(&a)?, of(&b)?])
+    };
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let (a, b) = ([2.0, inf, nan, 1.0, nan], [2.0, inf, 1.0, nan, nan]);
+    for f in [|a: &Tensor, b: &Tensor| a.fmax(b), |a: &Tensor, b: &Tensor| a.fmin(b)] {
+        assert_eq!(grads(f, &a, &b)?, [vec![0.5, 0.5, 0.0, 1.0, 1.0], vec![0.5, 0.5, 1.0, 0.0, 0.0]]);
+    }
+    // large equal ones: each has half, which the rounded sum does not tell
+    for f in [|a: &Tensor, b: &Tensor| a.logaddexp(b), |a: &Tensor, b: &Tensor| a.logaddexp2(b)] {
+        let [ga, gb] = grads(f, &[1e20, 13437.7, -1e20], &[1e20, 13437.7, 1.0])?;
+        assert_eq!((&ga[..], &gb[..]), (&[0.5, 0.5, 0.0][..], &[0.5, 0.5, 1.0][..]));
+    }
+    // NaN lies within limits that are tensors, and not within numbers
+    let x = new(&[nan, 2.0, 0.5])?.requires_grad_(true)?;
+    x.clamp(&new(&[0.0, nan, 0.0])?, &new(&[1.0, 1.0, nan])?)?.sum()?.backward()?;
+    assert_eq!(x.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f32>())?, [1.0, 0.0, 1.0]);
+    x.set_grad(None);
+    x.clamp(0.0, 1.0)?.sum()?.backward()?;
+    assert_eq!(x.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f32>())?, [0.0, 0.0, 1.0]);
+    Ok(())
+}
+
+#[test]
+fn numbers_beyond_a_dtype() -> Result<()> {
+    let mask = Tensor::new([true, false], ())?;
+    let filled = |dtype, value: f64| Tensor::zeros([2], dtype)?.masked_fill(&mask, value);
+    assert_eq!(filled(DType::Bool, 10.0)?.to_vec::<bool>()?, [true, false]);
+    assert_eq!(filled(DType::I32, 2.5)?.to_vec::<i32>()?, [2, 0]);
+    assert_eq!(filled(DType::U8, -1.0)?.to_vec::<u8>()?, [255, 0]);
+    assert_eq!(filled(DType::F16, f64::NEG_INFINITY)?.to_dtype(DType::F32)?.to_vec::<f32>()?, [f32::NEG_INFINITY, 0.0]);
+    let index = Tensor::new([1i32], ())?;
+    for (dtype, value) in [(DType::U8, 300.0), (DType::I32, f64::NAN), (DType::I32, 1e10), (DType::F16, 1e5)] {
+        let x = Tensor::zeros([2], dtype)?;
+        for refused in
+            [filled(dtype, value), x.fill_(value), x.index_fill(0, &index, value), Tensor::full([2], value, dtype)]
+        {
+            assert!(refused.is_err_and(|e| e.to_string().contains("without overflow")), "{dtype} {value}");
+        }
+    }
+    assert_eq!(Tensor::full([1], 255, DType::U8)?.to_vec::<u8>()?, [255]);
+    Ok(())
+}
+
+#[test]
+fn ldexp_dtypes() -> Result<()> {
+    let n = Tensor::new([3i32, -1], ())?;
+    for dtype in [DType::F16, DType::BF16, DType::F32] {
+        let y = new(&[1.5, 4.0])?.to_dtype(dtype)?.ldexp(&n)?;
+        assert_eq!((y.dtype(), y.to_dtype(DType::F32)?.to_vec::<f32>()?), (dtype, vec![12.0, 2.0]));
+    }
+    assert_eq!(n.ldexp(&n)?.dtype(), DType::F32);
+    Ok(())
+}

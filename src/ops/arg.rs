@@ -1,7 +1,7 @@
 //! `Arg`: what may stand where an operation takes a tensor or a number.
 
 use crate::dtype::{DType, Operand, Scalar, result_type};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail};
 use crate::tensor::{Device, Tensor};
 use smallvec::SmallVec;
 
@@ -33,6 +33,18 @@ impl Arg {
             Arg::Tensor(t) => t.to_dtype(dtype),
             Arg::Scalar(s) => Tensor::constant(&[], *s, dtype, device),
             Arg::Err(e) => Err(e.clone()),
+        }
+    }
+}
+
+impl Arg {
+    /// Refuses a number beyond the range of `dtype`.
+    pub(crate) fn fits(&self, op: &'static str, dtype: DType) -> Result<()> {
+        match self {
+            Arg::Scalar(s) if !s.fits(dtype) => {
+                bail!(Value, op, "value {s:?} cannot be converted to {dtype} without overflow")
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::graph::{Body, IndexOp, Map, Param};
 use crate::tensor::Tensor;
+use crate::tensor::grad::Grads;
 use std::sync::Arc;
 
 /// A body with its host numbers.
@@ -97,4 +98,20 @@ impl Build {
         let map = Arc::new(Map { name: name.into(), body: self.body });
         Tensor::apply(map, first.device(), (shape, dtype), inputs, &self.params)
     }
+}
+
+/// `x`, with a fault under `op` where an element fails one of the tests of it and 0.
+pub fn checked(op: &'static str, x: &Tensor, tests: &[&'static str], message: &str) -> Result<Tensor> {
+    let mut b = Build::default();
+    let mut value = b.body.input(0);
+    let zero = b.value(0.0, x.dtype());
+    b.params.push(Param::Fault(Arc::new(Error::new(ErrorKind::Value, op, message))));
+    let code = b.params.len() - 1;
+    for test in tests {
+        let args = [value, zero];
+        let fits = b.body.call(*test, if *test == "op_isfinite" { &args[..1] } else { &args });
+        value = b.body.guard(fits, value, code);
+    }
+    let out = b.apply(op, &x.shape(), x.dtype(), &[x])?;
+    Ok(out.with_grad(op, &[x], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())]))))
 }

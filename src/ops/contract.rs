@@ -166,7 +166,6 @@ impl Tensor {
         let _off = autocast_off();
         alike("addmm", &[x, a, b])?;
         ranks("addmm", &[(a, 2), (b, 2)])?;
-        x.whole("addmm", factors)?;
         x.plus("addmm", &a.wide()?.matmul(&b.wide()?)?, factors)
     }
 
@@ -198,7 +197,6 @@ impl Tensor {
         let [x, a, b] = &all_lowered([self, a, b])?;
         let _off = autocast_off();
         alike("baddbmm", &[x, a, b])?;
-        x.whole("baddbmm", factors)?;
         x.plus("baddbmm", &a.wide()?.bmm(&b.wide()?)?, factors)
     }
 
@@ -220,7 +218,6 @@ impl Tensor {
         // one product over batch and inner dimension
         let left = a.wide()?.permute(&[1, 0, 2])?.reshape([sa[1], sa[0] * sa[2]])?;
         let right = b.wide()?.reshape([sb[0] * sb[1], sb[2]])?;
-        x.whole("addbmm", factors)?;
         x.plus("addbmm", &left.matmul(&right)?, factors)
     }
 

@@ -1,5 +1,6 @@
 //! Tensors made of nothing: constants, ranges, identity matrices.
 
+use super::arg::Arg;
 use super::build::Build;
 use crate::dtype::{Category, DType, Scalar};
 use crate::error::{Result, bail};
@@ -54,7 +55,9 @@ impl Tensor {
     /// All elements `value`, whose type gives the dtype unless the options do.
     pub fn full(shape: impl AsRef<[usize]>, value: impl Into<Scalar>, options: impl Into<Options>) -> Result<Tensor> {
         let (options, value) = (options.into(), value.into());
-        Self::constant(shape.as_ref(), value, options.dtype_or(value.dtype()), &options.device()?)
+        let dtype = options.dtype_or(value.dtype());
+        Arg::Scalar(value).fits("full", dtype)?;
+        Self::constant(shape.as_ref(), value, dtype, &options.device()?)
     }
 
     /// Zeros of this shape, dtype and device.

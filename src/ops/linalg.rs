@@ -39,6 +39,11 @@ fn fault(op: &str, message: &str) -> Param {
     Param::Fault(Arc::new(Error::new(ErrorKind::Value, op, message)))
 }
 
+/// The largest of positive numbers along a dimension, 0 of none.
+fn largest(x: &Tensor, dim: isize, keepdim: bool) -> Result<Tensor> {
+    if x.size(dim)? == 0 { x.sum_dims(&[dim], keepdim) } else { x.amax(&[dim], keepdim) }
+}
+
 /// What Gauss-Jordan elimination with row pivoting leaves of `[batch, n, columns]`.
 struct Eliminated {
     /// The first `n` columns made those of the identity.
@@ -113,8 +118,43 @@ fn solved(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }))
 }
 
-/// Both with their leading dimensions broadcast, then [`solved`].
+/// `X` in `a X = b` by substitution, row by row: only one triangle of `a` is read, a 0 on its diagonal gives infinities.
+fn substituted(a: &Tensor, b: &Tensor, upper: bool, unit: bool) -> Result<Tensor> {
+    let (shape, n) = (b.shape(), a.size(-1)?);
+    let (m, lead) = (shape[shape.len() - 1], numel(&shape[..shape.len() - 2]));
+    if numel(&shape) == 0 {
+        return Tensor::zeros(&shape[..], (b.dtype(), b.device()));
+    }
+    let mut body = Body::new();
+    let (batch, row, column) = (body.coord(0), body.coord(1), body.coord(2));
+    let step = body.param(0);
+    let (value, known) = (body.load(0, &[batch, row, column]), body.load(0, &[batch, step, column]));
+    let (factor, pivot) = (body.load(1, &[batch, row, step]), body.load(1, &[batch, step, step]));
+    let solution = if unit { known } else { body.call("op_div", &[known, pivot]) };
+    let product = body.call("op_mul", &[factor, solution]);
+    let rest = body.call("op_sub", &[value, product]);
+    let (now, later) = if upper { (row, step) } else { (step, row) };
+    let (later, now) = (body.index(IndexOp::Lt, now, later), body.index(IndexOp::Eq, row, step));
+    let others = body.select(later, rest, value);
+    body.select(now, solution, others);
+    let map = Arc::new(Map { name: "substitute".into(), body });
+    let (a, mut x) = (a.reshape([lead, n, n])?, b.reshape([lead, n, m])?);
+    for k in 0..n {
+        let step = if upper { n - 1 - k } else { k };
+        let params = [Param::index(step as isize)];
+        x = Tensor::apply(map.clone(), b.device(), (&[lead, n, m], b.dtype()), &[&x, &a], &params)?;
+    }
+    x.reshape(&shape)
+}
+
+/// [`solved`], with leading dimensions broadcast.
 fn solved_broadcast(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (a, b) = aligned(op, a, b)?;
+    solved(op, &a, &b)
+}
+
+/// Both with their leading dimensions broadcast.
+fn aligned(op: &'static str, a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
     let n = square(op, a)?;
     if a.dtype() != b.dtype() {
         bail!(DType, op, "expected A and B to have the same dtype, got {} and {}", a.dtype(), b.dtype());
@@ -127,7 +167,7 @@ fn solved_broadcast(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> 
         bail!(Shape, op, "incompatible shapes of A and B for the equation AX = B, {sa:?} and {sb:?}");
     }
     let lead = broadcast(op, &sa[..sa.len() - 2], &sb[..sb.len() - 2])?;
-    solved(op, &a.expand(joined(&lead, n, n))?, &b.expand(joined(&lead, n, m))?)
+    Ok((a.expand(joined(&lead, n, n))?, b.expand(joined(&lead, n, m))?))
 }
 
 /// The product of pivots and signs of a batch of square matrices: what determinants are made of.
@@ -182,16 +222,22 @@ impl Tensor {
     /// counts, with ones on its diagonal if `unitriangular`: `torch.linalg.solve_triangular`.
     pub fn linalg_solve_triangular(&self, b: &Tensor, upper: bool, left: bool, unitriangular: bool) -> Result<Tensor> {
         const OP: &str = "linalg.solve_triangular";
-        let n = square(OP, self)?;
-        let inner = isize::from(unitriangular);
-        let mut a = if upper { self.triu(inner)? } else { self.tril(-inner)? };
-        if unitriangular {
-            a = a.add(&Tensor::eye(n, n, (self.dtype(), self.device()))?)?;
+        square(OP, self)?;
+        if !left {
+            let x = transposed(self)?.linalg_solve_triangular(&transposed(b)?, !upper, true, unitriangular)?;
+            return transposed(&x);
         }
-        if left {
-            return solved_broadcast(OP, &a, b);
-        }
-        transposed(&solved_broadcast(OP, &transposed(&a)?, &transposed(b)?)?)
+        let (a, b) = aligned(OP, self, b)?;
+        let x = no_grad(|| substituted(&a, &b, upper, unitriangular))?;
+        Ok(x.with_grad(OP, &[&a, &b], |r| {
+            let (a, x) = (r.save(&a), r.output());
+            move |g: &Tensor| {
+                let gb = transposed(&a.get()?)?.linalg_solve_triangular(g, !upper, true, unitriangular)?;
+                let ga = gb.matmul(&transposed(&x.get()?)?)?.neg()?;
+                let inner = isize::from(unitriangular);
+                Ok(Grads::from_iter([Some(if upper { ga.triu(inner)? } else { ga.tril(-inner)? }), Some(gb)]))
+            }
+        }))
     }
 
     /// The inverses of square matrices: `torch.linalg.inv`.
@@ -383,7 +429,7 @@ impl Tensor {
         let p = match order {
             NormOrder::Fro => return self.vector_norm(2.0, &dims, keepdim),
             NormOrder::Nuc => return self.singular_norm(&at, keepdim, |s| s.sum_dims(&[-1], false)),
-            NormOrder::P(2.0) => return self.singular_norm(&at, keepdim, |s| s.amax(&[-1], false)),
+            NormOrder::P(2.0) => return self.singular_norm(&at, keepdim, |s| largest(s, -1, false)),
             NormOrder::P(-2.0) => return self.singular_norm(&at, keepdim, |s| s.amin(&[-1], false)),
             NormOrder::P(p) => p,
         };
@@ -393,8 +439,8 @@ impl Tensor {
             _ => bail!(Value, OP, "order {p} is not supported"),
         };
         let sums = self.vector_norm(1.0, &[first as isize], true)?;
-        let second = [second as isize];
-        let out = if p > 0.0 { sums.amax(&second, true)? } else { sums.amin(&second, true)? };
+        let second = second as isize;
+        let out = if p > 0.0 { largest(&sums, second, true)? } else { sums.amin(&[second], true)? };
         if keepdim { Ok(out) } else { out.squeeze_dims(&[at[0] as isize, at[1] as isize]) }
     }
 

@@ -1,29 +1,12 @@
 //! Draws of categories.
 
-use super::build::Build;
+use super::build::checked;
 use crate::dtype::DType;
-use crate::error::{Error, ErrorKind, Result, bail};
-use crate::graph::Param;
+use crate::error::{Result, bail};
 use crate::no_grad;
 use crate::tensor::Tensor;
-use std::sync::Arc;
 
 const OP: &str = "multinomial";
-
-/// `x`, with a fault where an element fails one of the tests of it and 0.
-fn checked(x: &Tensor, tests: &[&'static str], message: &str) -> Result<Tensor> {
-    let mut b = Build::default();
-    let mut value = b.body.input(0);
-    let zero = b.value(0.0, x.dtype());
-    b.params.push(Param::Fault(Arc::new(Error::new(ErrorKind::Value, OP, message))));
-    let code = b.params.len() - 1;
-    for test in tests {
-        let args = [value, zero];
-        let fits = b.body.call(*test, if *test == "op_isfinite" { &args[..1] } else { &args });
-        value = b.body.guard(fits, value, code);
-    }
-    b.apply(OP, &x.shape(), x.dtype(), &[x])
-}
 
 impl Tensor {
     /// `count` categories, as `i32`, drawn with the probabilities that a vector or the rows of a matrix are
@@ -64,8 +47,8 @@ impl Tensor {
                 return Tensor::zeros(&shape[..], (DType::I32, p.device()));
             }
             let message = "probability tensor contains either `inf`, `nan` or element < 0";
-            let p = checked(&p, &["op_isfinite", "op_ge"], message)?;
-            let all = checked(&p.sum_dims(&[-1], true)?, &["op_gt"], "sum of probabilities is not above 0")?;
+            let p = checked(OP, &p, &["op_isfinite", "op_ge"], message)?;
+            let all = checked(OP, &p.sum_dims(&[-1], true)?, &["op_gt"], "sum of probabilities is not above 0")?;
             // scaled, so that what is drawn depends on the checks
             let p = p.div(&all)?;
             if !replacement {

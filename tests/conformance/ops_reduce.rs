@@ -43,6 +43,14 @@ fn input(c: Args<'_>) -> Result<Tensor, Failure> {
     }
 }
 
+/// The result, cast where the call names a dtype: sums of bytes are `i32` in calor.
+fn output(c: Args<'_>, y: calor::Result<Tensor>) -> calor::Result<Tensor> {
+    match c.dtype_opt("dtype") {
+        Ok(Some(dt)) => y?.to_dtype(dtype(dt)),
+        _ => y,
+    }
+}
+
 /// What corrects the number of elements.
 fn correction(c: Args<'_>) -> Result<f64, Failure> {
     if c.has("unbiased") {
@@ -55,7 +63,7 @@ type Dims = fn(&Tensor, &[isize], bool) -> calor::Result<Tensor>;
 
 fn over_dims(c: Args<'_>, f: Dims) -> Outputs {
     let (x, dims, keep) = (input(c)?, dims(c)?, keep(c)?);
-    one(f(&x, &dims, keep))
+    one(output(c, f(&x, &dims, keep)))
 }
 
 type Spread = fn(&Tensor, &[isize], f64, bool) -> calor::Result<Tensor>;
@@ -103,7 +111,7 @@ fn softmax(c: Args<'_>, f: fn(&Tensor, isize) -> calor::Result<Tensor>) -> Outpu
 
 fn scan(c: Args<'_>, f: fn(&Tensor, isize) -> calor::Result<Tensor>) -> Outputs {
     let (x, dim) = (input(c)?, dim(c)?);
-    one(f(&x, dim))
+    one(output(c, f(&x, dim)))
 }
 
 /// An in-place operation, whose dtype argument must be its own.
@@ -170,10 +178,7 @@ pub const OPS: Table = &[
             Some(dim) => x.prod_dim(dim, keep(c)?),
             None => x.prod(),
         };
-        match c.dtype_opt("dtype")? {
-            Some(dt) => one(out.and_then(|t| t.to_dtype(dtype(dt)))),
-            None => one(out),
-        }
+        one(output(c, out))
     }),
     ("count_nonzero", |c| {
         let (x, dims) = (c.tensor("self")?, dims(c)?);

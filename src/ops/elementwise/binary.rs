@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::ops::arg::Arg;
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
+use std::f64::consts::LN_2;
 
 /// Rows: docs, names, dtypes, and both gradients: in brackets the operands (`a`, `b`) or the output (`y`) that each
 /// one uses.
@@ -110,12 +111,14 @@ binary! {
     maximum: Same, g => [a b] except(&a.lt(&b)?, &half(&a, &b, g)?)?, [a b] except(&a.gt(&b)?, &half(&a, &b, g)?)?;
     /// The smaller one, NaN if either is; equal ones share the gradient.
     minimum: Same, g => [a b] except(&a.gt(&b)?, &half(&a, &b, g)?)?, [a b] except(&a.lt(&b)?, &half(&a, &b, g)?)?;
-    /// The larger one, or the other one where one is NaN.
+    /// The larger one, or the other one where one is NaN; equal ones share the gradient.
     fmax: Same, g =>
-        [a b] only(&a.ge(&b)?.logical_or(&b.isnan()?)?, g)?, [a b] except(&a.ge(&b)?.logical_or(&b.isnan()?)?, g)?;
-    /// The smaller one, or the other one where one is NaN.
+        [a b] only(&a.ge(&b)?.logical_or(&b.isnan()?)?, &half(&a, &b, g)?)?,
+        [a b] except(&a.gt(&b)?.logical_or(&b.isnan()?)?, &half(&a, &b, g)?)?;
+    /// The smaller one, or the other one where one is NaN; equal ones share the gradient.
     fmin: Same, g =>
-        [a b] only(&a.le(&b)?.logical_or(&b.isnan()?)?, g)?, [a b] except(&a.le(&b)?.logical_or(&b.isnan()?)?, g)?;
+        [a b] only(&a.le(&b)?.logical_or(&b.isnan()?)?, &half(&a, &b, g)?)?,
+        [a b] except(&a.lt(&b)?.logical_or(&b.isnan()?)?, &half(&a, &b, g)?)?;
     /// The absolute value of `a` with the sign of `b`.
     copysign copysign_: Float, g => [a y] except(&a.eq(0.0)?, &g.mul(&y.div(&a)?)?)?, [] zero(g)?;
     /// 0 where `a < 0`, 1 where `a > 0`, `b` where it is 0.
@@ -127,9 +130,9 @@ binary! {
     /// `sqrt(a^2 + b^2)` without overflow.
     hypot hypot_: Real, g => [a y] g.mul(&a.div(&y)?)?, [b y] g.mul(&b.div(&y)?)?;
     /// `log(e^a + e^b)` without overflow.
-    logaddexp: Real, g => [a y] g.mul(&share(&a, &y)?.exp()?)?, [b y] g.mul(&share(&b, &y)?.exp()?)?;
+    logaddexp: Real, g => [a b] g.mul(&share(&a, &b, 1.0)?)?, [a b] g.mul(&share(&b, &a, 1.0)?)?;
     /// `log2(2^a + 2^b)` without overflow.
-    logaddexp2: Real, g => [a y] g.mul(&share(&a, &y)?.exp2()?)?, [b y] g.mul(&share(&b, &y)?.exp2()?)?;
+    logaddexp2: Real, g => [a b] g.mul(&share(&a, &b, LN_2)?)?, [a b] g.mul(&share(&b, &a, LN_2)?)?;
     /// `a log(b)`, 0 where `a` is 0, unless `b` is NaN.
     xlogy xlogy_: Float, g =>
         [a b] except(&a.eq(0.0)?.logical_and(&b.le(0.0)?)?, &g.xlogy(&b)?)?, [a b] g.mul(&a)?.div(&b)?;
@@ -177,7 +180,7 @@ fn half(a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
     a.eq(b)?.where_(g.div(2.0)?, g)
 }
 
-/// `a - y`, 0 where both are the same infinity.
-fn share(a: &Tensor, y: &Tensor) -> Result<Tensor> {
-    except(&a.eq(y)?, &a.sub(y)?)
+/// `1 / (1 + e^(scale (b - a)))`: the part of `a` in a sum of powers; half where both are the same infinity.
+fn share(a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
+    except(&a.eq(b)?, &a.sub(b)?.mul(scale)?)?.sigmoid()
 }

@@ -19,6 +19,8 @@ impl Tensor {
         let (min, max) = (min.into(), max.into());
         let dtype = Kind::Number.dtypes("clamp", meet(&[&self.into(), &min, &max])?)?.0;
         let device = self.device();
+        // NaN is within limits that are tensors, and not within numbers, as in PyTorch
+        let numbers = matches!((&min, &max), (Arg::Scalar(_), Arg::Scalar(_)));
         let (x, low, high) = (self.to_dtype(dtype)?, min.tensor(dtype, device)?, max.tensor(dtype, device)?);
         let out = map_n("clamp", dtype, &[&x, &low, &high])?;
         let (sx, sl, sh) = (x.shape(), low.shape(), high.shape());
@@ -29,15 +31,19 @@ impl Tensor {
                 let (x, low, high) = (x.get()?, low.get()?, high.get()?);
                 let mut grads = Grads::from_elem(None, 3);
                 if wanted[0] {
-                    let inside = x.ge(&low)?.logical_and(&x.le(&high)?)?;
-                    grads[0] = Some(only(&inside, g)?.fit(&sx, dtype)?);
+                    let kept = if numbers {
+                        only(&x.ge(&low)?.logical_and(&x.le(&high)?)?, g)?
+                    } else {
+                        except(&x.lt(&low)?.logical_or(&x.gt(&high)?)?, g)?
+                    };
+                    grads[0] = Some(kept.fit(&sx, dtype)?);
                 }
                 if wanted[1] {
                     let below = x.lt(&low)?.logical_and(&low.lt(&high)?)?;
                     grads[1] = Some(only(&below, g)?.fit(&sl, dtype)?);
                 }
                 if wanted[2] {
-                    let above = x.gt(&high)?.logical_or(&high.lt(&low)?)?;
+                    let above = x.gt(&high)?.logical_and(&high.ge(&low)?)?.logical_or(&high.lt(&low)?)?;
                     grads[2] = Some(only(&above, g)?.fit(&sh, dtype)?);
                 }
                 Ok(grads)

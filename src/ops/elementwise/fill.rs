@@ -44,7 +44,10 @@ impl Tensor {
             Arg::Tensor(t) if t.dim() != 0 => {
                 bail!(Dim, "fill_", "only supports 0-dimension value tensor but got tensor with {} dimensions", t.dim())
             }
-            value => self.copy_(&value.tensor(self.dtype(), self.device())?),
+            value => {
+                value.fits("fill_", self.dtype())?;
+                self.copy_(&value.tensor(self.dtype(), self.device())?)
+            }
         }
     }
 
@@ -65,7 +68,7 @@ impl Tensor {
             bail!(DType, "masked_fill", "only supports boolean masks, but got mask with dtype {}", mask.dtype());
         }
         let value = value.into();
-        let category = match &value {
+        match &value {
             Arg::Tensor(t) if t.dim() > 0 => {
                 bail!(
                     Dim,
@@ -74,12 +77,7 @@ impl Tensor {
                     t.dim()
                 )
             }
-            Arg::Tensor(t) => t.dtype().category(),
-            Arg::Scalar(s) => s.category(),
-            Arg::Err(e) => return Err(e.clone()),
-        };
-        if category > self.dtype().category() {
-            bail!(DType, "masked_fill", "a {category:?} value cannot be converted to {}", self.dtype());
+            value => value.fits("masked_fill", self.dtype())?,
         }
         mask.where_(value.tensor(self.dtype(), self.device())?, self)
     }

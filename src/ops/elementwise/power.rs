@@ -3,7 +3,7 @@
 use super::{Kind, except, map_n, operands};
 use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
-use crate::ops::arg::Arg;
+use crate::ops::arg::{Arg, meet};
 use crate::tensor::Tensor;
 use crate::tensor::autocast::full;
 use crate::tensor::grad::Grads;
@@ -118,9 +118,11 @@ impl Tensor {
         self.modify("float_power_", |x| x.float_power(exponent))
     }
 
-    /// `self 2^other`; integers give floats.
+    /// `self 2^other`, in the dtype of both; integers give `f32`.
     pub fn ldexp(&self, other: impl Into<Arg>) -> Result<Tensor> {
-        self.mul(pow(2.0, other)?)
+        let other = other.into();
+        let dtype = meet(&[&self.into(), &other])?.to_float();
+        self.mul(pow(2.0, other)?)?.to_dtype(dtype)
     }
 
     /// [`Tensor::ldexp`] in place.

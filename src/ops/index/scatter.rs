@@ -192,6 +192,7 @@ impl Tensor {
         {
             bail!(Dim, OP, "only supports a 0-dimensional value tensor, but got tensor with {} dimension(s)", t.dim());
         }
+        value.fits(OP, self.dtype())?;
         let (x, indices, _) = self.index_parts(OP, dim, index, None)?;
         let d = check_dim(OP, dim, x.dim())?;
         let mut shape: Dims = Dims::from_elem(1, x.dim() - d);

@@ -32,7 +32,8 @@ fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 fn computed(a: &Tensor, b: &Tensor, choice: Choice) -> Result<Tensor> {
     let (sa, sb) = (a.shape(), b.shape());
     let rank = sa.len();
-    let wide = a.dtype().compute();
+    // bytes share words, which one lane cannot write
+    let wide = a.dtype().to_sum().compute();
     let mut shape = Dims::new();
     if choice.parts > 1 {
         shape.push(choice.parts);

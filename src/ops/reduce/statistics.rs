@@ -4,6 +4,7 @@ use super::{count, keep_dims};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
+use crate::ops::build::checked;
 use crate::ops::elementwise::except;
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
@@ -87,7 +88,7 @@ impl Tensor {
     }
 
     /// The covariance matrix of variables in rows, observations in columns; `fweights` counts each observation,
-    /// `aweights` weighs it.
+    /// `aweights` weighs it. A negative one is reported at the next read.
     pub fn cov(&self, correction: i64, fweights: Option<&Tensor>, aweights: Option<&Tensor>) -> Result<Tensor> {
         if self.dim() > 2 {
             bail!(Dim, "cov", "expected input to have two or fewer dimensions but got {}", self.dim());
@@ -114,9 +115,12 @@ impl Tensor {
                 );
             }
         }
-        let weights = match (fweights, aweights) {
+        let counted = |w: Option<&Tensor>, message| w.map(|w| checked("cov", w, &["op_ge"], message)).transpose();
+        let fweights = counted(fweights, "fweights cannot be negative")?;
+        let aweights = counted(aweights, "aweights cannot be negative")?;
+        let weights = match (&fweights, &aweights) {
             (Some(f), Some(a)) => Some(f.mul(a)?),
-            (w, None) | (None, w) => w.cloned(),
+            (w, None) | (None, w) => w.clone(),
         };
         let (mean, norm) = match &weights {
             None => (x.mean_dims(&[1], true)?, None),
@@ -124,7 +128,7 @@ impl Tensor {
                 let w = w.reshape([n])?;
                 let sum = w.sum()?;
                 let mean = x.mul(&w)?.sum_dims(&[1], true)?.div(&sum)?;
-                let norm = match aweights {
+                let norm = match &aweights {
                     Some(a) if correction != 0 => sum.sub(w.mul(a)?.sum()?.div(&sum)?.mul(correction as f64)?)?,
                     _ => sum.sub(correction)?,
                 };
