@@ -224,3 +224,15 @@ fn arrays_keep_shape_order_and_dtype() -> Result<()> {
     assert!(e.kind() == ErrorKind::DType && e.to_string().contains("f32, asked for i32"), "{e}");
     Ok(())
 }
+
+#[test]
+fn floats_beyond_wide_integers() -> Result<()> {
+    let x = Tensor::new([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e20, -1e20, 1e10, -2.5], ())?;
+    if !x.device().supports(DType::I64) {
+        println!("no i64: nothing to convert to");
+        return Ok(());
+    }
+    let want = [i64::MIN, i64::MIN, i64::MIN, i64::MIN, i64::MIN, 10_000_000_000, -2];
+    assert_eq!(x.long()?.to_vec::<i64>()?, want);
+    Ok(())
+}

@@ -25,6 +25,11 @@ impl Kernel<'_> {
             (DType::F32 | DType::F64, DType::U32) if to == DType::U8 => {
                 format!("{ty}({}({x}))", wgsl(DType::I32, four))
             }
+            // beyond the range: what x86 gives, and PyTorch on it, where drivers say nothing or saturate
+            (DType::F32 | DType::F64, DType::I64) => {
+                let wide = wgsl(from, four);
+                format!("select({ty}({x}), {ty}(-9223372036854775807li - 1li), {x} >= {wide}(9223372036854775808.0))")
+            }
             _ => format!("{ty}({x})"),
         };
         let text = match to {
