@@ -537,3 +537,31 @@ fn a_view_that_is_a_leaf_of_its_own_stays_one() -> Result<()> {
     assert_eq!(grad_of(&v)?, [4.0, 4.0]);
     Ok(())
 }
+
+#[test]
+fn what_is_replaced_keeps_its_history() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    for write in [|h: &Tensor| h.fill_(3.0), |h: &Tensor| h.zero_(), |h: &Tensor| h.copy_(&Tensor::ones([2], ())?)] {
+        let h = (&x * 2.0)?;
+        write(&h)?;
+        assert!(h.requires_grad() && !h.is_leaf());
+        h.sum()?.backward()?;
+        assert_eq!(grad_of(&x)?, [0.0, 0.0]);
+    }
+    // and what takes its place has its own
+    let (h, w) = ((&x * 2.0)?, leaf(&[5.0])?);
+    h.copy_(&w)?;
+    (&h * &h)?.sum()?.backward()?;
+    assert_eq!(grad_of(&w)?, [20.0]);
+    assert_eq!(grad_of(&x)?, [0.0, 0.0]);
+    Ok(())
+}
+
+#[test]
+fn flattening_one_dimension_is_the_tensor_itself() -> Result<()> {
+    let x = Tensor::ones([2, 3], ())?.requires_grad_(true)?;
+    let same = x.flatten(1, -1)?;
+    assert!(same.is_leaf() && same.id() == x.id());
+    assert_eq!(x.flatten(0, 1)?.shape()[..], [6]);
+    Ok(())
+}

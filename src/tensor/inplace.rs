@@ -68,14 +68,28 @@ impl Tensor {
             bail!(DType, op, "result type {} can't be cast to the desired output type {}", new.dtype(), self.dtype());
         }
         let mut new = new.to_dtype(self.dtype())?;
-        if old.requires_grad() && !new.requires_grad() {
-            // a step function: the old elements still have a gradient, zero
-            new = new.with_grad(op, &[&old], |_| {
-                |g: &Tensor| Ok(Grads::from_iter([Some(Tensor::zeros(g.shape(), (g.dtype(), g.device()))?)]))
-            });
+        if !new.requires_grad() {
+            // a step function
+            new = new.replacing(op, self);
         }
         self.write(&new)?;
         Ok(self.clone())
+    }
+
+    /// These elements, written over `old` whatever that was: its gradient is zero, and is there. (That of what a view
+    /// shows is cut out by its base.)
+    pub(crate) fn replacing(self, op: &str, old: &Tensor) -> Tensor {
+        if !old.requires_grad() || old.meta().view.is_some() {
+            return self;
+        }
+        let new = self.clone();
+        let traced = new.requires_grad();
+        self.with_grad(op, &[old, &new], |_| {
+            move |g: &Tensor| {
+                let zero = Tensor::zeros(g.shape(), (g.dtype(), g.device()))?;
+                Ok(Grads::from_iter([Some(zero), traced.then(|| g.clone())]))
+            }
+        })
     }
 
     /// Puts `new`, of the same shape and dtype, in place of this tensor's elements, with `new`'s history.

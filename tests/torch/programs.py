@@ -36,7 +36,7 @@ SCALE = 64
 # refusals that follow from shapes, layouts and histories; those of a dtype are the corpus's
 REFUSED = re.compile(
     r"must match the (existing )?size|size mismatch|shapes cannot be multiplied|view size is not compatible|is invalid for input of size"
-    r"|leaf Variable|single memory location|out of range|broadcast|cannot be multiplied|[Ee]xceeds dimension|output with shape"
+    r"|leaf Variable|more than one element of the written-to tensor|out of range|broadcast|cannot be multiplied|[Ee]xceeds dimension|output with shape"
 )
 # where an operation takes indices, which PyTorch wants in i64
 INDEX_AT = {
@@ -131,7 +131,8 @@ class Machine:
         for i, t in enumerate(outs):
             fresh = not any(same_storage(t, g) for g in given)
             index = short in INDICES and INDICES[short] <= i and len(outs) > INDICES[short] and t.dtype == torch.int64 and (i > 0 or "arg" in short)
-            if index or (t.dtype == torch.int64 and not any(g.dtype == torch.int64 for g in given) and fresh):
+            made = t.dtype == torch.int64 and fresh and op != "Tensor.to" and not any(g.dtype == torch.int64 for g in given)
+            if index or made:
                 t = t.to(torch.int32)
             if t.dtype == torch.float32 and self.mode == "f64":
                 t = t.double()  # an integer's default float
