@@ -565,3 +565,24 @@ fn flattening_one_dimension_is_the_tensor_itself() -> Result<()> {
     assert_eq!(x.flatten(0, 1)?.shape()[..], [6]);
     Ok(())
 }
+
+#[test]
+fn a_write_is_seen_by_views_that_show_elements_often() -> Result<()> {
+    // h = 2 x = [2 4 6], doubled through one view, read through broadcasts and windows made before
+    let x = leaf(&[1.0, 2.0, 3.0])?;
+    let weights = Tensor::new([[1.0f32, 10.0, 100.0], [2.0, 20.0, 200.0]], ())?;
+    let h = (&x * 2.0)?;
+    let wide = h.expand([2, 3])?;
+    h.view(&[3, 1])?.mul_(2.0)?;
+    (wide * &weights)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [12.0, 120.0, 1200.0]);
+
+    let x = leaf(&[1.0, 2.0, 3.0])?;
+    let h = (&x * 2.0)?;
+    let windows = h.unfold(0, 2, 1)?;
+    h.view(&[3, 1])?.mul_(2.0)?;
+    assert_eq!(windows.to_vec::<f32>()?, [4.0, 8.0, 8.0, 12.0]);
+    (windows * Tensor::new([[1.0f32, 10.0], [2.0, 20.0]], ())?)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [4.0, 48.0, 80.0]);
+    Ok(())
+}

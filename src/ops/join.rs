@@ -283,7 +283,12 @@ impl Tensor {
             return x.try_clone();
         }
         if x.numel() == 0 {
-            return Tensor::full(shape, value, (x.dtype(), x.device()));
+            let none = x.shape();
+            return Ok(Tensor::full(shape, value, (x.dtype(), x.device()))?.with_grad(
+                "constant_pad_nd",
+                &[&x],
+                |_| move |g: &Tensor| Ok(Grads::from_iter([Some(Tensor::zeros(&none[..], (g.dtype(), g.device()))?)])),
+            ));
         }
         let mut b = Build::default();
         let mut inside = None;

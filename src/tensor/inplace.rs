@@ -2,6 +2,7 @@
 
 use super::Tensor;
 use super::grad::{GradFn, Grads, is_grad_enabled, no_grad};
+use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::graph::{Body, IndexOp, Map, Param};
 use crate::layout::Layout;
@@ -204,6 +205,31 @@ impl Tensor {
                 Ok(Grads::from_iter([Some(rest), Some(g.region(&outer, &inner)?)]))
             }
         }))
+    }
+
+    /// The gradient of a tensor of this shape and layout, where this is that of what `inner` shows of its storage: the
+    /// sum over all that show one element.
+    pub(crate) fn spread(&self, (shape, outer): (&[usize], &Layout), inner: &Layout) -> Result<Tensor> {
+        let kind = (self.dtype(), self.device());
+        if !inner.overlaps() {
+            return Tensor::zeros(shape, kind)?.with_region(outer, inner, self);
+        }
+        // broadcast dimensions are summed; windows that overlap are added by place
+        let repeated = |d: &usize| inner.strides()[*d] == 0 && inner.shape()[*d] > 1;
+        let dims: Vec<isize> = (0..inner.rank()).filter(repeated).map(|d| d as isize).collect();
+        if !dims.is_empty() {
+            let narrow = dims.iter().try_fold(inner.clone(), |l, &d| l.narrow("expand", d, 0, 1))?;
+            return self.sum_dims(&dims, true)?.spread((shape, outer), &narrow);
+        }
+        let n = outer.bounds().1.max(inner.bounds().1) as usize + 1;
+        let places = Tensor::arange(0, n as i64, 1, (DType::I32, self.device()))?.alias(inner.clone());
+        let flat = Tensor::zeros([n], kind)?.index_add(
+            0,
+            &places.reshape([self.numel()])?,
+            &self.reshape([self.numel()])?,
+            Scalar::Int(1),
+        )?;
+        flat.region(&Layout::contiguous(&[n]), outer)
     }
 
     /// The elements that `inner` shows of the storage whose elements, seen through `outer`, this tensor holds.

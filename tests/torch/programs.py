@@ -103,7 +103,7 @@ class Machine:
     """Runs steps on PyTorch."""
 
     def __init__(self, mode):
-        self.mode, self.env, self.reads, self.count = mode, {}, [], 0
+        self.mode, self.env, self.reads, self.count, self.saved = mode, {}, [], 0, []
 
     def input(self, name, dtype, shape, values, grad):
         t = torch.tensor(values, dtype=torch.float64).reshape(shape)
@@ -134,6 +134,7 @@ class Machine:
             made = t.dtype == torch.int64 and fresh and op != "Tensor.to" and not any(g.dtype == torch.int64 for g in given)
             if index or made:
                 t = t.to(torch.int32)
+                self.saved.append(t)  # PyTorch's gradient has another copy: must not be written to
             if t.dtype == torch.float32 and self.mode == "f64":
                 t = t.double()  # an integer's default float
             if fresh:
@@ -245,7 +246,7 @@ def evaluate(program):
     return program | {
         "expected": expected,
         "shared": [g for g in groups.values() if len(g) > 1],
-        "traced": [n for n in names if machine.env[n].requires_grad],
+        "traced": [n for n in names if machine.env[n].requires_grad and machine.env[n].is_floating_point()],
     }
 
 

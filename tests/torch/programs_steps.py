@@ -114,8 +114,13 @@ class Generator:
             flags = "n"
         # tried on copies first: a refusal, or numbers that grow, must leave no trace
         env = self.machine.env
-        if inplace and overlaps(env[args[0]]) and op not in ("Tensor.add_", "Tensor.mul_", "Tensor.tanh_"):
-            return False  # PyTorch lets some write, in no order
+        if inplace and any(t.untyped_storage()._cdata == env[args[0]].untyped_storage()._cdata for t in self.machine.saved):
+            return False
+        if inplace and overlaps(env[args[0]]):
+            # PyTorch lets some operations write, in no order
+            t = env[args[0]]
+            if op not in ("Tensor.add_", "Tensor.mul_", "Tensor.tanh_") or not any(s == 0 and n > 1 for s, n in zip(t.stride(), t.shape)):
+                return False
         names = {a for a in flat([args, list(kwargs.values())]) if isinstance(a, str) and a.startswith("$")}
         self.machine.env = env | {n: env[n].detach().clone() for n in names}
         try:
@@ -138,6 +143,8 @@ class Generator:
         if inplace:
             self.steps.append(["op", [], op, args, kwargs, flags])
             return True
+        if "n" in flags and any(t.requires_grad for t in made):
+            return False  # a view that is a leaf, though its base is none
         count = len(made) if outs is None else min(outs, len(made))
         names = [self.name() for _ in range(count)]
         self.steps.append(["op", names, op, args, kwargs, flags])
@@ -165,7 +172,8 @@ class Generator:
             self.do("detach", self.name(), self.one(live))
         elif self.graded:
             x = self.pick((FLOAT,))
-            if x and self.t(x).is_leaf and not self.t(x).requires_grad and kind < 0.93:
+            alone = x and sum(t.untyped_storage()._cdata == self.t(x).untyped_storage()._cdata for t in self.machine.env.values()) == 1
+            if alone and self.t(x).is_leaf and not self.t(x).requires_grad and kind < 0.93:
                 self.do("requires", x)
             elif x and self.t(x).requires_grad and not self.t(x).is_leaf:
                 self.do("retain", x)
