@@ -586,3 +586,13 @@ fn a_write_is_seen_by_views_that_show_elements_often() -> Result<()> {
     assert_eq!(grad_of(&x)?, [4.0, 48.0, 80.0]);
     Ok(())
 }
+
+#[test]
+fn joined_tensors_are_copies() -> Result<()> {
+    for shape in [[0], [2]] {
+        let x = Tensor::ones(shape, ())?;
+        assert!(!calor::cat(&[&x], 0)?.shares_storage(&x));
+        assert!(!calor::cat(&[&x, &Tensor::zeros([0], ())?], 0)?.shares_storage(&x));
+    }
+    Ok(())
+}

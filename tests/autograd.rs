@@ -317,3 +317,23 @@ fn padding_nothing_keeps_its_history() -> Result<()> {
     assert_eq!(x.grad().map(|g| g.shape()[..].to_vec()), Some(vec![0, 2]));
     Ok(())
 }
+
+#[test]
+fn a_retained_gradient_is_that_of_the_latest_value() -> Result<()> {
+    let weights = Tensor::new([1.0f32, 10.0, 100.0], ())?;
+    let writes: [fn(&Tensor) -> Result<Tensor>; 2] = [|h| h.mul_(3.0), |h| h.narrow(0, 0, 2)?.mul_(3.0)];
+    for write in writes {
+        let h = (leaf(&[1.0, 2.0, 3.0])? * 2.0)?;
+        h.retain_grad()?;
+        write(&h)?;
+        (&h * &weights)?.sum()?.backward()?;
+        assert_eq!(grad_of(&h)?, [1.0, 10.0, 100.0]);
+    }
+    let h = (leaf(&[1.0, 2.0, 3.0])? * 2.0)?;
+    let v = h.narrow(0, 0, 2)?;
+    v.retain_grad()?;
+    h.narrow(0, 1, 2)?.mul_(3.0)?;
+    (&v * 5.0)?.sum()?.backward()?;
+    assert_eq!(grad_of(&v)?, [5.0, 5.0]);
+    Ok(())
+}

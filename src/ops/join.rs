@@ -71,7 +71,7 @@ pub fn cat(tensors: &[&Tensor], dim: isize) -> Result<Tensor> {
     let parts: Vec<&Tensor> = all.iter().filter(|t| t.shape()[..] != [0]).collect();
     let Some(first) = parts.first() else {
         check_dim("cat", dim, 1)?;
-        return Ok(all[0].clone());
+        return all[0].try_clone();
     };
     if let Some(t) = all.iter().find(|t| t.dim() == 0) {
         bail!(Dim, "cat", "zero-dimensional tensor of shape {:?} cannot be concatenated", t.shape());

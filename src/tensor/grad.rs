@@ -422,16 +422,31 @@ impl Tensor {
             });
             let mut meta = self.meta();
             // a view may be a leaf of its own where its base has no history
+            let mut before = None;
             if grad_fn.is_some() || meta.grad_fn.is_some() {
                 meta.requires_grad = grad_fn.is_some();
-                meta.grad_fn = grad_fn;
+                before = std::mem::replace(&mut meta.grad_fn, grad_fn);
                 meta.output = 0;
             }
             if let Some(v) = &mut meta.view {
                 v.version = self.0.storage.version();
             }
+            drop(meta);
+            self.retain_from(before);
         }
         self.meta().grad_fn.clone()
+    }
+
+    /// Keeps the gradient of what this tensor is now, where that of what it was, made by `before`, was kept.
+    pub(crate) fn retain_from(&self, before: Option<Arc<GradFn>>) {
+        let (now, output, kept) = {
+            let meta = self.meta();
+            (meta.grad_fn.clone(), meta.output, meta.retain_grad)
+        };
+        let (Some(before), Some(now), true) = (before, now, kept) else { return };
+        let own = |w: &Watcher| matches!(w, Watcher::Retain(t) if std::ptr::eq(t.as_ptr(), Arc::as_ptr(&self.0)));
+        before.watchers().retain(|w| !own(&w.1));
+        now.watchers().push((output, Watcher::Retain(Arc::downgrade(&self.0))));
     }
 
     /// Marks this tensor, just made as a view of `base`, as one: writes through either are seen in the history of

@@ -113,10 +113,12 @@ impl Tensor {
         }
         let Some(base) = base else {
             if traced {
+                let before = self.meta().grad_fn.clone();
                 self.adopt_history(new);
                 if new.grad_fn().is_none() {
                     self.set_grad_fn(None);
                 }
+                self.retain_from(before);
             }
             return Ok(());
         };
@@ -133,8 +135,10 @@ impl Tensor {
                 let part = g.region(&outer, &layout)?;
                 Ok(Grads::from_iter([Some(rest), Some(part)]))
             });
+            let own = base.meta().grad_fn.clone();
             base.set_grad_fn(Some(GradFn::new("CopySlicesBackward", edges, 1, rule)));
             base.meta().output = 0;
+            base.retain_from(own);
         }
         Ok(())
     }
