@@ -83,9 +83,6 @@ impl Machine<'_> {
                 Tensor::eval_all(&self.live.values().cloned().collect::<Vec<_>>()).map_err(text)?;
             }
             self.step(program, step)?;
-            if self.way == Way::AtOnce {
-                device().synchronize().map_err(text)?;
-            }
         }
         self.relations(program)
     }

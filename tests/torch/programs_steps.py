@@ -13,7 +13,7 @@ class Generator:
         self.rng, self.machine, self.reject, self.refused = random.Random(seed), machine, reject, refused
         self.seed, self.inputs, self.steps, self.next = seed, [], [], 0
         self.wide = self.rng.random() < 0.15  # whether i64 occurs
-        self.graded = self.rng.random() < 0.35
+        self.graded = self.rng.random() < 0.4
 
     # --- choices
 
@@ -307,6 +307,8 @@ def binary(g):
     op = g.one(["add", "add", "sub", "mul", "mul", "maximum", "minimum", "atan2", "div"])
     if op in ("maximum", "minimum", "atan2") and not isinstance(y, str):
         op = "add"
+    if op == "atan2" and not all(bool((g.t(n) != 0).all()) for n in (x, y)):
+        op = "mul"  # WGSL does not keep the sign of zero
     if op == "div":
         y = g.one([2, 1.5, -4]) if not isinstance(y, str) else y
         if isinstance(y, str) and (g.t(y).numel() == 0 or g.t(y).abs().min() < 0.3 if g.t(y).dtype != torch.bool else True):
