@@ -537,3 +537,62 @@ fn a_view_that_is_a_leaf_of_its_own_stays_one() -> Result<()> {
     assert_eq!(grad_of(&v)?, [4.0, 4.0]);
     Ok(())
 }
+
+#[test]
+fn what_is_replaced_keeps_its_history() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    for write in [|h: &Tensor| h.fill_(3.0), |h: &Tensor| h.zero_(), |h: &Tensor| h.copy_(&Tensor::ones([2], ())?)] {
+        let h = (&x * 2.0)?;
+        write(&h)?;
+        assert!(h.requires_grad() && !h.is_leaf());
+        h.sum()?.backward()?;
+        assert_eq!(grad_of(&x)?, [0.0, 0.0]);
+    }
+    // and what takes its place has its own
+    let (h, w) = ((&x * 2.0)?, leaf(&[5.0])?);
+    h.copy_(&w)?;
+    (&h * &h)?.sum()?.backward()?;
+    assert_eq!(grad_of(&w)?, [20.0]);
+    assert_eq!(grad_of(&x)?, [0.0, 0.0]);
+    Ok(())
+}
+
+#[test]
+fn flattening_one_dimension_is_the_tensor_itself() -> Result<()> {
+    let x = Tensor::ones([2, 3], ())?.requires_grad_(true)?;
+    let same = x.flatten(1, -1)?;
+    assert!(same.is_leaf() && same.id() == x.id());
+    assert_eq!(x.flatten(0, 1)?.shape()[..], [6]);
+    Ok(())
+}
+
+#[test]
+fn a_write_is_seen_by_views_that_show_elements_often() -> Result<()> {
+    // h = 2 x = [2 4 6], doubled through one view, read through broadcasts and windows made before
+    let x = leaf(&[1.0, 2.0, 3.0])?;
+    let weights = Tensor::new([[1.0f32, 10.0, 100.0], [2.0, 20.0, 200.0]], ())?;
+    let h = (&x * 2.0)?;
+    let wide = h.expand([2, 3])?;
+    h.view(&[3, 1])?.mul_(2.0)?;
+    (wide * &weights)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [12.0, 120.0, 1200.0]);
+
+    let x = leaf(&[1.0, 2.0, 3.0])?;
+    let h = (&x * 2.0)?;
+    let windows = h.unfold(0, 2, 1)?;
+    h.view(&[3, 1])?.mul_(2.0)?;
+    assert_eq!(windows.to_vec::<f32>()?, [4.0, 8.0, 8.0, 12.0]);
+    (windows * Tensor::new([[1.0f32, 10.0], [2.0, 20.0]], ())?)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [4.0, 48.0, 80.0]);
+    Ok(())
+}
+
+#[test]
+fn joined_tensors_are_copies() -> Result<()> {
+    for shape in [[0], [2]] {
+        let x = Tensor::ones(shape, ())?;
+        assert!(!calor::cat(&[&x], 0)?.shares_storage(&x));
+        assert!(!calor::cat(&[&x, &Tensor::zeros([0], ())?], 0)?.shares_storage(&x));
+    }
+    Ok(())
+}

@@ -270,3 +270,70 @@ fn gradients_are_summed_over_broadcasts_and_keep_dtypes() -> Result<()> {
     assert_eq!(gy.to_vec::<f32>()?, [2.0; 3]);
     Ok(())
 }
+
+#[test]
+fn what_keeps_no_values_is_walked_again() -> Result<()> {
+    // as in PyTorch: views and sums have nothing to free
+    let w = leaf(&[1.0, 2.0])?;
+    let shared = w.unsqueeze(0)?.expand([3, 2])?;
+    shared.sum()?.backward()?;
+    shared.tanh()?.sum()?.backward()?;
+    shared.sum()?.backward()?;
+    let slope = |x: f32| 6.0 + 3.0 * (1.0 - x.tanh().powi(2));
+    for (got, x) in grad_of(&w)?.iter().zip([1.0, 2.0]) {
+        assert!((got - slope(x)).abs() < 1e-5, "{got} at {x}");
+    }
+    let squared = w.square()?;
+    squared.sum()?.backward()?;
+    refused(squared.sum()?.backward(), ErrorKind::Autograd, "a second time");
+    Ok(())
+}
+
+#[test]
+fn limits_share_gradients_as_in_pytorch() -> Result<()> {
+    let x = leaf(&[-1.0, 0.0, 0.5, 1.0, 2.0])?;
+    x.clamp(0.0, 1.0)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [0.0, 0.0, 1.0, 0.0, 0.0]);
+    for (t, want) in [(x.clamp_min(0.5)?, [0.0, 0.0, 0.0, 1.0, 1.0]), (x.clamp_max(0.5)?, [1.0, 1.0, 0.0, 0.0, 0.0])] {
+        x.set_grad(None);
+        t.sum()?.backward()?;
+        assert_eq!(grad_of(&x)?, want);
+    }
+    x.set_grad(None);
+    let (low, high) = (leaf(&[0.0, 0.0, 0.5, 0.0, 3.0])?, leaf(&[1.0, 1.0, 0.5, 1.0, 1.0])?);
+    x.clamp(&low, &high)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [0.0, 0.5, 1.0, 0.5, 0.0]);
+    assert_eq!(grad_of(&low)?, [1.0, 0.5, 0.0, 0.0, 0.0]);
+    assert_eq!(grad_of(&high)?, [0.0, 0.0, 0.0, 0.5, 1.0]);
+    Ok(())
+}
+
+#[test]
+fn padding_nothing_keeps_its_history() -> Result<()> {
+    let x = Tensor::zeros([0, 2], ())?.requires_grad_(true)?;
+    let y = x.constant_pad(&[0, 0, 1, 0], 3.0)?;
+    assert!(y.requires_grad());
+    y.sum()?.backward()?;
+    assert_eq!(x.grad().map(|g| g.shape()[..].to_vec()), Some(vec![0, 2]));
+    Ok(())
+}
+
+#[test]
+fn a_retained_gradient_is_that_of_the_latest_value() -> Result<()> {
+    let weights = Tensor::new([1.0f32, 10.0, 100.0], ())?;
+    let writes: [fn(&Tensor) -> Result<Tensor>; 2] = [|h| h.mul_(3.0), |h| h.narrow(0, 0, 2)?.mul_(3.0)];
+    for write in writes {
+        let h = (leaf(&[1.0, 2.0, 3.0])? * 2.0)?;
+        h.retain_grad()?;
+        write(&h)?;
+        (&h * &weights)?.sum()?.backward()?;
+        assert_eq!(grad_of(&h)?, [1.0, 10.0, 100.0]);
+    }
+    let h = (leaf(&[1.0, 2.0, 3.0])? * 2.0)?;
+    let v = h.narrow(0, 0, 2)?;
+    v.retain_grad()?;
+    h.narrow(0, 1, 2)?.mul_(3.0)?;
+    (&v * 5.0)?.sum()?.backward()?;
+    assert_eq!(grad_of(&v)?, [5.0, 5.0]);
+    Ok(())
+}

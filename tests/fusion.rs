@@ -99,3 +99,15 @@ fn fused_and_unfused_agree() -> Result<()> {
     device.set_fusion(true);
     Ok(())
 }
+
+#[test]
+fn what_is_behind_a_template_reads_it_in_order_by_every_way() -> Result<()> {
+    // `sum` is computed elsewhere than at its own place, and reads what was sorted there
+    let x = Tensor::new([[1.0f32, 10.0], [3.0, 20.0], [2.0, 30.0]], ())?;
+    let sorted = x.sort(0, true)?.0;
+    let sum = (&sorted + &x)?;
+    let index = Tensor::new([2i32, 0, 1], ())?;
+    let out = sorted.index_put(&[Some(index)], &sum, false)?;
+    assert_eq!(out.to_vec::<f32>()?, [5.0, 40.0, 3.0, 40.0, 4.0, 40.0]);
+    Ok(())
+}

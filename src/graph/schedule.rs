@@ -471,12 +471,15 @@ impl Scheduler<'_> {
         if others.is_empty() && own.is_empty() {
             return true;
         }
-        // outputs that `node`'s kernel has already may have readers as well
+        // outputs that `node`'s kernel has already may have readers as well: `group` only in order
         let mut stack = others;
-        for &o in &own {
-            if let Some(g) = self.group(o) {
-                for &output in &g.outputs {
-                    stack.extend(self.readers(output).iter().map(|r| r.0).filter(|r| *r != group && !own.contains(r)));
+        for output in own.iter().filter_map(|&o| self.group(o)).flat_map(|g| &g.outputs) {
+            for (reader, in_order) in self.readers(*output) {
+                if reader == group && !in_order {
+                    return false;
+                }
+                if reader != group && !own.contains(&reader) {
+                    stack.push(reader);
                 }
             }
         }

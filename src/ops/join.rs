@@ -71,7 +71,7 @@ pub fn cat(tensors: &[&Tensor], dim: isize) -> Result<Tensor> {
     let parts: Vec<&Tensor> = all.iter().filter(|t| t.shape()[..] != [0]).collect();
     let Some(first) = parts.first() else {
         check_dim("cat", dim, 1)?;
-        return Ok(all[0].clone());
+        return all[0].try_clone();
     };
     if let Some(t) = all.iter().find(|t| t.dim() == 0) {
         bail!(Dim, "cat", "zero-dimensional tensor of shape {:?} cannot be concatenated", t.shape());
@@ -283,7 +283,12 @@ impl Tensor {
             return x.try_clone();
         }
         if x.numel() == 0 {
-            return Tensor::full(shape, value, (x.dtype(), x.device()));
+            let none = x.shape();
+            return Ok(Tensor::full(shape, value, (x.dtype(), x.device()))?.with_grad(
+                "constant_pad_nd",
+                &[&x],
+                |_| move |g: &Tensor| Ok(Grads::from_iter([Some(Tensor::zeros(&none[..], (g.dtype(), g.device()))?)])),
+            ));
         }
         let mut b = Build::default();
         let mut inside = None;

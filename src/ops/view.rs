@@ -229,6 +229,9 @@ impl Tensor {
         if a > b {
             bail!(Dim, "flatten", "has invalid args: start {start} comes after end {end}");
         }
+        if a == b {
+            return Ok(self.clone());
+        }
         let mut shape = Dims::from_slice(&own[..a]);
         shape.push(numel(&own[a..=b]));
         shape.extend_from_slice(&own[b + 1..]);

@@ -60,6 +60,8 @@ pub struct GradFn {
     edges: Vec<Option<Edge>>,
     outputs: usize,
     rule: Mutex<Option<Rule>>,
+    /// Whether the rule keeps values, which a walk frees.
+    keeps: bool,
     watchers: Mutex<Vec<(usize, Watcher)>>,
     /// Where the forward operation ran, under anomaly mode.
     pub trace: Option<String>,
@@ -78,14 +80,19 @@ static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 
 impl GradFn {
     /// A node with a rule.
-    #[allow(clippy::arc_with_non_send_sync, reason = "the lint loses its way in types that contain themselves")]
     pub fn new(name: impl Into<String>, edges: Vec<Option<Edge>>, outputs: usize, rule: Rule) -> Arc<Self> {
+        Self::make(name.into(), edges, outputs, (rule, true))
+    }
+
+    #[allow(clippy::arc_with_non_send_sync, reason = "the lint loses its way in types that contain themselves")]
+    fn make(name: String, edges: Vec<Option<Edge>>, outputs: usize, (rule, keeps): (Rule, bool)) -> Arc<Self> {
         Arc::new(Self {
             sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
-            name: name.into(),
+            name,
             edges,
             outputs,
             rule: Mutex::new(Some(rule)),
+            keeps,
             watchers: Mutex::default(),
             trace: ANOMALY.get().then(|| std::backtrace::Backtrace::force_capture().to_string()),
         })
@@ -121,8 +128,14 @@ impl GradFn {
         }
     }
 
-    /// Lets go of saved values.
+    /// Lets go of saved values; what keeps none can be walked again.
     pub fn free(&self) {
+        if self.keeps {
+            self.clear();
+        }
+    }
+
+    fn clear(&self) {
         let rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(rule);
     }
@@ -156,12 +169,12 @@ impl Drop for GradFn {
     fn drop(&mut self) {
         // a long chain of operations must not be dropped by recursion
         let mut left: Vec<Edge> = std::mem::take(&mut self.edges).into_iter().flatten().collect();
-        self.free();
+        self.clear();
         while let Some(edge) = left.pop() {
             if let Edge::Fn(function, _) = edge
                 && let Some(mut function) = Arc::into_inner(function)
             {
-                function.free();
+                function.clear();
                 left.extend(std::mem::take(&mut function.edges).into_iter().flatten());
             }
         }
@@ -334,16 +347,19 @@ impl SavedOutput {
 /// What a gradient closure may keep.
 pub struct Recorder {
     output: Arc<std::sync::OnceLock<Saved>>,
+    used: Cell<bool>,
 }
 
 impl Recorder {
     /// Keeps an input.
     pub fn save(&self, t: &Tensor) -> Saved {
+        self.used.set(true);
         Saved::input(t)
     }
 
     /// Keeps the operation's output.
     pub fn output(&self) -> SavedOutput {
+        self.used.set(true);
         SavedOutput(self.output.clone())
     }
 }
@@ -358,14 +374,14 @@ impl Tensor {
     {
         let wanted = is_grad_enabled() && self.dtype().is_float() && inputs.iter().any(|t| t.requires_grad());
         if wanted {
-            let recorder = Recorder { output: Arc::default() };
+            let recorder = Recorder { output: Arc::default(), used: Cell::new(false) };
             let rule = make(&recorder);
             let edges = inputs.iter().map(|t| t.edge()).collect();
             let rule: Rule = Box::new(move |g| match g.first() {
                 Some(Some(g)) => rule(g),
                 _ => Ok(Grads::new()),
             });
-            let function = GradFn::new(name, edges, 1, rule);
+            let function = GradFn::make(name.into(), edges, 1, (rule, recorder.used.get()));
             // most rules do not keep their output
             if Arc::strong_count(&recorder.output) > 1 {
                 let history = History::Own(Arc::downgrade(&function), 0);
@@ -397,31 +413,40 @@ impl Tensor {
             let layout = self.layout();
             let grad_fn = edge.map(|edge| {
                 let base = view.base.layout();
-                let (shape, dtype) = (view.base.shape(), self.dtype());
-                let device = self.device().clone();
-                GradFn::new(
-                    "AsStridedBackward",
-                    vec![Some(edge)],
-                    1,
-                    Box::new(move |g| {
-                        let Some(Some(g)) = g.first() else { return Ok(Grads::new()) };
-                        let zero = Tensor::zeros(&shape[..], (dtype, &device))?;
-                        Ok(Grads::from_iter([Some(zero.with_region(&base, &layout, g)?)]))
-                    }),
-                )
+                let shape = view.base.shape();
+                let rule: Rule = Box::new(move |g| {
+                    let Some(Some(g)) = g.first() else { return Ok(Grads::new()) };
+                    Ok(Grads::from_iter([Some(g.spread((&shape, &base), &layout)?)]))
+                });
+                GradFn::make("AsStridedBackward".into(), vec![Some(edge)], 1, (rule, false))
             });
             let mut meta = self.meta();
             // a view may be a leaf of its own where its base has no history
+            let mut before = None;
             if grad_fn.is_some() || meta.grad_fn.is_some() {
                 meta.requires_grad = grad_fn.is_some();
-                meta.grad_fn = grad_fn;
+                before = std::mem::replace(&mut meta.grad_fn, grad_fn);
                 meta.output = 0;
             }
             if let Some(v) = &mut meta.view {
                 v.version = self.0.storage.version();
             }
+            drop(meta);
+            self.retain_from(before);
         }
         self.meta().grad_fn.clone()
+    }
+
+    /// Keeps the gradient of what this tensor is now, where that of what it was, made by `before`, was kept.
+    pub(crate) fn retain_from(&self, before: Option<Arc<GradFn>>) {
+        let (now, output, kept) = {
+            let meta = self.meta();
+            (meta.grad_fn.clone(), meta.output, meta.retain_grad)
+        };
+        let (Some(before), Some(now), true) = (before, now, kept) else { return };
+        let own = |w: &Watcher| matches!(w, Watcher::Retain(t) if std::ptr::eq(t.as_ptr(), Arc::as_ptr(&self.0)));
+        before.watchers().retain(|w| !own(&w.1));
+        now.watchers().push((output, Watcher::Retain(Arc::downgrade(&self.0))));
     }
 
     /// Marks this tensor, just made as a view of `base`, as one: writes through either are seen in the history of

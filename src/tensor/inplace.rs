@@ -2,6 +2,7 @@
 
 use super::Tensor;
 use super::grad::{GradFn, Grads, is_grad_enabled, no_grad};
+use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::graph::{Body, IndexOp, Map, Param};
 use crate::layout::Layout;
@@ -68,14 +69,28 @@ impl Tensor {
             bail!(DType, op, "result type {} can't be cast to the desired output type {}", new.dtype(), self.dtype());
         }
         let mut new = new.to_dtype(self.dtype())?;
-        if old.requires_grad() && !new.requires_grad() {
-            // a step function: the old elements still have a gradient, zero
-            new = new.with_grad(op, &[&old], |_| {
-                |g: &Tensor| Ok(Grads::from_iter([Some(Tensor::zeros(g.shape(), (g.dtype(), g.device()))?)]))
-            });
+        if !new.requires_grad() {
+            // a step function
+            new = new.replacing(op, self);
         }
         self.write(&new)?;
         Ok(self.clone())
+    }
+
+    /// These elements, written over `old` whatever that was: its gradient is zero, and is there. (That of what a view
+    /// shows is cut out by its base.)
+    pub(crate) fn replacing(self, op: &str, old: &Tensor) -> Tensor {
+        if !old.requires_grad() || old.meta().view.is_some() {
+            return self;
+        }
+        let new = self.clone();
+        let traced = new.requires_grad();
+        self.with_grad(op, &[old, &new], |_| {
+            move |g: &Tensor| {
+                let zero = Tensor::zeros(g.shape(), (g.dtype(), g.device()))?;
+                Ok(Grads::from_iter([Some(zero), traced.then(|| g.clone())]))
+            }
+        })
     }
 
     /// Puts `new`, of the same shape and dtype, in place of this tensor's elements, with `new`'s history.
@@ -98,10 +113,12 @@ impl Tensor {
         }
         let Some(base) = base else {
             if traced {
+                let before = self.meta().grad_fn.clone();
                 self.adopt_history(new);
                 if new.grad_fn().is_none() {
                     self.set_grad_fn(None);
                 }
+                self.retain_from(before);
             }
             return Ok(());
         };
@@ -118,8 +135,10 @@ impl Tensor {
                 let part = g.region(&outer, &layout)?;
                 Ok(Grads::from_iter([Some(rest), Some(part)]))
             });
+            let own = base.meta().grad_fn.clone();
             base.set_grad_fn(Some(GradFn::new("CopySlicesBackward", edges, 1, rule)));
             base.meta().output = 0;
+            base.retain_from(own);
         }
         Ok(())
     }
@@ -190,6 +209,31 @@ impl Tensor {
                 Ok(Grads::from_iter([Some(rest), Some(g.region(&outer, &inner)?)]))
             }
         }))
+    }
+
+    /// The gradient of a tensor of this shape and layout, where this is that of what `inner` shows of its storage: the
+    /// sum over all that show one element.
+    pub(crate) fn spread(&self, (shape, outer): (&[usize], &Layout), inner: &Layout) -> Result<Tensor> {
+        let kind = (self.dtype(), self.device());
+        if !inner.overlaps() {
+            return Tensor::zeros(shape, kind)?.with_region(outer, inner, self);
+        }
+        // broadcast dimensions are summed; windows that overlap are added by place
+        let repeated = |d: &usize| inner.strides()[*d] == 0 && inner.shape()[*d] > 1;
+        let dims: Vec<isize> = (0..inner.rank()).filter(repeated).map(|d| d as isize).collect();
+        if !dims.is_empty() {
+            let narrow = dims.iter().try_fold(inner.clone(), |l, &d| l.narrow("expand", d, 0, 1))?;
+            return self.sum_dims(&dims, true)?.spread((shape, outer), &narrow);
+        }
+        let n = outer.bounds().1.max(inner.bounds().1) as usize + 1;
+        let places = Tensor::arange(0, n as i64, 1, (DType::I32, self.device()))?.alias(inner.clone());
+        let flat = Tensor::zeros([n], kind)?.index_add(
+            0,
+            &places.reshape([self.numel()])?,
+            &self.reshape([self.numel()])?,
+            Scalar::Int(1),
+        )?;
+        flat.region(&Layout::contiguous(&[n]), outer)
     }
 
     /// The elements that `inner` shows of the storage whose elements, seen through `outer`, this tensor holds.

@@ -8,7 +8,7 @@ use crate::tensor::grad::Grads;
 
 impl Tensor {
     /// Elements below `min` raised to it, those above `max` lowered to it; `max` where `min > max`. Gradients pass
-    /// where `min <= x <= max`.
+    /// between numbers, not at them; a tensor's limit shares that of an equal element.
     ///
     /// ```
     /// let x = calor::Tensor::new([-2.0f32, 0.5, 3.0], ())?;
@@ -19,8 +19,8 @@ impl Tensor {
         let (min, max) = (min.into(), max.into());
         let dtype = Kind::Number.dtypes("clamp", meet(&[&self.into(), &min, &max])?)?.0;
         let device = self.device();
-        // NaN is within limits that are tensors, and not within numbers, as in PyTorch
-        let numbers = matches!((&min, &max), (Arg::Scalar(_), Arg::Scalar(_)));
+        // strictly between numbers, as in PyTorch; limits that are tensors share ties and let NaN pass
+        let numbers = !matches!((&min, &max), (Arg::Tensor(_), _) | (_, Arg::Tensor(_)));
         let (x, low, high) = (self.to_dtype(dtype)?, min.tensor(dtype, device)?, max.tensor(dtype, device)?);
         let out = map_n("clamp", dtype, &[&x, &low, &high])?;
         let (sx, sl, sh) = (x.shape(), low.shape(), high.shape());
@@ -30,21 +30,25 @@ impl Tensor {
             move |g: &Tensor| {
                 let (x, low, high) = (x.get()?, low.get()?, high.get()?);
                 let mut grads = Grads::from_elem(None, 3);
+                if numbers {
+                    let inside = x.gt(&low)?.logical_and(&x.lt(&high)?)?;
+                    grads[0] = Some(only(&inside, g)?.fit(&sx, dtype)?);
+                    return Ok(grads);
+                }
+                let (apart, half) = (low.lt(&high)?, g.div(2.0)?);
+                let (at_low, at_high) = (x.eq(&low)?.logical_and(&apart)?, x.eq(&high)?.logical_and(&apart)?);
+                let below = x.lt(&low)?.logical_and(&low.le(&high)?)?;
+                let above = x.gt(&high)?.logical_and(&high.ge(&low)?)?.logical_or(&high.lt(&low)?)?;
                 if wanted[0] {
-                    let kept = if numbers {
-                        only(&x.ge(&low)?.logical_and(&x.le(&high)?)?, g)?
-                    } else {
-                        except(&x.lt(&low)?.logical_or(&x.gt(&high)?)?, g)?
-                    };
-                    grads[0] = Some(kept.fit(&sx, dtype)?);
+                    let shared = at_low.logical_or(&at_high)?.where_(&half, g)?;
+                    let outside = x.lt(&low)?.logical_or(&x.gt(&high)?)?;
+                    grads[0] = Some(except(&outside, &shared)?.fit(&sx, dtype)?);
                 }
                 if wanted[1] {
-                    let below = x.lt(&low)?.logical_and(&low.lt(&high)?)?;
-                    grads[1] = Some(only(&below, g)?.fit(&sl, dtype)?);
+                    grads[1] = Some(at_low.where_(&half, only(&below, g)?)?.fit(&sl, dtype)?);
                 }
                 if wanted[2] {
-                    let above = x.gt(&high)?.logical_and(&high.ge(&low)?)?.logical_or(&high.lt(&low)?)?;
-                    grads[2] = Some(only(&above, g)?.fit(&sh, dtype)?);
+                    grads[2] = Some(at_high.where_(&half, only(&above, g)?)?.fit(&sh, dtype)?);
                 }
                 Ok(grads)
             }
@@ -56,11 +60,11 @@ impl Tensor {
         self.modify("clamp_", |x| x.clamp(min, max))
     }
 
-    /// Elements below `min` raised to it. A tie's gradient passes, or is shared with a tensor.
+    /// Elements below `min` raised to it. A tie has no gradient, or shares it with a tensor.
     pub fn clamp_min(&self, min: impl Into<Arg>) -> Result<Tensor> {
         match min.into() {
             Arg::Tensor(min) => self.maximum(min),
-            min => self.limited("clamp_min", "maximum", min, |x, m| x.ge(m)),
+            min => self.limited("clamp_min", "maximum", min, |x, m| x.gt(m)),
         }
     }
 
@@ -69,11 +73,11 @@ impl Tensor {
         self.modify("clamp_min_", |x| x.clamp_min(min))
     }
 
-    /// Elements above `max` lowered to it. A tie's gradient passes, or is shared with a tensor.
+    /// Elements above `max` lowered to it. A tie has no gradient, or shares it with a tensor.
     pub fn clamp_max(&self, max: impl Into<Arg>) -> Result<Tensor> {
         match max.into() {
             Arg::Tensor(max) => self.minimum(max),
-            max => self.limited("clamp_max", "minimum", max, |x, m| x.le(m)),
+            max => self.limited("clamp_max", "minimum", max, |x, m| x.lt(m)),
         }
     }
 

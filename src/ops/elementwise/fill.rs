@@ -27,14 +27,19 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn copy_(&self, src: &Tensor) -> Result<Tensor> {
-        self.check_writable("copy_")?;
+        self.overwrite("copy_", src)
+    }
+
+    fn overwrite(&self, op: &str, src: &Tensor) -> Result<Tensor> {
+        self.check_writable(op)?;
         if !src.device().same(self.device()) {
-            bail!(Value, "copy_", "tensors lie on different devices");
+            bail!(Value, op, "tensors lie on different devices");
         }
         // a storage of its own, at no cost: the written value must not be shared with the source's history
         let new = src.try_clone()?.to_dtype(self.dtype())?;
-        new.layout().expand("copy_", &self.shape())?;
-        self.write(&new.expand(self.shape())?)?;
+        new.layout().expand(op, &self.shape())?;
+        let new = new.expand(self.shape())?.replacing(op, self);
+        self.write(&new)?;
         Ok(self.clone())
     }
 
@@ -46,14 +51,14 @@ impl Tensor {
             }
             value => {
                 value.fits("fill_", self.dtype())?;
-                self.copy_(&value.tensor(self.dtype(), self.device())?)
+                self.overwrite("fill_", &value.tensor(self.dtype(), self.device())?)
             }
         }
     }
 
     /// Writes zeros.
     pub fn zero_(&self) -> Result<Tensor> {
-        self.fill_(0)
+        self.overwrite("zero_", &Tensor::scalar(0, (self.dtype(), self.device()))?)
     }
 
     /// `value`, a number or a tensor without dimensions, where `mask` is true.
