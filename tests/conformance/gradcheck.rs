@@ -98,7 +98,7 @@ fn run(options: &Options) -> Result<bool, String> {
         print!("{}", outcome.text);
         totals.add(outcome.totals);
     });
-    Ok(totals.finish())
+    Ok(totals.finish("gradcheck"))
 }
 
 /// Checks some cases of an operation; one without gradients in PyTorch has none.
@@ -147,7 +147,10 @@ fn check_op(name: &str, verbose: bool) -> Outcome {
                 smooth += 1;
                 Verdict::Pass
             }
-            Err(why) if why.contains("is not available on adapter") => Verdict::Lacking(why),
+            Err(why) if why.contains("is not available on adapter") => {
+                let lacking = (format!("{} {}", case.name, case.desc), Verdict::Lacking(why));
+                return Outcome::of(name, &[lacking], verbose);
+            }
             Err(why) => {
                 smooth += 1;
                 Verdict::Fail(why)
