@@ -235,7 +235,7 @@ fn gradcheck_finds_wrong_gradients() -> Result<()> {
     // a function without a gradient has to be flat
     gradcheck(|t| t[0].detach().floor(), &[&x], None)?;
     refused(gradcheck(|t| t[0].detach().sin(), &[&x], None), ErrorKind::Autograd, "analytical 0");
-    let bent = |t: &[Tensor]| t[0].square()?.mul(&t[0].detach());
+    let bent = |t: &[Tensor]| t[0].square()?.mul(t[0].detach());
     refused(gradgradcheck(bent, &[&x], None), ErrorKind::Autograd, "jacobian mismatch");
     let fast = Some(GradCheck { fast_mode: true, ..GradCheck::for_dtype(DType::F32) });
     gradcheck(|t| t[0].sin()?.mul(&t[0].exp()?), &[&x], fast)?;
