@@ -230,6 +230,13 @@ fn gradcheck_finds_wrong_gradients() -> Result<()> {
     gradgradcheck(|t| t[0].sin()?.mul(&t[0]), &[&x], None)?;
     let wrong = |t: &[Tensor]| t[0].mul(t[0].detach());
     refused(gradcheck(wrong, &[&x], None), ErrorKind::Autograd, "jacobian mismatch");
+    let second = |t: &[Tensor]| Ok(vec![t[0].sin()?, wrong(t)?]);
+    refused(gradcheck(second, &[&x], None), ErrorKind::Autograd, "output 1 with respect to input 0");
+    // a function without a gradient has to be flat
+    gradcheck(|t| t[0].detach().floor(), &[&x], None)?;
+    refused(gradcheck(|t| t[0].detach().sin(), &[&x], None), ErrorKind::Autograd, "analytical 0");
+    let bent = |t: &[Tensor]| t[0].square()?.mul(t[0].detach());
+    refused(gradgradcheck(bent, &[&x], None), ErrorKind::Autograd, "jacobian mismatch");
     let fast = Some(GradCheck { fast_mode: true, ..GradCheck::for_dtype(DType::F32) });
     gradcheck(|t| t[0].sin()?.mul(&t[0].exp()?), &[&x], fast)?;
     let untouched = Tensor::new([1.5f32], ())?.requires_grad_(true)?;

@@ -9,4 +9,4 @@ mod gradcheck;
 pub use backward::{Backward, grad};
 pub use checkpoint::checkpoint;
 pub use custom::{Context, Function, apply};
-pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
+pub use gradcheck::{GradCheck, Outputs, gradcheck, gradgradcheck};

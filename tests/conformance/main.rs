@@ -91,7 +91,7 @@ fn run(options: Options) -> Result<bool, String> {
         print!("{}", outcome.text);
         totals.add(outcome.totals);
     });
-    Ok(totals.finish())
+    Ok(totals.finish("conformance"))
 }
 
 /// The corpus and what is asked of it.

@@ -126,8 +126,8 @@ impl Totals {
         words.next().is_none().then_some(totals)
     }
 
-    /// Prints the totals; true if every operation that had to pass did.
-    pub fn finish(&self) -> bool {
+    /// Prints the totals of what `run` names; true if every operation that had to pass did.
+    pub fn finish(&self, run: &str) -> bool {
         println!();
         if self.by_type > 0 {
             println!("{} of the passed error cases can't be written with calor's types", self.by_type);
@@ -136,13 +136,13 @@ impl Totals {
         if self.ops_bounded > 0 {
             println!("ops: {} more passed in every dtype that the adapter has", self.ops_bounded);
         }
-        println!("{}", self.summary());
+        println!("{run}: {}", self.summary());
         self.bad == 0
     }
 
     /// The last line, which other programs read.
     pub fn summary(&self) -> String {
-        format!("conformance: {} passed, {} failed, {} unsupported", self.passed, self.failed, self.unsupported)
+        format!("{} passed, {} failed, {} unsupported", self.passed, self.failed, self.unsupported)
     }
 }
 
