@@ -91,7 +91,7 @@ impl GradFn {
         })
     }
 
-    /// Its name: `MulBackward`.
+    /// Its name, the operation's: `mul`.
     pub fn name(&self) -> &str {
         &self.name
     }

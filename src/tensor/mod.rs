@@ -212,6 +212,22 @@ impl Tensor {
         Ok(self.0.device.engine().plan(&[value])?.to_string())
     }
 
+    /// What would run to compute this tensor now, as a picture: operations in boxes that stand for kernels, values in
+    /// memory as cylinders, dashed arrows where a view is read. `dot -Tsvg` of Graphviz draws the text.
+    ///
+    /// [`make_dot`](crate::autograd::make_dot) draws the backward graph.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([4, 4], ())?;
+    /// let y = (x.exp()? * 2.0)?.matmul(&x)?;
+    /// let text = y.explain_dot()?;
+    /// assert!(text.starts_with("digraph") && text.contains("cluster_0") && text.contains("matmul"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn explain_dot(&self) -> Result<String> {
+        self.0.device.engine().dot(&[self.0.storage.value()])
+    }
+
     /// Computes it and submits the work, without waiting.
     pub fn eval(&self) -> Result<()> {
         self.0.device.engine().run(&[self.0.storage.value()])
