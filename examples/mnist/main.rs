@@ -25,7 +25,7 @@ use model::Net;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Teaches a small convolutional network to read handwritten digits, and lets it read.
 #[derive(Parser)]
@@ -190,10 +190,15 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         model.train();
         loader.dataset().set_epoch(epoch as u64);
         loader.set_epoch(epoch as u64);
+        let mut waited = Duration::ZERO;
         let (start, mut seen, mut sum, mut weight) = (Instant::now(), 0, 0.0, 0.0);
         // losses are added up on the device, so that steps follow each other without waiting
         let (mut unread, mut count): (Option<Tensor>, usize) = (None, 0);
-        for (step, batch) in loader.iter()?.enumerate() {
+        let mut batches = loader.iter()?;
+        for step in 0..steps {
+            let asked = Instant::now();
+            let Some(batch) = batches.next() else { break };
+            waited += asked.elapsed();
             let (x, y) = batch?;
             adam.zero_grad();
             let loss = functional::cross_entropy(&model.forward(&x)?, &y, ())?;
@@ -221,7 +226,8 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
             }
             bar.inc(1);
         }
-        let speed = seen as f64 / start.elapsed().as_secs_f64();
+        let took = start.elapsed().as_secs_f64();
+        let (speed, waited) = (seen as f64 / took, 100.0 * waited.as_secs_f64() / took);
         accuracy = share_right(&model, &test, device)?;
         let loss = sum / f64::max(weight, 1.0);
         run.course.epochs.push(Epoch { loss, accuracy });
@@ -229,7 +235,8 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         checkpoint::save(&checkpoint(options), &model, &adam, &run)?;
         bar.finish_and_clear();
         println!(
-            "epoch {:>3}/{}  loss {loss:.4}  test accuracy {accuracy:.4}  {speed:.0} samples/s",
+            "epoch {:>3}/{}  loss {loss:.4}  test accuracy {accuracy:.4}  {speed:.0} samples/s, \
+             {waited:.1}% of the time waiting for data",
             epoch + 1,
             run.planned
         );
