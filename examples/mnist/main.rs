@@ -182,6 +182,7 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         facts.backend
     );
 
+    let (mut waited, mut trained) = (Duration::ZERO, Duration::ZERO);
     let mut accuracy = run.course.epochs.last().map_or(0.0, |e| e.accuracy);
     for epoch in run.course.epochs.len()..run.planned {
         let bar = ProgressBar::new(steps as u64)
@@ -190,7 +191,6 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         model.train();
         loader.dataset().set_epoch(epoch as u64);
         loader.set_epoch(epoch as u64);
-        let mut waited = Duration::ZERO;
         let (start, mut seen, mut sum, mut weight) = (Instant::now(), 0, 0.0, 0.0);
         // losses are added up on the device, so that steps follow each other without waiting
         let (mut unread, mut count): (Option<Tensor>, usize) = (None, 0);
@@ -226,8 +226,8 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
             }
             bar.inc(1);
         }
-        let took = start.elapsed().as_secs_f64();
-        let (speed, waited) = (seen as f64 / took, 100.0 * waited.as_secs_f64() / took);
+        trained += start.elapsed();
+        let speed = seen as f64 / start.elapsed().as_secs_f64();
         accuracy = share_right(&model, &test, device)?;
         let loss = sum / f64::max(weight, 1.0);
         run.course.epochs.push(Epoch { loss, accuracy });
@@ -235,8 +235,7 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         checkpoint::save(&checkpoint(options), &model, &adam, &run)?;
         bar.finish_and_clear();
         println!(
-            "epoch {:>3}/{}  loss {loss:.4}  test accuracy {accuracy:.4}  {speed:.0} samples/s, \
-             {waited:.1}% of the time waiting for data",
+            "epoch {:>3}/{}  loss {loss:.4}  test accuracy {accuracy:.4}  {speed:.0} samples/s",
             epoch + 1,
             run.planned
         );
@@ -244,6 +243,8 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
     let curve = options.out.join("curve.svg");
     let title = format!("Handwritten digits: test accuracy {accuracy:.4} after {} epochs", run.course.epochs.len());
     plot::plot(&curve, &run.course, &title)?;
+    let waited = 100.0 * waited.as_secs_f64() / trained.as_secs_f64().max(1e-9);
+    println!("{:.1} s of training, {waited:.1}% of it waiting for data", trained.as_secs_f64());
     println!("checkpoint {}, loss curve {}", checkpoint(options).display(), curve.display());
     println!("test accuracy {accuracy:.4}");
     Ok(())
