@@ -245,14 +245,22 @@ fn overflows_skip_steps_and_halve_the_scale_without_a_readback() -> Result<()> {
     let first = values(&adam)?;
     // parameters, two moments of each, and its count of steps
     assert!(first[0][0] < 1.0 && first.len() == 8);
+    let mut work = Vec::new();
     for bad in [f64::INFINITY, f64::NAN] {
         let before = device.counters();
         step(&mut scaler, &mut adam, bad)?;
-        assert_eq!(device.counters().readbacks, before.readbacks);
+        let after = device.counters();
+        assert_eq!(after.readbacks, before.readbacks);
+        work.push((after.dispatches - before.dispatches, after.submits - before.submits));
         assert_eq!(values(&adam)?, first, "parameters and what is kept for them stay");
     }
     assert_eq!(scaler.get_scale()?, 256.0);
+    let before = device.counters();
     step(&mut scaler, &mut adam, 2.0)?;
+    let after = device.counters();
+    work.push((after.dispatches - before.dispatches, after.submits - before.submits));
+    println!("kernels and submissions of steps: {work:?}");
+    assert!(work.iter().all(|w| *w == work[0] && w.0 > 0), "the same work whether a step is skipped or not: {work:?}");
     assert_eq!(scaler.get_scale()?, 256.0);
     step(&mut scaler, &mut adam, 2.0)?;
     assert_eq!(scaler.get_scale()?, 512.0, "it grows after two steps without overflow");

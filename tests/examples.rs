@@ -57,7 +57,7 @@ fn each_example_runs_to_its_end() {
             let size: &[&str] = match name.as_str() {
                 "mnist" => &["--epochs", "1", "--batch", "256"],
                 "char_gpt" => &["--steps", "2", "--width", "32", "--layers", "1", "--batch", "2", "--sample", "5"],
-                "lstm" => &["--steps", "2", "--length", "4", "--hidden", "8", "--batch", "4"],
+                "lstm" => &["--steps", "2", "--length", "4", "--hidden", "8", "--batch", "4", "--tensorboard"],
                 "cifar" => &["--steps", "2", "--width", "4", "--batch", "8"],
                 _ => &["--steps", "2"],
             };
@@ -79,6 +79,11 @@ fn each_example_runs_to_its_end() {
                     size.iter().map(|s| if size[0] == "--steps" && *s == "2" { "3" } else { s }).collect();
                 let resumed = run(&name, &[&more[..], &["--out", folder, "--resume"]].concat());
                 assert!(resumed.lines().last().is_some_and(|l| !l.is_empty()), "{name} goes on");
+            }
+            if size.contains(&"--tensorboard") {
+                let files = std::fs::read_dir(&out).expect("a folder").flatten();
+                let events = files.filter(|e| e.file_name().to_string_lossy().contains("tfevents"));
+                assert_eq!(events.count(), 2, "{name}: one for each run");
             }
             std::fs::remove_dir_all(&out).expect("a folder");
         }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each example uses a part of it")]
 
 use calor::gpu::AdapterChoice;
-use calor::io::Checkpoint;
+use calor::io::{Checkpoint, SummaryWriter};
 use calor::{Device, Tensor};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -29,6 +29,9 @@ pub struct Common {
     /// Goes on from the checkpoint in that folder
     #[arg(long)]
     pub resume: bool,
+    /// Writes the losses for TensorBoard, too: `tensorboard --logdir target`
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Adapter, by number or part of its name [default: the best]
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
@@ -55,6 +58,7 @@ impl Common {
             step: 0,
             losses: Vec::new(),
             unread: None,
+            writer: None,
             bar: ProgressBar::hidden(),
             started: Instant::now(),
         };
@@ -68,6 +72,11 @@ impl Common {
                 .map(|(step, loss)| Ok((step.parse()?, loss.parse()?)))
                 .collect::<Anyhow<_>>()?;
             saved.load_generator("random", device)?;
+        }
+        if self.tensorboard {
+            // losses of steps after the checkpoint come again
+            let first = (course.step > 0).then_some(course.step + 1);
+            course.writer = Some(SummaryWriter::new(&course.out, first)?);
         }
         let facts = device.facts();
         println!("{name}: {} steps on {} ({})", course.steps, facts.name, facts.backend);
@@ -86,6 +95,7 @@ pub struct Course {
     losses: Vec<(f64, f64)>,
     /// Losses on the device, and how many.
     unread: Option<(Tensor, u64)>,
+    writer: Option<SummaryWriter>,
     bar: ProgressBar,
     started: Instant,
 }
@@ -119,6 +129,9 @@ impl Course {
                 return Err(format!("the loss is {mean} after {} steps", self.step).into());
             }
             self.losses.push((self.step as f64, mean));
+            if let Some(writer) = &mut self.writer {
+                writer.add_scalar("loss", mean, self.step)?;
+            }
             self.bar.set_message(format!("loss {mean:.4}"));
         } else {
             self.unread = Some((sum, count));

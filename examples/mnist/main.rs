@@ -25,7 +25,7 @@ use model::Net;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Teaches a small convolutional network to read handwritten digits, and lets it read.
 #[derive(Parser)]
@@ -182,6 +182,7 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         facts.backend
     );
 
+    let (mut waited, mut trained) = (Duration::ZERO, Duration::ZERO);
     let mut accuracy = run.course.epochs.last().map_or(0.0, |e| e.accuracy);
     for epoch in run.course.epochs.len()..run.planned {
         let bar = ProgressBar::new(steps as u64)
@@ -193,7 +194,11 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         let (start, mut seen, mut sum, mut weight) = (Instant::now(), 0, 0.0, 0.0);
         // losses are added up on the device, so that steps follow each other without waiting
         let (mut unread, mut count): (Option<Tensor>, usize) = (None, 0);
-        for (step, batch) in loader.iter()?.enumerate() {
+        let mut batches = loader.iter()?;
+        for step in 0..steps {
+            let asked = Instant::now();
+            let Some(batch) = batches.next() else { break };
+            waited += asked.elapsed();
             let (x, y) = batch?;
             adam.zero_grad();
             let loss = functional::cross_entropy(&model.forward(&x)?, &y, ())?;
@@ -221,6 +226,7 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
             }
             bar.inc(1);
         }
+        trained += start.elapsed();
         let speed = seen as f64 / start.elapsed().as_secs_f64();
         accuracy = share_right(&model, &test, device)?;
         let loss = sum / f64::max(weight, 1.0);
@@ -237,6 +243,8 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
     let curve = options.out.join("curve.svg");
     let title = format!("Handwritten digits: test accuracy {accuracy:.4} after {} epochs", run.course.epochs.len());
     plot::plot(&curve, &run.course, &title)?;
+    let waited = 100.0 * waited.as_secs_f64() / trained.as_secs_f64().max(1e-9);
+    println!("{:.1} s of training, {waited:.1}% of it waiting for data", trained.as_secs_f64());
     println!("checkpoint {}, loss curve {}", checkpoint(options).display(), curve.display());
     println!("test accuracy {accuracy:.4}");
     Ok(())

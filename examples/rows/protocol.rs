@@ -35,6 +35,7 @@ pub const ROWS: &[&str] = &[
     "train_mlp",
     "train_cnn",
     "train_chargpt",
+    "train_lstm",
     "cold_matmul512",
 ];
 

@@ -3,7 +3,8 @@
 use crate::ops::{index_input, input};
 use crate::protocol::{CHECK_STEPS, Work, measure, report};
 use calor::nn::{
-    Conv2d, Conv2dOptions, Embedding, Layer, LayerNorm, Linear, LinearOptions, MaxPool2d, Module, functional,
+    Conv2d, Conv2dOptions, Embedding, LSTM, LSTMOptions, Layer, LayerNorm, Linear, LinearOptions, MaxPool2d, Module,
+    functional,
 };
 use calor::optim::{Adam, AdamOptions, Optimizer};
 use calor::{Approximate, Device, Result, Tensor};
@@ -154,6 +155,45 @@ impl Layer for Gpt {
     }
 }
 
+#[derive(Module)]
+struct Recurrent {
+    lstm: LSTM,
+    head: Linear,
+}
+
+impl Recurrent {
+    fn new(device: &Device) -> Result<Self> {
+        let lstm = LSTM::new(64, 128, LSTMOptions::default().batch_first(true).tensor(device))?;
+        let scale = 1.0 / 128f32.sqrt();
+        // each gate has its own seeds, and the protocol lays weights out as [in, out]
+        let shapes: [&[usize]; 4] = [&[64, 128], &[128], &[128, 128], &[128]];
+        let names = ["weight_ih_l0", "bias_ih_l0", "weight_hh_l0", "bias_hh_l0"];
+        let own = lstm.named_parameters();
+        for (offset, (name, shape)) in (0..).zip(names.iter().zip(shapes)) {
+            let gate = |g: u32| {
+                let given = input(100 + 4 * g + offset, shape, scale, device)?;
+                if shape.len() == 2 { given.t() } else { Ok(given) }
+            };
+            let gates = [gate(0)?, gate(1)?, gate(2)?, gate(3)?];
+            for (_, parameter) in own.iter().filter(|(own, _)| own == name) {
+                parameter.copy_from(&calor::cat(&gates.each_ref(), 0)?)?;
+            }
+        }
+        let head = Linear::new(128, 10, device)?;
+        head.weight.copy_from(&input(116, &[128, 10], scale, device)?.t()?)?;
+        if let Some(bias) = &head.bias {
+            bias.copy_from(&input(117, &[10], scale, device)?)?;
+        }
+        Ok(Self { lstm, head })
+    }
+}
+
+impl Layer for Recurrent {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.head.forward(&self.lstm.forward(x, None)?.0.select(1, -1)?)
+    }
+}
+
 /// A step of training, which gives its loss and waits for nothing, and its flops.
 pub struct Step {
     pub run: Box<dyn FnMut() -> Result<Tensor>>,
@@ -185,6 +225,11 @@ pub fn step_of(model: &str, device: &Device) -> Result<Step> {
             let (x, y) = (input(1, &[64, 1, 28, 28], 1.0, device)?, index_input(2, 64, 10, device)?);
             let convolutions = 28.0 * 28.0 * 16.0 * 9.0 + 14.0 * 14.0 * 32.0 * 16.0 * 9.0;
             step(Cnn::new(device)?, x, y, 3.0 * 2.0 * 64.0 * (convolutions + 1568.0 * 10.0))
+        }
+        "lstm" => {
+            let (x, y) = (input(1, &[32, 32, 64], 1.0, device)?, index_input(2, 32, 10, device)?);
+            let flop = 3.0 * 2.0 * 32.0 * (32.0 * (64.0 + 128.0) * 512.0 + 128.0 * 10.0);
+            step(Recurrent::new(device)?, x, y, flop)
         }
         _ => {
             let x = index_input(1, 16 * 64, 65, device)?.reshape([16, 64])?;

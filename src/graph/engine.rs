@@ -202,6 +202,12 @@ impl Engine {
         self.plan_of(&Walk::new(roots))
     }
 
+    /// That plan as a picture.
+    pub fn dot(&self, roots: &[Value]) -> Result<String> {
+        let _running = lock(&self.running);
+        super::dot(&Walk::new(roots), self.gpu.facts(), self.options())
+    }
+
     fn options(&self) -> Options {
         Options { fuse: self.fuses() }
     }

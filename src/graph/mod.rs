@@ -8,6 +8,7 @@
 pub mod body;
 mod cache;
 mod codegen;
+mod dot;
 mod engine;
 mod laid;
 pub mod library;
@@ -22,6 +23,7 @@ pub mod walk;
 mod watch;
 
 pub use body::{Body, IndexOp, Param};
+pub use dot::{dot, quoted};
 pub use engine::Engine;
 pub use node::{Identity, Input, InputSpec, LowerCx, Lowering, Map, Node, Primitive, Spec, Stored, Value};
 pub use parts::{part_align, part_offsets};

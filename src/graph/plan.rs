@@ -396,7 +396,7 @@ fn fits(graph: &Graph, group: &Group, generated: &Generated, facts: &Facts) -> R
 }
 
 /// What a kernel is called: its template or `map`, and the operations in it.
-fn label(graph: &Graph, group: &Group) -> String {
+pub(super) fn label(graph: &Graph, group: &Group) -> String {
     let mut nodes: Vec<usize> = group.members.iter().copied().collect();
     nodes.sort_unstable();
     let constant = |n: &usize| graph.nodes[*n].inputs.is_empty() && graph.nodes[*n].rule.body().is_some();

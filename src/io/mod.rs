@@ -1,15 +1,18 @@
-//! Files: training states, safetensors, NumPy arrays, PyTorch checkpoints, IDX arrays.
+//! Files: training states, safetensors, NumPy arrays, PyTorch checkpoints, IDX arrays, TensorBoard's events.
 
 mod archive;
 mod checkpoint;
+mod event;
 mod file;
 mod idx;
 mod npy;
 mod object;
 mod optimizer;
 mod pickle;
+mod png;
 mod pt;
 mod safetensors;
+mod tensorboard;
 
 pub use checkpoint::Checkpoint;
 pub use idx::{IdxArray, IdxData, parse_idx, read_idx};
@@ -17,3 +20,4 @@ pub use npy::{load_npy, load_npy_bytes, load_npz, load_npz_bytes, save_npy, save
 pub use object::Object;
 pub use pt::{load_pt, load_pt_bytes, save_pt};
 pub use safetensors::{load, load_bytes, load_with_texts, save, save_bytes, save_with_texts};
+pub use tensorboard::SummaryWriter;

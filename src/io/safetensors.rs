@@ -55,6 +55,15 @@ pub fn save_bytes(state: &StateDict, texts: &BTreeMap<String, String>) -> Result
 ///
 /// 64-bit types become the 32-bit ones where the device lacks them. A file that is missing, truncated or malformed is
 /// an error of kind [`ErrorKind::Io`]; a dtype without a counterpart is one of kind [`ErrorKind::DType`].
+///
+/// ```
+/// use calor::{Device, Tensor, io};
+/// let path = std::env::temp_dir().join(format!("calor-doc-load-{}.safetensors", std::process::id()));
+/// io::save(&path, &[("x".to_string(), Tensor::ones([2], ())?)].into_iter().collect())?;
+/// assert_eq!(io::load(&path, &Device::best()?)?.get("x").unwrap().to_vec::<f32>()?, [1.0, 1.0]);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     Ok(load_with_texts(path, device)?.0)
 }

@@ -177,6 +177,13 @@ pub(super) fn lowest(dtype: DType) -> f64 {
 /// The largest value in each window of the last `N` dimensions of `[n, c, ..]` or `[c, ..]`; the gradient goes to the
 /// first of equals.
 ///
+/// ```
+/// use calor::nn::{MaxPool2d, functional as f};
+/// let x = calor::Tensor::arange(0, 16, 1, calor::DType::F32)?.reshape([1, 1, 4, 4])?;
+/// assert_eq!(f::max_pool(&x, &MaxPool2d::new(2))?.to_vec::<f32>()?, [5.0, 7.0, 13.0, 15.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Shape` for other dimensions; `Value` where the padding is more than half a window.
 pub fn max_pool<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Result<Tensor> {
@@ -202,6 +209,13 @@ pub fn max_pool_with_indices<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Resu
 }
 
 /// The mean of each window of the last `N` dimensions of `[n, c, ..]` or `[c, ..]`.
+///
+/// ```
+/// use calor::nn::{AvgPool2d, functional as f};
+/// let x = calor::Tensor::arange(0, 16, 1, calor::DType::F32)?.reshape([1, 1, 4, 4])?;
+/// assert_eq!(f::avg_pool(&x, &AvgPool2d::new(2))?.to_vec::<f32>()?, [2.5, 4.5, 10.5, 12.5]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` for other dimensions; `Value` where the padding is more than half a window, or the divisor is zero.

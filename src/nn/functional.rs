@@ -66,11 +66,24 @@ of_one! {
 }
 
 /// `e^x / sum e^x` along a dimension.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// assert_eq!(f::softmax(&Tensor::zeros([4], ())?, 0)?.to_vec::<f32>()?, [0.25; 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
     x.softmax(dim)
 }
 
 /// `log(e^x / sum e^x)` along a dimension.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::log_softmax(&Tensor::zeros([4], ())?, 0)?.to_vec::<f32>()?;
+/// assert!((y[0] + 4f32.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn log_softmax(x: &Tensor, dim: isize) -> Result<Tensor> {
     x.log_softmax(dim)
 }
@@ -184,6 +197,13 @@ fn affine(y: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, shape: &[u
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimensions, whose sizes are `normalized_shape`.
 ///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::layer_norm(&Tensor::new([1.0f32, 3.0], ())?, &[2], None, None, 0.0)?;
+/// assert_eq!(y.to_vec::<f32>()?, [-1.0, 1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Shape` where `x` does not end with those sizes.
 pub fn layer_norm(
@@ -220,6 +240,13 @@ pub fn layer_norm(
 }
 
 /// [`layer_norm`] over groups of channels: `x` is `[n, c, ..]`, weight and bias `[c]`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::group_norm(&Tensor::new([[1.0f32, 3.0, 5.0, 9.0]], ())?, 2, None, None, 0.0)?;
+/// assert_eq!(y.to_vec::<f32>()?, [-1.0, 1.0, -1.0, 1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where the groups do not divide the channels, or `x` has fewer than two dimensions.
@@ -305,6 +332,13 @@ pub fn instance_norm(
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimensions, whose sizes are `normalized_shape`; without `eps`
 /// the smallest step of the dtype.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::rms_norm(&Tensor::new([-2.0f32, 2.0], ())?, &[2], None, Some(0.0))?;
+/// assert_eq!(y.to_vec::<f32>()?, [-1.0, 1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where `x` or `weight` does not fit those sizes.

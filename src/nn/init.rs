@@ -75,11 +75,27 @@ pub fn uniform_(t: &Tensor, low: f64, high: f64) -> Result<()> {
 }
 
 /// Normal with this mean and standard deviation.
+///
+/// ```
+/// use calor::{Tensor, nn::init};
+/// let w = Tensor::zeros([10_000], ())?;
+/// init::normal_(&w, 1.0, 0.1)?;
+/// assert!((w.mean()?.item()? - 1.0).abs() < 0.01);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn normal_(t: &Tensor, mean: f64, std: f64) -> Result<()> {
     no_grad(|| t.normal_(mean, std)).map(drop)
 }
 
 /// The same number everywhere.
+///
+/// ```
+/// use calor::{Tensor, nn::init};
+/// let w = Tensor::zeros([2], ())?;
+/// init::constant_(&w, 0.5)?;
+/// assert_eq!(w.to_vec::<f32>()?, [0.5, 0.5]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn constant_(t: &Tensor, value: impl Into<Scalar>) -> Result<()> {
     no_grad(|| t.fill_(value.into())).map(drop)
 }
@@ -95,6 +111,14 @@ pub fn ones_(t: &Tensor) -> Result<()> {
 }
 
 /// Uniform in `± gain sqrt(6 / (fan_in + fan_out))`.
+///
+/// ```
+/// use calor::{Tensor, nn::init};
+/// let w = Tensor::zeros([3, 3], ())?;
+/// init::xavier_uniform_(&w, 1.0)?;
+/// assert!(w.to_vec::<f32>()?.iter().all(|v| v.abs() <= 1.0 && *v != 0.0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn xavier_uniform_(t: &Tensor, gain: f64) -> Result<()> {
     let (inputs, outputs) = fans(&t.shape())?;
     let bound = gain * (6.0 / (inputs + outputs) as f64).sqrt();
@@ -115,6 +139,14 @@ fn kaiming_std(t: &Tensor, slope: f64, fan: Fan, nonlinearity: Nonlinearity) -> 
 }
 
 /// Uniform in `± gain sqrt(3 / fan)`.
+///
+/// ```
+/// use calor::{Tensor, nn::init::{self, Fan, Nonlinearity}};
+/// let w = Tensor::zeros([4, 6], ())?;
+/// init::kaiming_uniform_(&w, 0.0, Fan::In, Nonlinearity::ReLU)?;
+/// assert!(w.to_vec::<f32>()?.iter().all(|v| v.abs() <= 1.0 && *v != 0.0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn kaiming_uniform_(t: &Tensor, slope: f64, fan: Fan, nonlinearity: Nonlinearity) -> Result<()> {
     let bound = 3f64.sqrt() * kaiming_std(t, slope, fan, nonlinearity)?;
     uniform_(t, -bound, bound)

@@ -148,6 +148,13 @@ impl Classes {
 ///
 /// The mean is taken over the targets that are not ignored, weighted where there are class weights.
 ///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let x = Tensor::new([[-0.5f32, -1.0], [-3.0, -0.25]], ())?;
+/// assert_eq!(f::nll_loss(&x, &Tensor::new([1, 1], ())?, ())?.item()?, 0.625);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Shape` where both do not fit, `DType` for targets that are no integers or weights of another dtype than `x`; a class out of range is an `Index` error
 /// at the next host synchronisation.
@@ -229,11 +236,25 @@ pub fn mse_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Ten
 }
 
 /// `|x - target|`.
+///
+/// ```
+/// use calor::nn::functional::{self as f, Reduction};
+/// let (x, y) = (calor::Tensor::new([1.0f32, -2.0], ())?, calor::Tensor::zeros([2], ())?);
+/// assert_eq!(f::l1_loss(&x, &y, Reduction::Mean)?.item()?, 1.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn l1_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
     reduction.of(&(full(x)? - full(target)?)?.abs()?)
 }
 
 /// `-(target log sigmoid(x) + (1 - target) log(1 - sigmoid(x)))` for scores `x`, without overflow.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let loss = f::binary_cross_entropy_with_logits(&Tensor::zeros([3], ())?, &Tensor::ones([3], ())?, ())?;
+/// assert!((loss.item()? - 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where the shapes differ.
@@ -325,6 +346,13 @@ fn probabilities(op: &'static str, x: &Tensor) -> Result<Tensor> {
 
 /// `(x - target)^2 / (2 beta)` where the difference is below `beta`, else `|x - target| - beta / 2`.
 ///
+/// ```
+/// use calor::nn::functional::{self as f, Reduction};
+/// let (x, y) = (calor::Tensor::new([1.0f32, -2.0], ())?, calor::Tensor::zeros([2], ())?);
+/// assert_eq!(f::smooth_l1_loss(&x, &y, 1.0, Reduction::Mean)?.item()?, 1.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Value` where `beta` is negative.
 pub fn smooth_l1_loss(x: &Tensor, target: &Tensor, beta: f64, reduction: Reduction) -> Result<Tensor> {
@@ -340,6 +368,13 @@ pub fn smooth_l1_loss(x: &Tensor, target: &Tensor, beta: f64, reduction: Reducti
 }
 
 /// `(x - target)^2 / 2` where the difference is at most `delta`, else `delta (|x - target| - delta / 2)`.
+///
+/// ```
+/// use calor::nn::functional::{self as f, Reduction};
+/// let (x, y) = (calor::Tensor::new([1.0f32, -2.0], ())?, calor::Tensor::zeros([2], ())?);
+/// assert_eq!(f::huber_loss(&x, &y, 1.0, None, Reduction::Mean)?.item()?, 1.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Value` where `delta` is not positive.

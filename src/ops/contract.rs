@@ -93,6 +93,12 @@ impl Tensor {
     }
 
     /// The product of two matrices.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.mm(&x)?.to_vec::<f32>()?, [7.0, 10.0, 15.0, 22.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn mm(&self, other: &Tensor) -> Result<Tensor> {
         let [x, other] = &all_lowered([self, other])?;
         alike("mm", &[x, other])?;
@@ -101,6 +107,12 @@ impl Tensor {
     }
 
     /// The products of two batches of matrices.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([5, 2, 3], ())?;
+    /// assert_eq!(x.bmm(&x.transpose(1, 2)?)?.shape()[..], [5, 2, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn bmm(&self, other: &Tensor) -> Result<Tensor> {
         let [x, other] = &all_lowered([self, other])?;
         alike("bmm", &[x, other])?;
@@ -112,6 +124,12 @@ impl Tensor {
     }
 
     /// A matrix times a vector.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.mv(&calor::Tensor::ones([2], ())?)?.to_vec::<f32>()?, [3.0, 7.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn mv(&self, vector: &Tensor) -> Result<Tensor> {
         let [x, vector] = &all_lowered([self, vector])?;
         alike("mv", &[x, vector])?;
@@ -138,6 +156,12 @@ impl Tensor {
     }
 
     /// The products of the last dimensions: `sum_k self[.., k] other[.., k]`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.inner(&calor::Tensor::ones([2], ())?)?.to_vec::<f32>()?, [3.0, 7.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn inner(&self, other: &Tensor) -> Result<Tensor> {
         alike("inner", &[self, other])?;
         if self.dim() == 0 || other.dim() == 0 {
@@ -147,6 +171,12 @@ impl Tensor {
     }
 
     /// All products of the elements of two vectors.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.outer(&calor::Tensor::new([1.0f32, 10.0], ())?)?.to_vec::<f32>()?, [1.0, 10.0, 2.0, 20.0, 4.0, 40.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn outer(&self, other: &Tensor) -> Result<Tensor> {
         ranks("outer", &[(self, 1), (other, 1)])?;
         self.unsqueeze(1)?.mul(&other.unsqueeze(0)?)
@@ -193,6 +223,13 @@ impl Tensor {
     }
 
     /// `beta self + alpha a b` for batches of matrices.
+    ///
+    /// ```
+    /// use calor::{Factors, Tensor};
+    /// let (c, a) = (Tensor::ones([2, 2], ())?, Tensor::ones([3, 2, 2], ())?);
+    /// assert_eq!(c.baddbmm(&a, &a, Factors::new(0.5, 1))?.to_vec::<f32>()?, [2.5; 12]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn baddbmm(&self, a: &Tensor, b: &Tensor, factors: Factors) -> Result<Tensor> {
         let [x, a, b] = &all_lowered([self, a, b])?;
         let _off = autocast_off();
@@ -222,6 +259,12 @@ impl Tensor {
     }
 
     /// The sum of products over `dims` of this tensor and `other_dims` of the other one.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.tensordot(&x, &[0], &[0])?.to_vec::<f32>()?, [10.0, 14.0, 14.0, 20.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn tensordot(&self, other: &Tensor, dims: &[isize], other_dims: &[isize]) -> Result<Tensor> {
         const OP: &str = "tensordot";
         alike(OP, &[self, other])?;
@@ -256,6 +299,12 @@ impl Tensor {
     }
 
     /// Blocks of `other`, each times one element of this tensor: the Kronecker product.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.kron(&calor::Tensor::ones([2, 2], ())?)?.shape()[..], [4, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn kron(&self, other: &Tensor) -> Result<Tensor> {
         let rank = self.dim().max(other.dim());
         let whole = |t: &Tensor| {
@@ -274,6 +323,12 @@ impl Tensor {
     }
 
     /// The sum of a matrix's diagonal.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.trace()?.item()?, 5.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn trace(&self) -> Result<Tensor> {
         ranks("trace", &[(self, 2)])?;
         self.diagonal(0, 0, 1)?.sum()
@@ -307,6 +362,12 @@ impl Tensor {
     }
 
     /// [`Tensor::linalg_cross`] along `dim`, or else along the first dimension of size 3.
+    ///
+    /// ```
+    /// let (x, y) = (calor::Tensor::new([1.0f32, 0.0, 0.0], ())?, calor::Tensor::new([0.0f32, 1.0, 0.0], ())?);
+    /// assert_eq!(x.cross(&y, None)?.to_vec::<f32>()?, [0.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cross(&self, other: &Tensor, dim: Option<isize>) -> Result<Tensor> {
         match dim.or_else(|| self.shape().iter().position(|&s| s == 3).map(|d| d as isize)) {
             Some(dim) => self.linalg_cross(other, dim),
@@ -315,6 +376,12 @@ impl Tensor {
     }
 
     /// The `p`-norms of the differences of all rows of this matrix and of the other one, in batches.
+    ///
+    /// ```
+    /// let (a, b) = (calor::Tensor::new([[0.0f32, 0.0]], ())?, calor::Tensor::new([[3.0f32, 4.0]], ())?);
+    /// assert_eq!(a.cdist(&b, 2.0)?.item()?, 5.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cdist(&self, other: &Tensor, p: f64) -> Result<Tensor> {
         let (x, other) = (full(self)?, full(other)?);
         let _off = autocast_off();

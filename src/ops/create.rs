@@ -41,18 +41,33 @@ fn pow(base: f64, x: f64) -> f64 {
 
 impl Tensor {
     /// All elements 0; `f32` unless the options say otherwise.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2], calor::DType::I32)?.to_vec::<i32>()?, [0, 0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn zeros(shape: impl AsRef<[usize]>, options: impl Into<Options>) -> Result<Tensor> {
         let options = options.into();
         Self::constant(shape.as_ref(), Scalar::Int(0), options.dtype_or(DType::F32), &options.device()?)
     }
 
     /// All elements 1; `f32` unless the options say otherwise.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::ones([2], ())?.to_vec::<f32>()?, [1.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn ones(shape: impl AsRef<[usize]>, options: impl Into<Options>) -> Result<Tensor> {
         let options = options.into();
         Self::constant(shape.as_ref(), Scalar::Int(1), options.dtype_or(DType::F32), &options.device()?)
     }
 
     /// All elements `value`, whose type gives the dtype unless the options do.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::full([2], 0.5, ())?.to_vec::<f32>()?, [0.5, 0.5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn full(shape: impl AsRef<[usize]>, value: impl Into<Scalar>, options: impl Into<Options>) -> Result<Tensor> {
         let (options, value) = (options.into(), value.into());
         let dtype = options.dtype_or(value.dtype());
@@ -61,21 +76,45 @@ impl Tensor {
     }
 
     /// Zeros of this shape, dtype and device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([2, 3], calor::DType::F16)?.zeros_like()?;
+    /// assert_eq!((&x.shape()[..], x.dtype()), (&[2, 3][..], calor::DType::F16));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn zeros_like(&self) -> Result<Tensor> {
         Self::zeros(self.shape(), (self.dtype(), self.device()))
     }
 
     /// Ones of this shape, dtype and device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.ones_like()?.to_vec::<f32>()?, [1.0, 1.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn ones_like(&self) -> Result<Tensor> {
         Self::ones(self.shape(), (self.dtype(), self.device()))
     }
 
     /// One value in this shape, dtype and device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.full_like(7)?.to_vec::<f32>()?, [7.0, 7.0, 7.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn full_like(&self, value: impl Into<Scalar>) -> Result<Tensor> {
         Self::full(self.shape(), value, (self.dtype(), self.device()))
     }
 
     /// Zeros of this dtype and device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.new_zeros([2])?.to_vec::<f32>()?, [0.0, 0.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new_zeros(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         Self::zeros(shape, (self.dtype(), self.device()))
     }
@@ -168,6 +207,11 @@ impl Tensor {
     }
 
     /// The `rows x columns` matrix with ones on its diagonal.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::eye(2, 3, ())?.to_vec::<f32>()?, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn eye(rows: usize, columns: usize, options: impl Into<Options>) -> Result<Tensor> {
         let options = options.into();
         let (dtype, device) = (options.dtype_or(DType::F32), options.device()?);

@@ -137,12 +137,24 @@ fn joined(op: &str, tensors: &[&Tensor], dim: isize, view: impl Fn(&Tensor) -> R
 }
 
 /// Tensors side by side: along dimension 1, or 0 for vectors.
+///
+/// ```
+/// let x = calor::Tensor::ones([2, 1], ())?;
+/// assert_eq!(calor::hstack(&[&x, &x])?.shape()[..], [2, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn hstack(tensors: &[&Tensor]) -> Result<Tensor> {
     let dim = tensors.first().map_or(0, |t| isize::from(t.dim() > 1));
     joined("hstack", tensors, dim, Tensor::atleast_1d)
 }
 
 /// Tensors one below the other; vectors become rows.
+///
+/// ```
+/// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+/// assert_eq!(calor::vstack(&[&x, &x])?.shape()[..], [2, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn vstack(tensors: &[&Tensor]) -> Result<Tensor> {
     joined("vstack", tensors, 0, Tensor::atleast_2d)
 }
@@ -158,6 +170,12 @@ pub fn column_stack(tensors: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// Matrices along the diagonal of a matrix of zeros; vectors are rows, tensors without dimensions single elements.
+///
+/// ```
+/// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+/// assert_eq!(calor::block_diag(&[&x, &x])?.shape()[..], [4, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn block_diag(tensors: &[&Tensor]) -> Result<Tensor> {
     let all = alike("block_diag", tensors)?;
     let mut blocks = Vec::new();
@@ -189,6 +207,13 @@ pub enum Indexing {
 }
 
 /// Each vector spread over the grid of all of them.
+///
+/// ```
+/// use calor::{Indexing, Tensor, meshgrid};
+/// let grid = meshgrid(&[&Tensor::arange(0, 2, 1, ())?, &Tensor::arange(0, 3, 1, ())?], Indexing::Ij)?;
+/// assert_eq!(grid[0].to_vec::<i32>()?, [0, 0, 0, 1, 1, 1]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn meshgrid(tensors: &[&Tensor], indexing: Indexing) -> Result<Vec<Tensor>> {
     let Some(first) = tensors.first() else { bail!(Value, "meshgrid", "expects a non-empty list of tensors") };
     let mut order: Vec<usize> = (0..tensors.len()).collect();
@@ -216,6 +241,12 @@ pub fn meshgrid(tensors: &[&Tensor], indexing: Indexing) -> Result<Vec<Tensor>> 
 }
 
 /// All combinations of one element of each vector, as rows.
+///
+/// ```
+/// let x = calor::Tensor::arange(0, 2, 1, ())?;
+/// assert_eq!(calor::cartesian_prod(&[&x, &x])?.to_vec::<i32>()?, [0, 0, 0, 1, 1, 0, 1, 1]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn cartesian_prod(tensors: &[&Tensor]) -> Result<Tensor> {
     for t in tensors {
         if t.dim() != 1 {
@@ -231,6 +262,12 @@ pub fn cartesian_prod(tensors: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// `r` different elements of a vector, in all choices, as rows; with replacement, elements may repeat.
+///
+/// ```
+/// let x = calor::Tensor::arange(0, 3, 1, ())?;
+/// assert_eq!(calor::combinations(&x, 2, false)?.to_vec::<i32>()?, [0, 1, 0, 2, 1, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn combinations(x: &Tensor, r: usize, with_replacement: bool) -> Result<Tensor> {
     if x.dim() != 1 {
         bail!(Dim, "combinations", "expects a 1D vector, got shape {:?}", x.shape());
@@ -257,6 +294,12 @@ pub fn combinations(x: &Tensor, r: usize, with_replacement: bool) -> Result<Tens
 impl Tensor {
     /// This tensor with `pad` elements of `value` before and after the last dimension, the one before it, and so on;
     /// negative numbers take elements away.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.constant_pad(&[1, 0], 9.0)?.to_vec::<f32>()?, [9.0, 1.0, 2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn constant_pad(&self, pad: &[isize], value: f64) -> Result<Tensor> {
         let rank = self.dim();
         if !pad.len().is_multiple_of(2) || pad.len() / 2 > rank {

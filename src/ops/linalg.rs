@@ -252,6 +252,12 @@ impl Tensor {
     }
 
     /// [`Tensor::inverse`] under its other name.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[2.0f32, 0.0], [0.0, 4.0]], ())?;
+    /// assert_eq!(x.linalg_inv()?.to_vec::<f32>()?, [0.5, 0.0, 0.0, 0.25]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn linalg_inv(&self) -> Result<Tensor> {
         self.inverse()
     }
@@ -308,6 +314,12 @@ impl Tensor {
     /// `L` in `self = L L^T` for symmetric positive definite matrices, of which the lower triangle is read; with
     /// `upper`, `L^T`: `torch.linalg.cholesky`.
     ///
+    /// ```
+    /// let x = calor::Tensor::new([[4.0f32, 2.0], [2.0, 2.0]], ())?;
+    /// assert_eq!(x.linalg_cholesky(false)?.to_vec::<f32>()?, [2.0, 0.0, 1.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value`, once the result is read, where a matrix is not positive definite.
     pub fn linalg_cholesky(&self, upper: bool) -> Result<Tensor> {
@@ -353,6 +365,12 @@ impl Tensor {
     }
 
     /// Square matrices multiplied `n` times with themselves; with the inverse, where `n` is negative.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 1.0], [0.0, 1.0]], ())?;
+    /// assert_eq!(x.matrix_power(3)?.to_vec::<f32>()?, [1.0, 3.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn matrix_power(&self, n: i64) -> Result<Tensor> {
         const OP: &str = "linalg.matrix_power";
         let shape = self.shape();

@@ -21,6 +21,13 @@ pub enum PadMode {
 }
 
 /// The tensors expanded to their common shape, as views.
+///
+/// ```
+/// use calor::Tensor;
+/// let both = calor::broadcast_tensors(&[&Tensor::ones([3, 1], ())?, &Tensor::ones([2], ())?])?;
+/// assert!(both.iter().all(|t| t.shape()[..] == [3, 2]));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn broadcast_tensors(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
     let mut shape = Dims::new();
     for t in tensors {
@@ -31,6 +38,12 @@ pub fn broadcast_tensors(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
 
 impl Tensor {
     /// [`Tensor::expand`] to another tensor's shape.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([1, 2], ())?;
+    /// assert_eq!(x.expand_as(&calor::Tensor::zeros([3, 2], ())?)?.shape()[..], [3, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn expand_as(&self, other: &Tensor) -> Result<Tensor> {
         self.expand(other.shape())
     }
@@ -52,6 +65,12 @@ impl Tensor {
     }
 
     /// All elements in one dimension.
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 6, 1, ())?.reshape([2, 3])?;
+    /// assert_eq!(x.ravel()?.shape()[..], [6]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn ravel(&self) -> Result<Tensor> {
         self.reshape([self.numel()])
     }
@@ -78,6 +97,11 @@ impl Tensor {
     }
 
     /// Dimensions `from` moved to the places `to`; the others keep their order.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2, 3, 4], ())?.movedim(&[0], &[2])?.shape()[..], [3, 4, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn movedim(&self, from: &[isize], to: &[isize]) -> Result<Tensor> {
         if from.len() != to.len() {
             bail!(Dim, "movedim", "source {from:?} and destination {to:?} must contain the same number of elements");
@@ -94,6 +118,11 @@ impl Tensor {
     }
 
     /// A dimension as several; one of their sizes may be -1.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2, 12], ())?.unflatten(1, &[3, -1])?.shape()[..], [2, 3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn unflatten(&self, dim: isize, sizes: &[isize]) -> Result<Tensor> {
         if sizes.is_empty() {
             bail!(Shape, "unflatten", "sizes must be non-empty");
@@ -111,6 +140,12 @@ impl Tensor {
     }
 
     /// Windows of `size` every `step` elements of a dimension, as a new last dimension: a view.
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 5, 1, ())?;
+    /// assert_eq!(x.unfold(0, 3, 2)?.to_vec::<i32>()?, [0, 1, 2, 2, 3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn unfold(&self, dim: isize, size: usize, step: usize) -> Result<Tensor> {
         let layout = self.layout().unfold("unfold", dim, size, step)?;
         let own = self.shape();
@@ -188,6 +223,12 @@ impl Tensor {
 
     /// Elements moved along dimensions; those that leave one end come in at the other. Without dimensions, all
     /// elements are one row.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.roll(&[1], &[0])?.to_vec::<f32>()?, [4.0, 1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn roll(&self, shifts: &[isize], dims: &[isize]) -> Result<Tensor> {
         if dims.is_empty() {
             let [shift] = shifts else {
@@ -261,6 +302,12 @@ impl Tensor {
     }
 
     /// [`Tensor::repeat`] where missing sizes in front are 1.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.tile([2])?.to_vec::<f32>()?, [1.0, 2.0, 4.0, 1.0, 2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn tile(&self, sizes: impl AsRef<[usize]>) -> Result<Tensor> {
         let sizes = sizes.as_ref();
         let mut full = vec![1; self.dim().saturating_sub(sizes.len())];
@@ -269,6 +316,12 @@ impl Tensor {
     }
 
     /// Every element `times` times in a row along a dimension; without one, of all elements in one row.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.repeat_interleave(2, None)?.to_vec::<f32>()?, [1.0, 1.0, 2.0, 2.0, 4.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn repeat_interleave(&self, times: usize, dim: Option<isize>) -> Result<Tensor> {
         let Some(dim) = dim else { return self.ravel()?.repeat_interleave(times, Some(0)) };
         let x = self.atleast_1d()?;
@@ -362,6 +415,11 @@ impl Tensor {
     }
 
     /// `[.., c r^2, h, w]` as `[.., c, h r, w r]`: sub-pixel convolution's last step (Shi et al., 2016).
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([1, 8, 2, 3], ())?.pixel_shuffle(2)?.shape()[..], [1, 2, 4, 6]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn pixel_shuffle(&self, factor: usize) -> Result<Tensor> {
         let own = self.shape();
         let rank = own.len();

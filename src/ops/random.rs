@@ -78,6 +78,12 @@ impl Tensor {
     }
 
     /// Normal random numbers of mean 0 and standard deviation 1: the transform of Box and Muller (1958).
+    ///
+    /// ```
+    /// let x = calor::Tensor::randn([10_000], ())?;
+    /// assert!(x.mean()?.item()?.abs() < 0.1 && (x.std()?.item()? - 1.0).abs() < 0.1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn randn(shape: impl AsRef<[usize]>, options: impl Into<Options>) -> Result<Tensor> {
         let options = options.into();
         let dtype = floats("randn", &options)?;
@@ -95,6 +101,12 @@ impl Tensor {
     }
 
     /// Random whole numbers in `low .. high`; `i32` unless the options say otherwise.
+    ///
+    /// ```
+    /// let x = calor::Tensor::randint(2, 5, [100], ())?;
+    /// assert!(x.to_vec::<i32>()?.iter().all(|v| (2..5).contains(v)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn randint(low: i64, high: i64, shape: impl AsRef<[usize]>, options: impl Into<Options>) -> Result<Tensor> {
         let options = options.into();
         let range = i128::from(high) - i128::from(low);
@@ -116,6 +128,13 @@ impl Tensor {
     }
 
     /// The numbers `0 .. n` in random order.
+    ///
+    /// ```
+    /// let mut order = calor::Tensor::randperm(5, ())?.to_vec::<i32>()?;
+    /// order.sort();
+    /// assert_eq!(order, [0, 1, 2, 3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn randperm(n: usize, options: impl Into<Options>) -> Result<Tensor> {
         let options = options.into();
         let dtype = options.dtype_or(DType::I32);
@@ -146,6 +165,12 @@ impl Tensor {
     }
 
     /// Uniform random numbers in `low .. high` in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([100], ())?.uniform_(1.0, 2.0)?;
+    /// assert!(x.to_vec::<f32>()?.iter().all(|v| (1.0..2.0).contains(v)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn uniform_(&self, low: f64, high: f64) -> Result<Tensor> {
         if low > high || low.is_nan() || high.is_nan() {
             bail!(Value, "uniform_", "expects to return a [from, to) range, but found from={low} > to={high}");
@@ -155,6 +180,12 @@ impl Tensor {
     }
 
     /// Normal random numbers in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([10_000], ())?.normal_(5.0, 0.1)?;
+    /// assert!((x.mean()?.item()? - 5.0).abs() < 0.01);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn normal_(&self, mean: f64, std: f64) -> Result<Tensor> {
         if std < 0.0 || std.is_nan() {
             bail!(Value, "normal_", "expects std >= 0.0, but found std {std}");
@@ -177,6 +208,13 @@ impl Tensor {
 
     /// In training, zeros with probability `p` and all else divided by `1 - p`; outside training, itself. The mask is
     /// not stored: backward draws it again (Srivastava et al., 2014).
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([1000], ())?;
+    /// assert!(x.dropout(0.5, true)?.to_vec::<f32>()?.iter().all(|v| *v == 0.0 || *v == 2.0));
+    /// assert!(x.dropout(0.5, false)?.equal(&x)?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn dropout(&self, p: f64, training: bool) -> Result<Tensor> {
         if !(0.0..=1.0).contains(&p) {
             bail!(Value, "dropout", "probability has to be between 0 and 1, but got {p}");

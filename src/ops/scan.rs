@@ -216,6 +216,12 @@ impl Tensor {
     }
 
     /// Running products along a dimension; integers and bools give `i32`, `i64` stays.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.cumprod(0)?.to_vec::<f32>()?, [1.0, 2.0, 8.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cumprod(&self, dim: isize) -> Result<Tensor> {
         let own = full(self)?;
         let dtype = own.dtype().to_sum();
@@ -280,6 +286,12 @@ impl Tensor {
     }
 
     /// Running minima along a dimension and where each last occurred, as `i32`: values and indices; NaN wins.
+    ///
+    /// ```
+    /// let (values, _) = calor::Tensor::new([3.0f32, 1.0, 2.0], ())?.cummin(0)?;
+    /// assert_eq!(values.to_vec::<f32>()?, [3.0, 1.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cummin(&self, dim: isize) -> Result<(Tensor, Tensor)> {
         self.running("cummin", "op_minimum", dim)
     }

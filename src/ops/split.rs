@@ -47,6 +47,13 @@ impl Tensor {
     }
 
     /// Parts of the given sizes, which sum to the dimension's.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// let parts = x.split_with_sizes(&[1, 2], 0)?;
+    /// assert_eq!(parts[1].to_vec::<f32>()?, [2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn split_with_sizes(&self, sizes: &[usize], dim: isize) -> Result<Vec<Tensor>> {
         if self.dim() == 0 {
             bail!(Dim, "split_with_sizes", "expects at least a 1-dimensional tensor");
@@ -64,6 +71,12 @@ impl Tensor {
     }
 
     /// At most `chunks` parts of equal size; the last one may be smaller.
+    ///
+    /// ```
+    /// let parts = calor::Tensor::arange(0, 5, 1, ())?.chunk(2, 0)?;
+    /// assert_eq!(parts[0].to_vec::<i32>()?, [0, 1, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn chunk(&self, chunks: usize, dim: isize) -> Result<Vec<Tensor>> {
         if self.dim() == 0 {
             bail!(Dim, "chunk", "expects at least a 1-dimensional tensor");
@@ -106,6 +119,13 @@ impl Tensor {
     }
 
     /// Every slice along a dimension, without it.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// let rows = x.unbind(0)?;
+    /// assert_eq!(rows[1].to_vec::<f32>()?, [3.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn unbind(&self, dim: isize) -> Result<Vec<Tensor>> {
         if self.dim() == 0 {
             bail!(Dim, "unbind", "expects at least a 1-dimensional tensor");

@@ -54,6 +54,13 @@ impl Tensor {
     }
 
     /// Another shape for the same elements: a view where strides can say so, else a copy.
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 6, 1, ())?;
+    /// assert_eq!(x.reshape([2, 3])?.shape()[..], [2, 3]);
+    /// assert!(x.reshape([4]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn reshape(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         let shape = shape.as_ref();
         // what does not fit must not become the -1 that is inferred
@@ -78,6 +85,13 @@ impl Tensor {
     }
 
     /// Itself where its elements lie row by row, else a copy that does.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// let y = x.t()?.contiguous()?;
+    /// assert!(y.is_contiguous() && !y.shares_storage(&x));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn contiguous(&self) -> Result<Tensor> {
         if self.is_contiguous() {
             return Ok(self.clone());
@@ -87,6 +101,14 @@ impl Tensor {
     }
 
     /// A copy in a storage of its own; gradients pass.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// let y = x.try_clone()?;
+    /// x.zero_()?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn try_clone(&self) -> Result<Tensor> {
         // values are immutable: the copy is a new storage over the same value
         let layout = self.layout();
@@ -95,6 +117,12 @@ impl Tensor {
     }
 
     /// Dimensions in another order.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([2, 3, 4], ())?;
+    /// assert_eq!(x.permute(&[2, 0, 1])?.shape()[..], [4, 2, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn permute(&self, dims: &[isize]) -> Result<Tensor> {
         let layout = self.layout().permute("permute", dims)?;
         let order = check_dims("permute", dims, self.dim())?;
@@ -106,12 +134,24 @@ impl Tensor {
     }
 
     /// Two dimensions swapped.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([2, 3, 4], ())?;
+    /// assert_eq!(x.transpose(0, -1)?.shape()[..], [4, 3, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn transpose(&self, a: isize, b: isize) -> Result<Tensor> {
         let layout = self.layout().transpose(a, b)?;
         Ok(self.viewed("transpose", layout, move |g| g.transpose(a, b)))
     }
 
     /// The transpose of a matrix; vectors and scalars stay as they are.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.t()?.to_vec::<f32>()?, [1.0, 3.0, 2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn t(&self) -> Result<Tensor> {
         match self.dim() {
             0 | 1 => {
@@ -124,6 +164,12 @@ impl Tensor {
     }
 
     /// Sizes 1 repeated to `shape`; new dimensions come in front.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32], [2.0]], ())?;
+    /// assert_eq!(x.expand([2, 2])?.to_vec::<f32>()?, [1.0, 1.0, 2.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn expand(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         let layout = self.layout().expand("expand", shape.as_ref())?;
         let own = self.shape();
@@ -135,12 +181,24 @@ impl Tensor {
     }
 
     /// `length` elements of a dimension from `start` on.
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 6, 1, ())?.reshape([2, 3])?;
+    /// assert_eq!(x.narrow(1, 1, 2)?.to_vec::<i32>()?, [1, 2, 4, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn narrow(&self, dim: isize, start: isize, length: usize) -> Result<Tensor> {
         self.part("narrow", |l| l.narrow("narrow", dim, start, length))
     }
 
     /// Every `step`-th element of a dimension from `start` up to `end`, which are clamped to its size; negative
     /// ones count from the end.
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 6, 1, ())?.reshape([2, 3])?;
+    /// assert_eq!(x.slice(1, None, None, 2)?.to_vec::<i32>()?, [0, 2, 3, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn slice(&self, dim: isize, start: Option<isize>, end: Option<isize>, step: usize) -> Result<Tensor> {
         if self.dim() == 0 {
             bail!(Dim, "slice", "cannot be applied to a tensor without dimensions");
@@ -157,16 +215,34 @@ impl Tensor {
     }
 
     /// One element of a dimension, which disappears.
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 6, 1, ())?.reshape([2, 3])?;
+    /// assert_eq!(x.select(0, -1)?.to_vec::<i32>()?, [3, 4, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn select(&self, dim: isize, index: isize) -> Result<Tensor> {
         self.part("select", |l| l.select("select", dim, index))
     }
 
     /// Elements `(i, i + offset)` of two dimensions as a new last one.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.diagonal(0, 0, 1)?.to_vec::<f32>()?, [1.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Result<Tensor> {
         self.part("diagonal", |l| l.diagonal("diagonal", offset, dim1, dim2))
     }
 
     /// Any shape, strides and offset over this tensor's storage.
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 6, 1, ())?.reshape([2, 3])?;
+    /// assert_eq!(x.as_strided(&[2, 2], &[1, 2], 1)?.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn as_strided(&self, shape: &[usize], strides: &[isize], offset: usize) -> Result<Tensor> {
         let offset = isize::try_from(offset).unwrap_or(isize::MAX);
         let layout = Layout::strided("as_strided", shape, strides, offset)?;
@@ -195,6 +271,12 @@ impl Tensor {
     }
 
     /// A new dimension of size 1.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.unsqueeze(-1)?.shape()[..], [3, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn unsqueeze(&self, dim: isize) -> Result<Tensor> {
         let at = check_dim("unsqueeze", dim, self.dim() + 1)?;
         let own = self.shape();
@@ -202,12 +284,23 @@ impl Tensor {
     }
 
     /// Without its dimensions of size 1.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([1, 3, 1], ())?.squeeze()?.shape()[..], [3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn squeeze(&self) -> Result<Tensor> {
         let own = self.shape();
         Ok(self.viewed("squeeze", self.layout().squeezed(|_| true), move |g| g.reshape(&own)))
     }
 
     /// Without one dimension, if its size is 1.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([1, 3, 1], ())?;
+    /// assert_eq!((x.squeeze_dim(0)?.dim(), x.squeeze_dim(1)?.dim()), (2, 3));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn squeeze_dim(&self, dim: isize) -> Result<Tensor> {
         self.squeeze_dims(&[dim])
     }
@@ -220,6 +313,11 @@ impl Tensor {
     }
 
     /// Dimensions `start..=end` as one.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2, 3, 4], ())?.flatten(1, -1)?.shape()[..], [2, 12]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn flatten(&self, start: isize, end: isize) -> Result<Tensor> {
         let own = self.shape();
         if own.is_empty() {

@@ -56,6 +56,20 @@ use crate::tensor::{Device, Tensor};
 use std::collections::BTreeMap;
 
 /// What every optimizer does.
+///
+/// ```
+/// use calor::optim::{AdamW, AdamWOptions, Optimizer};
+/// use calor::{Tensor, nn::Parameter};
+/// let w = Parameter::new(&Tensor::new([4.0f32], ())?)?;
+/// let mut adam = AdamW::new([w.clone()], AdamWOptions::new(0.5).weight_decay(0.0))?;
+/// for _ in 0..2 {
+///     adam.zero_grad();
+///     w.tensor().square()?.sum()?.backward()?;
+///     adam.step()?;
+/// }
+/// assert!((w.tensor().item()? - 3.0).abs() < 0.01);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Optimizer {
     /// Updates all parameters that have a gradient, and submits the work without waiting for it.
     ///
@@ -191,6 +205,17 @@ impl<R: Rule> Optim<R> {
     }
 
     /// Adds a group with settings of its own; refused where a parameter is in a group already.
+    ///
+    /// ```
+    /// use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// use calor::{Tensor, nn::Parameter};
+    /// let [a, b] = [Parameter::new(&Tensor::ones([1], ())?)?, Parameter::new(&Tensor::ones([1], ())?)?];
+    /// let mut sgd = Sgd::new([a], SgdOptions::new(0.1))?;
+    /// sgd.add_param_group([b.clone()], SgdOptions::new(0.5))?;
+    /// assert_eq!((sgd.lr(0), sgd.lr(1)), (0.1, 0.5));
+    /// assert!(sgd.add_param_group([b], SgdOptions::new(0.5)).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn add_param_group(&mut self, parameters: impl IntoIterator<Item = Parameter>, options: R) -> Result<()> {
         options.check()?;
         let parameters: Vec<Parameter> = parameters.into_iter().collect();

@@ -80,6 +80,15 @@ pub fn autocast(dtype: DType) -> Result<AutocastGuard> {
 
 /// Until the guard is dropped, operations on this thread compute in the types of their operands, also within
 /// [`autocast`].
+///
+/// ```
+/// let _half = calor::autocast(calor::DType::BF16)?;
+/// let full = calor::autocast_off();
+/// assert_eq!(calor::autocast_dtype(), None);
+/// drop(full);
+/// assert_eq!(calor::autocast_dtype(), Some(calor::DType::BF16));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn autocast_off() -> AutocastGuard {
     AutocastGuard::new(None)
 }

@@ -34,6 +34,12 @@ impl Device {
     /// The default device of this process: the best adapter, or what `CALOR_ADAPTER` and `CALOR_BACKEND` name.
     /// Opened once; an error is returned again until it is mended. When it is lost, its successor takes its place:
     /// see [`Device::recover`].
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// assert!(!device.facts().name.is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn best() -> Result<Device> {
         if let Some(device) = BEST.get() {
             return device.recover();
@@ -106,6 +112,11 @@ impl Device {
     }
 
     /// Whether tensors of this dtype can be held and computed.
+    ///
+    /// ```
+    /// assert!(calor::Device::best()?.supports(calor::DType::BF16));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn supports(&self, dtype: DType) -> bool {
         match dtype {
             DType::I64 => self.facts().i64,
@@ -140,11 +151,28 @@ impl Device {
     }
 
     /// Submits everything pending and waits until the device is done; errors of the device come out here.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// let x = (calor::Tensor::ones([2], &device)? + 1.0)?;
+    /// x.eval()?;
+    /// device.synchronize()?;
+    /// assert_eq!(x.to_vec::<f32>()?, [2.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn synchronize(&self) -> Result<()> {
         self.engine().synchronize()
     }
 
     /// Counts of plans, dispatches, submissions, pipelines, bytes.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// let before = device.counters().readbacks;
+    /// assert_eq!(calor::Tensor::ones([2], &device)?.sum()?.item()?, 2.0);
+    /// assert!(device.counters().readbacks > before);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn counters(&self) -> Counters {
         self.engine().counters()
     }

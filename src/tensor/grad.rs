@@ -98,7 +98,7 @@ impl GradFn {
         })
     }
 
-    /// Its name: `MulBackward`.
+    /// Its name, the operation's: `mul`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -211,11 +211,22 @@ fn set(cell: &'static std::thread::LocalKey<Cell<bool>>, on: bool) -> ModeGuard 
 }
 
 /// Whether operations on this thread are recorded for autograd.
+///
+/// ```
+/// assert!(calor::is_grad_enabled() && !calor::no_grad(calor::is_grad_enabled));
+/// ```
 pub fn is_grad_enabled() -> bool {
     ENABLED.get()
 }
 
 /// Records operations on this thread, or does not, until the guard is dropped.
+///
+/// ```
+/// let guard = calor::set_grad_enabled(false);
+/// assert!(!calor::is_grad_enabled());
+/// drop(guard);
+/// assert!(calor::is_grad_enabled());
+/// ```
 pub fn set_grad_enabled(on: bool) -> ModeGuard {
     set(&ENABLED, on)
 }
@@ -235,6 +246,10 @@ pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Runs `f` with operations recorded, inside [`no_grad`] too.
+///
+/// ```
+/// assert!(calor::no_grad(|| calor::enable_grad(calor::is_grad_enabled)));
+/// ```
 pub fn enable_grad<R>(f: impl FnOnce() -> R) -> R {
     let _guard = set_grad_enabled(true);
     f()
@@ -247,6 +262,14 @@ pub fn is_anomaly_enabled() -> bool {
 
 /// Until the guard is dropped, backward passes on this thread fail at the first NaN and name the forward operation
 /// that it belongs to.
+///
+/// ```
+/// let _guard = calor::detect_anomaly();
+/// let x = calor::Tensor::new([-1.0f32], ())?.requires_grad_(true)?;
+/// let error = x.sqrt()?.sum()?.backward().unwrap_err();
+/// assert!(error.to_string().contains("sqrt"), "{error}");
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn detect_anomaly() -> ModeGuard {
     set(&ANOMALY, true)
 }
@@ -478,6 +501,12 @@ impl Tensor {
     }
 
     /// Whether a gradient flows to it.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([2], ())?;
+    /// assert!(!x.requires_grad() && (&x.requires_grad_(true)? * 2.0)?.requires_grad());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn requires_grad(&self) -> bool {
         {
             let meta = self.meta();
@@ -491,11 +520,24 @@ impl Tensor {
     }
 
     /// Whether no operation made it, as far as autograd knows.
+    ///
+    /// ```
+    /// let w = calor::Tensor::new([2.0f32], ())?.requires_grad_(true)?;
+    /// assert!(w.is_leaf() && !(&w * 2.0)?.is_leaf());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn is_leaf(&self) -> bool {
         self.grad_fn().is_none()
     }
 
     /// Asks for gradients of this leaf, or no longer; gives the same tensor.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([2], ())?.requires_grad_(true)?;
+    /// assert!(x.requires_grad());
+    /// assert!(calor::Tensor::ones([2], calor::DType::I32)?.requires_grad_(true).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn requires_grad_(&self, on: bool) -> Result<Tensor> {
         if on && !self.dtype().is_float() {
             bail!(
@@ -517,11 +559,26 @@ impl Tensor {
     }
 
     /// The gradient accumulated so far.
+    ///
+    /// ```
+    /// let w = calor::Tensor::new([2.0f32], ())?.requires_grad_(true)?;
+    /// w.square()?.sum()?.backward()?;
+    /// assert_eq!(w.grad().unwrap().to_vec::<f32>()?, [4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn grad(&self) -> Option<Tensor> {
         self.meta().grad.clone()
     }
 
     /// Puts a gradient in place of the accumulated one.
+    ///
+    /// ```
+    /// let w = calor::Tensor::new([2.0f32], ())?.requires_grad_(true)?;
+    /// (&w * 3.0)?.sum()?.backward()?;
+    /// w.set_grad(None);
+    /// assert!(w.grad().is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_grad(&self, grad: Option<Tensor>) {
         self.meta().grad = grad;
     }
@@ -546,6 +603,15 @@ impl Tensor {
     }
 
     /// Keeps the gradient of this non-leaf too.
+    ///
+    /// ```
+    /// let w = calor::Tensor::new([2.0f32], ())?.requires_grad_(true)?;
+    /// let y = (&w * 3.0)?;
+    /// y.retain_grad()?;
+    /// y.square()?.sum()?.backward()?;
+    /// assert_eq!(y.grad().unwrap().item()?, 12.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn retain_grad(&self) -> Result<()> {
         if !self.requires_grad() {
             bail!(Autograd, "retain_grad", "can't retain the gradient of a tensor that does not require one");
@@ -564,6 +630,14 @@ impl Tensor {
 
     /// Calls `hook` with this tensor's gradient whenever it is computed; a tensor it gives replaces the gradient.
     /// The number removes it again.
+    ///
+    /// ```
+    /// let w = calor::Tensor::new([2.0f32], ())?.requires_grad_(true)?;
+    /// w.register_hook(|g| Ok(Some((g * 10.0)?)))?;
+    /// (&w * 3.0)?.sum()?.backward()?;
+    /// assert_eq!(w.grad().unwrap().item()?, 30.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn register_hook(
         &self,
         hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,

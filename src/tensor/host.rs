@@ -132,6 +132,12 @@ impl Tensor {
     }
 
     /// A tensor of `shape` from elements row by row.
+    ///
+    /// ```
+    /// let x = calor::Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0], [2, 2], ())?;
+    /// assert_eq!(x.sum_dims(&[0], false)?.to_vec::<f32>()?, [4.0, 6.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn from_slice<T: Element>(
         values: &[T],
         shape: impl AsRef<[usize]>,
@@ -158,11 +164,22 @@ impl Tensor {
     }
 
     /// Its elements with shape and dtype; waits for them.
+    ///
+    /// ```
+    /// let host = calor::Tensor::new([1u8, 2], ())?.to_host()?;
+    /// assert_eq!((&host.shape[..], host.dtype, &host.bytes[..]), (&[2][..], calor::DType::U8, &[1, 2][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn to_host(&self) -> Result<HostData> {
         Ok(HostData { shape: self.shape().to_vec(), dtype: self.dtype(), bytes: self.read_bytes()? })
     }
 
     /// A tensor without dimensions holding a number; nothing is uploaded.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::scalar(2.5, ())?.item()?, 2.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn scalar(value: impl Into<Scalar>, options: impl Into<Options>) -> Result<Tensor> {
         let value = value.into();
         let options = options.into();
@@ -188,6 +205,12 @@ impl Tensor {
     }
 
     /// The only element; waits for it.
+    ///
+    /// ```
+    /// let x = calor::Tensor::scalar(3, ())?;
+    /// assert_eq!(x.item_scalar()?, calor::Scalar::Int(3));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn item_scalar(&self) -> Result<Scalar> {
         if self.numel() != 1 {
             bail!(Shape, "item", "a tensor with {} elements cannot be converted to a scalar", self.numel());

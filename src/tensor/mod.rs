@@ -124,6 +124,11 @@ impl Tensor {
     }
 
     /// The type of its elements.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([1, 2], ())?.dtype(), calor::DType::I32);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn dtype(&self) -> DType {
         self.0.dtype
     }
@@ -154,16 +159,33 @@ impl Tensor {
     }
 
     /// Number of dimensions.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2, 3], ())?.dim(), 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn dim(&self) -> usize {
         self.0.layout.read().unwrap_or_else(PoisonError::into_inner).rank()
     }
 
     /// Number of elements.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2, 3], ())?.numel(), 6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn numel(&self) -> usize {
         self.0.layout.read().unwrap_or_else(PoisonError::into_inner).numel()
     }
 
     /// The size of one dimension.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([2, 3], ())?;
+    /// assert_eq!(x.size(-1)?, 3);
+    /// assert!(x.size(2).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn size(&self, dim: isize) -> Result<usize> {
         let shape = self.shape();
         if shape.is_empty() {
@@ -173,11 +195,23 @@ impl Tensor {
     }
 
     /// Whether its elements lie row by row without gaps.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert!(x.is_contiguous() && !x.t()?.is_contiguous());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn is_contiguous(&self) -> bool {
         self.layout().is_contiguous()
     }
 
     /// Whether both share storage, so that a write to one may be seen in the other.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert!(x.shares_storage(&x.t()?) && !x.shares_storage(&x.try_clone()?));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn shares_storage(&self, other: &Tensor) -> bool {
         Arc::ptr_eq(&self.0.storage, &other.0.storage)
     }
@@ -188,6 +222,14 @@ impl Tensor {
     }
 
     /// How often its storage was written to.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// let before = x.version();
+    /// x.t()?.zero_()?;
+    /// assert_eq!(x.version(), before + 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn version(&self) -> u64 {
         self.0.storage.version()
     }
@@ -210,6 +252,22 @@ impl Tensor {
             return Ok("0 kernels\n".into());
         }
         Ok(self.0.device.engine().plan(&[value])?.to_string())
+    }
+
+    /// What would run to compute this tensor now, as a picture: operations in boxes that stand for kernels, values in
+    /// memory as cylinders, dashed arrows where a view is read. `dot -Tsvg` of Graphviz draws the text.
+    ///
+    /// [`make_dot`](crate::autograd::make_dot) draws the backward graph.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([4, 4], ())?;
+    /// let y = (x.exp()? * 2.0)?.matmul(&x)?;
+    /// let text = y.explain_dot()?;
+    /// assert!(text.starts_with("digraph") && text.contains("cluster_0") && text.contains("matmul"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn explain_dot(&self) -> Result<String> {
+        self.0.device.engine().dot(&[self.0.storage.value()])
     }
 
     /// Computes it and submits the work, without waiting.
@@ -240,6 +298,13 @@ impl Tensor {
     /// Its elements, row by row; waits for them.
     ///
     /// Errors that the device reported come out here: a bad index, memory, a lost device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.t()?.to_vec::<f32>()?, [1.0, 3.0, 2.0, 4.0]);
+    /// assert!(x.to_vec::<i32>().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         if T::DTYPE != self.dtype() {
             bail!(DType, "to_vec", "the tensor is {}, asked for {}", self.dtype(), T::DTYPE);

@@ -89,6 +89,11 @@ fn negative_part(x: &Tensor) -> Result<(Tensor, Tensor)> {
 
 impl Tensor {
     /// `x` where `x > 0`, else `alpha (e^x - 1)`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-100.0f32, 2.0], ())?.elu(1.0)?.to_vec::<f32>()?, [-1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn elu(&self, alpha: f64) -> Result<Tensor> {
         activation(("elu", "elu"), Kind::Real, self, &[alpha], move |x, g| {
             let (below, low) = negative_part(x)?;
@@ -144,6 +149,12 @@ impl Tensor {
     }
 
     /// `log(1 + e^(beta x)) / beta`; `x` where `beta x > threshold`.
+    ///
+    /// ```
+    /// let y = calor::Tensor::new([0.0f32, 50.0], ())?.softplus(1.0, 20.0)?.to_vec::<f32>()?;
+    /// assert!((y[0] - 2f32.ln()).abs() < 1e-6 && y[1] == 50.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn softplus(&self, beta: f64, threshold: f64) -> Result<Tensor> {
         activation(("softplus", "softplus"), Kind::Real, &full(self)?, &[beta, threshold], move |x, g| {
             let z = x.mul(beta)?;
@@ -152,6 +163,11 @@ impl Tensor {
     }
 
     /// [`Tensor::clamp`] whose gradient at both limits is 0.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-3.0f32, 0.5], ())?.hardtanh(-1.0, 1.0)?.to_vec::<f32>()?, [-1.0, 0.5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn hardtanh(&self, min: f64, max: f64) -> Result<Tensor> {
         if min > max {
             bail!(Value, "hardtanh", "min_val cannot be greater than max_val, {min} > {max}");
@@ -184,6 +200,11 @@ impl Tensor {
     }
 
     /// `x` where `x > 0`, else `slope x`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-4.0f32, 2.0], ())?.leaky_relu(0.25)?.to_vec::<f32>()?, [-1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
         activation(("leaky_relu", "leaky_relu"), Kind::Real, self, &[slope], move |x, g| {
             x.gt(0.0)?.where_(g, g.mul(slope)?)
@@ -285,6 +306,12 @@ impl Tensor {
     }
 
     /// The first half of dimension `dim` times the sigmoid of the second half.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([4.0f32, 0.0], ())?;
+    /// assert_eq!(x.glu(0)?.to_vec::<f32>()?, [2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn glu(&self, dim: isize) -> Result<Tensor> {
         if self.dim() == 0 {
             bail!(Dim, "glu", "does not support 0-dimensional tensors");

@@ -9,6 +9,12 @@ use crate::tensor::grad::Grads;
 
 impl Tensor {
     /// `self + weight (end - self)`; exact at weight 1.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.lerp(&x.zeros_like()?, 0.5)?.to_vec::<f32>()?, [0.5, 1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn lerp(&self, end: &Tensor, weight: impl Into<Arg>) -> Result<Tensor> {
         let dtype = Kind::Real.dtypes("lerp", self.dtype())?.0;
         let weight = match weight.into() {
@@ -47,6 +53,12 @@ impl Tensor {
     }
 
     /// `self + value tensor1 tensor2`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.addcmul(&x, &x, 0.5)?.to_vec::<f32>()?, [1.5, 4.0, 12.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn addcmul(&self, tensor1: &Tensor, tensor2: &Tensor, value: impl Into<Scalar>) -> Result<Tensor> {
         let value = value.into();
         let [x, a, b] = self.three("addcmul", Kind::Number, tensor1, tensor2, value)?;
@@ -77,6 +89,12 @@ impl Tensor {
     }
 
     /// `self + value tensor1 / tensor2`; not for integers.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.addcdiv(&x, &x, 0.5)?.to_vec::<f32>()?, [1.5, 2.5, 4.5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn addcdiv(&self, tensor1: &Tensor, tensor2: &Tensor, value: impl Into<Scalar>) -> Result<Tensor> {
         let value = value.into();
         if !tensor1.dtype().is_float() && !tensor2.dtype().is_float() {

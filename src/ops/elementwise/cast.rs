@@ -50,6 +50,12 @@ impl Tensor {
     }
 
     /// [`Tensor::to_dtype`] with the dtype of `other`, on its device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.type_as(&calor::Tensor::zeros([1], calor::DType::I32)?)?.dtype(), calor::DType::I32);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn type_as(&self, other: &Tensor) -> Result<Tensor> {
         self.to((other.dtype(), other.device()))
     }

@@ -56,11 +56,23 @@ impl Tensor {
     }
 
     /// [`Tensor::clamp`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.clamp_(1.5, 3.0)?.to_vec::<f32>()?, [1.5, 2.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn clamp_(&self, min: impl Into<Arg>, max: impl Into<Arg>) -> Result<Tensor> {
         self.modify("clamp_", |x| x.clamp(min, max))
     }
 
     /// Elements below `min` raised to it. A tie has no gradient, or shares it with a tensor.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.clamp_min(2.0)?.to_vec::<f32>()?, [2.0, 2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn clamp_min(&self, min: impl Into<Arg>) -> Result<Tensor> {
         match min.into() {
             Arg::Tensor(min) => self.maximum(min),
@@ -74,6 +86,12 @@ impl Tensor {
     }
 
     /// Elements above `max` lowered to it. A tie has no gradient, or shares it with a tensor.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.clamp_max(2.0)?.to_vec::<f32>()?, [1.0, 2.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn clamp_max(&self, max: impl Into<Arg>) -> Result<Tensor> {
         match max.into() {
             Arg::Tensor(max) => self.minimum(max),

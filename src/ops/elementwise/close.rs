@@ -56,12 +56,25 @@ impl Tensor {
     }
 
     /// Whether all elements are close; waits for the device.
+    ///
+    /// ```
+    /// use calor::{Tensor, Tolerance};
+    /// let x = Tensor::ones([2], ())?;
+    /// assert!(x.allclose(&(&x + 1e-7)?, Tolerance::default())?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn allclose(&self, other: &Tensor, tolerance: Tolerance) -> Result<bool> {
         let far = self.isclose(other, tolerance)?.logical_not()?;
         Ok(far.sum()?.item()? == 0.0)
     }
 
     /// Whether both have one shape and equal elements; waits for the device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert!(x.equal(&x.try_clone()?)? && !x.equal(&x.zeros_like()?)?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn equal(&self, other: &Tensor) -> Result<bool> {
         if self.dtype() != other.dtype() {
             bail!(DType, "equal", "dtypes differ, {} and {}", self.dtype(), other.dtype());

@@ -44,6 +44,13 @@ impl Tensor {
     }
 
     /// Writes one value, a number or a tensor without dimensions, to every element.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// x.narrow(0, 0, 2)?.fill_(9.0)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [9.0, 9.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn fill_(&self, value: impl Into<Arg>) -> Result<Tensor> {
         match value.into() {
             Arg::Tensor(t) if t.dim() != 0 => {
@@ -57,6 +64,12 @@ impl Tensor {
     }
 
     /// Writes zeros.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.zero_()?.to_vec::<f32>()?, [0.0, 0.0, 0.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn zero_(&self) -> Result<Tensor> {
         self.overwrite("zero_", &Tensor::scalar(0, (self.dtype(), self.device()))?)
     }
@@ -88,11 +101,24 @@ impl Tensor {
     }
 
     /// [`Tensor::masked_fill`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// x.masked_fill_(&x.gt(1.5)?, 0.0)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 0.0, 0.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn masked_fill_(&self, mask: &Tensor, value: impl Into<Arg>) -> Result<Tensor> {
         self.modify("masked_fill_", |x| x.masked_fill(mask, value))
     }
 
     /// NaN replaced by `nan` (0), infinities by `posinf` and `neginf` (the largest and smallest finite numbers).
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([f32::NAN, 1.0], ())?;
+    /// assert_eq!(x.nan_to_num(Some(0.5), None, None)?.to_vec::<f32>()?, [0.5, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nan_to_num(&self, nan: Option<f64>, posinf: Option<f64>, neginf: Option<f64>) -> Result<Tensor> {
         let dtype = self.dtype();
         if !dtype.is_float() {

@@ -99,6 +99,12 @@ pub fn float_power(a: impl Into<Arg>, b: impl Into<Arg>) -> Result<Tensor> {
 
 impl Tensor {
     /// `self^exponent`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.pow(2)?.to_vec::<f32>()?, [1.0, 4.0, 16.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn pow(&self, exponent: impl Into<Arg>) -> Result<Tensor> {
         pow(self, exponent)
     }

@@ -39,6 +39,13 @@ impl Tensor {
     }
 
     /// This tensor with `src` in place of `self.select(dim, index)`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// let y = x.select_scatter(&calor::Tensor::zeros([2], ())?, 0, 1)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 0.0, 0.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn select_scatter(&self, src: &Tensor, dim: isize, index: isize) -> Result<Tensor> {
         self.with_part("select_scatter", src, |l| l.select("select_scatter", dim, index))
     }
@@ -87,6 +94,12 @@ impl Tensor {
 
     /// Matrices, in dimensions `dim1` and `dim2`, that have the last dimension as their diagonal `offset`, and are 0
     /// elsewhere.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0], ())?;
+    /// assert_eq!(x.diag_embed(0, -2, -1)?.to_vec::<f32>()?, [1.0, 0.0, 0.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn diag_embed(&self, offset: isize, dim1: isize, dim2: isize) -> Result<Tensor> {
         const OP: &str = "diag_embed";
         let shape = self.shape();
@@ -141,6 +154,12 @@ impl Tensor {
     }
 
     /// Rows and columns on and above diagonal `diagonal` of the last two dimensions; 0 below.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.triu(0)?.to_vec::<f32>()?, [1.0, 2.0, 0.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn triu(&self, diagonal: isize) -> Result<Tensor> {
         self.triangle("triu", diagonal, Side::Upper)
     }

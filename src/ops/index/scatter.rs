@@ -70,6 +70,13 @@ impl Tensor {
     }
 
     /// [`Tensor::scatter`] in place.
+    ///
+    /// ```
+    /// let (x, i) = (calor::Tensor::zeros([3], ())?, calor::Tensor::new([2, 0], ())?);
+    /// x.scatter_(0, &i, 5.0)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [5.0, 0.0, 5.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn scatter_(&self, dim: isize, index: &Tensor, src: impl Into<Arg>) -> Result<Tensor> {
         let src = src.into();
         self.modify("scatter_", |x| x.scatter(dim, index, src))
@@ -104,6 +111,13 @@ impl Tensor {
     }
 
     /// [`Tensor::scatter_add`] in place.
+    ///
+    /// ```
+    /// let (x, i) = (calor::Tensor::zeros([3], ())?, calor::Tensor::new([2, 0], ())?);
+    /// x.scatter_add_(0, &i, &calor::Tensor::ones([2], ())?)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn scatter_add_(&self, dim: isize, index: &Tensor, src: &Tensor) -> Result<Tensor> {
         self.modify("scatter_add_", |x| x.scatter_add(dim, index, src))
     }
@@ -172,6 +186,13 @@ impl Tensor {
 
     /// This tensor with the slices of `source` where the vector `index` says along `dim`; of several for one place
     /// the last one stays.
+    ///
+    /// ```
+    /// let (x, i) = (calor::Tensor::zeros([3], ())?, calor::Tensor::new([2, 0], ())?);
+    /// let y = x.index_copy(0, &i, &calor::Tensor::new([1.0f32, 2.0], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [2.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_copy(&self, dim: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
         let (x, indices, s) = self.index_parts("index_copy", dim, index, Some(source))?;
         indices.assign(&x, &s.unwrap_or(x.clone()))?.reshape(self.shape())
@@ -184,6 +205,12 @@ impl Tensor {
 
     /// This tensor with `value`, a number or a tensor without dimensions, in the slices that the vector `index` names
     /// along `dim`.
+    ///
+    /// ```
+    /// let (x, i) = (calor::Tensor::zeros([3], ())?, calor::Tensor::new([2, 0], ())?);
+    /// assert_eq!(x.index_fill(0, &i, 7.0)?.to_vec::<f32>()?, [7.0, 0.0, 7.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_fill(&self, dim: isize, index: &Tensor, value: impl Into<Arg>) -> Result<Tensor> {
         const OP: &str = "index_fill";
         let value = value.into();
@@ -212,6 +239,13 @@ impl Tensor {
     /// There is an index tensor or a mask for each leading dimension, or `None` for all of it, as in [`Tensor::i`];
     /// negative indices count from the end. `values` broadcasts to `self[indices]`. Without `accumulate` the last of
     /// several values for one place stays. Masks are read back.
+    ///
+    /// ```
+    /// let (x, i) = (calor::Tensor::zeros([3], ())?, calor::Tensor::new([2, 0], ())?);
+    /// let y = x.index_put(&[Some(i)], 3.0, false)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [3.0, 0.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_put(&self, indices: &[Option<Tensor>], values: impl Into<Arg>, accumulate: bool) -> Result<Tensor> {
         const OP: &str = "index_put";
         let values = value(OP, self, values.into())?;

@@ -193,11 +193,24 @@ impl Tensor {
     }
 
     /// The smallest elements over some dimensions, all if none is named; NaN wins. Equal ones share the gradient.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.amin(&[0], false)?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn amin(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         self.extreme("amin", Side::Min, dims, keepdim)
     }
 
     /// [`Tensor::amin`] and [`Tensor::amax`] over one dimension, or all.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// let (low, high) = x.aminmax(None, false)?;
+    /// assert_eq!((low.item()?, high.item()?), (1.0, 4.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn aminmax(&self, dim: Option<isize>, keepdim: bool) -> Result<(Tensor, Tensor)> {
         let dims = dim.as_slice();
         let min = self.extreme("aminmax", Side::Min, dims, keepdim)?;
@@ -215,6 +228,12 @@ impl Tensor {
     }
 
     /// The smallest element; NaN wins. Equal ones share the gradient.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.min()?.item()?, 1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn min(&self) -> Result<Tensor> {
         self.extreme("min", Side::Min, &[], false)
     }
@@ -234,6 +253,13 @@ impl Tensor {
     }
 
     /// The smallest elements of a dimension and where they first stand, as `i32`: values and indices.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// let (values, places) = x.min_dim(1, false)?;
+    /// assert_eq!((values.to_vec::<f32>()?, places.to_vec::<i32>()?), (vec![1.0, 3.0], vec![0, 0]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn min_dim(&self, dim: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
         self.extreme_dim("min", Side::Min, dim, keepdim)
     }
@@ -251,6 +277,12 @@ impl Tensor {
     }
 
     /// Where the smallest element of a dimension first stands, or, without one, of all elements row by row; `i32`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.argmin(None, false)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn argmin(&self, dim: Option<isize>, keepdim: bool) -> Result<Tensor> {
         self.arg("argmin", Side::Min, dim, keepdim)
     }

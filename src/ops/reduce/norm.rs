@@ -22,6 +22,12 @@ impl Tensor {
 
     /// `sum(|x|^p)^(1/p)` over some dimensions, all if none is named: the largest for infinite `p`, the smallest for
     /// negative infinite `p`, the number of elements that are not zero for 0. Floats only.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[3.0f32, 4.0], [-1.0, 0.0]], ())?;
+    /// assert_eq!(x.vector_norm(1.0, &[1], false)?.to_vec::<f32>()?, [7.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn vector_norm(&self, p: f64, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         let op = "vector_norm";
         let dtype = self.dtype();

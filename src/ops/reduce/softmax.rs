@@ -48,6 +48,12 @@ impl Tensor {
     }
 
     /// The logarithm of [`Tensor::softmax`], computed without overflow.
+    ///
+    /// ```
+    /// let y = calor::Tensor::zeros([2], ())?.log_softmax(0)?.to_vec::<f32>()?;
+    /// assert!((y[0] + 2f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn log_softmax(&self, dim: isize) -> Result<Tensor> {
         let own = full(self)?;
         let Some(x) = own.softmax_input("log_softmax", dim)? else { return own.try_clone() };
@@ -75,6 +81,12 @@ impl Tensor {
     }
 
     /// `log(sum(e^x))` over some dimensions, all if none is named, without overflow; integers give floats.
+    ///
+    /// ```
+    /// let y = calor::Tensor::zeros([2, 4], ())?.logsumexp(&[1], false)?.to_vec::<f32>()?;
+    /// assert!((y[1] - 4f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn logsumexp(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         let dtype = self.dtype().to_float();
         let x = self.to_dtype(dtype.compute())?;

@@ -11,6 +11,11 @@ use crate::tensor::grad::Grads;
 
 impl Tensor {
     /// The variance of all elements: squares divided by `n - 1`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([1.0f32, 2.0, 3.0], ())?.var()?.item()?, 1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn var(&self) -> Result<Tensor> {
         self.var_dims(&[], 1.0, false)
     }
@@ -29,11 +34,22 @@ impl Tensor {
     }
 
     /// The standard deviation of all elements, with `n - 1`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([1.0f32, 3.0, 5.0], ())?.std()?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn std(&self) -> Result<Tensor> {
         self.std_dims(&[], 1.0, false)
     }
 
     /// The standard deviation over some dimensions, all if none is named, with `n - correction`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 3.0], [5.0, 5.0]], ())?;
+    /// assert_eq!(x.std_dims(&[1], 0.0, false)?.to_vec::<f32>()?, [1.0, 0.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn std_dims(&self, dims: &[isize], correction: f64, keepdim: bool) -> Result<Tensor> {
         let dtype = self.dtype();
         let x = self.to_dtype(dtype.compute())?;
@@ -41,6 +57,12 @@ impl Tensor {
     }
 
     /// [`Tensor::var_dims`] and the mean.
+    ///
+    /// ```
+    /// let (var, mean) = calor::Tensor::new([1.0f32, 2.0, 3.0], ())?.var_mean(&[0], 1.0, false)?;
+    /// assert_eq!((var.item()?, mean.item()?), (1.0, 2.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn var_mean(&self, dims: &[isize], correction: f64, keepdim: bool) -> Result<(Tensor, Tensor)> {
         let dtype = self.dtype();
         let x = self.to_dtype(dtype.compute())?;

@@ -43,6 +43,11 @@ impl Tensor {
     }
 
     /// The sum of the elements that are not NaN.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([1.0f32, f32::NAN], ())?.nansum()?.item()?, 1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nansum(&self) -> Result<Tensor> {
         self.nansum_dims(&[], false)
     }
@@ -67,6 +72,12 @@ impl Tensor {
     }
 
     /// The mean over some dimensions, all if none is named.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.mean_dims(&[0], false)?.to_vec::<f32>()?, [2.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn mean_dims(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         let dtype = self.dtype();
         if !dtype.is_float() {
@@ -77,6 +88,11 @@ impl Tensor {
     }
 
     /// The mean of the elements that are not NaN.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([1.0f32, f32::NAN, 3.0], ())?.nanmean()?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nanmean(&self) -> Result<Tensor> {
         self.nanmean_dims(&[], false)
     }
@@ -104,6 +120,12 @@ impl Tensor {
     }
 
     /// The product over one dimension.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.prod_dim(1, false)?.to_vec::<f32>()?, [2.0, 12.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn prod_dim(&self, dim: isize, keepdim: bool) -> Result<Tensor> {
         let x = full(self)?;
         let dtype = x.dtype().to_sum();
@@ -129,6 +151,11 @@ impl Tensor {
     }
 
     /// How many elements are not zero, as `i32`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([0, 3, 0, 1], ())?.count_nonzero()?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn count_nonzero(&self) -> Result<Tensor> {
         self.count_nonzero_dims(&[])
     }
@@ -155,6 +182,11 @@ impl Tensor {
     }
 
     /// Whether any element is true, that is, not zero; `u8` stays `u8`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([false, true], ())?.any()?.item()?, 1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn any(&self) -> Result<Tensor> {
         self.any_dims(&[], false)
     }

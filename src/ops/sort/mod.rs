@@ -258,6 +258,12 @@ impl Tensor {
     }
 
     /// The indices of [`Tensor::sort`].
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([3.0f32, 1.0, 2.0], ())?;
+    /// assert_eq!(x.argsort(0, false)?.to_vec::<i32>()?, [1, 2, 0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn argsort(&self, dim: isize, descending: bool) -> Result<Tensor> {
         Ok(self.sorted("argsort", dim, descending)?.1)
     }
@@ -277,6 +283,12 @@ impl Tensor {
     }
 
     /// The `k`-th smallest element of a dimension, counted from 1, and where it stands, as `i32`: values and indices.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([3.0f32, 1.0, 2.0], ())?;
+    /// assert_eq!(x.kthvalue(2, 0, false)?.0.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn kthvalue(&self, k: usize, dim: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
         let d = check_dim("kthvalue", dim, self.dim())?;
         let size = self.shape().get(d).copied().unwrap_or(1);

@@ -85,6 +85,12 @@ impl Tensor {
 
     /// The bucket of each element between sorted `boundaries`, a tensor of one dimension; `i32`. A bucket ends with
     /// its upper boundary, or with `right` before it.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// assert_eq!(x.bucketize(&calor::Tensor::new([1.5f32, 3.0], ())?, false)?.to_vec::<i32>()?, [0, 1, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn bucketize(&self, boundaries: &Tensor, right: bool) -> Result<Tensor> {
         if boundaries.dim() != 1 {
             bail!(Dim, "bucketize", "boundaries tensor must be 1 dimension, but got dim({})", boundaries.dim());
@@ -147,6 +153,13 @@ impl Tensor {
     }
 
     /// Whether each element occurs in `test`, or with `invert` does not.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0, 4.0], ())?;
+    /// let found = x.isin(&calor::Tensor::new([2.0f32, 3.0], ())?, false)?;
+    /// assert_eq!(found.to_vec::<bool>()?, [false, true, false]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn isin(&self, test: impl Into<Arg>, invert: bool) -> Result<Tensor> {
         let test = test.into();
         let dtype = wide(meet(&[&self.into(), &test])?);
@@ -168,6 +181,12 @@ impl Tensor {
     /// their weights: `f64` unless they are `f32`. At least `minlength` numbers are counted.
     ///
     /// This waits for the largest number: it decides the size of the result.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([0, 2, 2], ())?;
+    /// assert_eq!(x.bincount(None, 4)?.to_vec::<i32>()?, [1, 0, 2, 0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn bincount(&self, weights: Option<&Tensor>, minlength: usize) -> Result<Tensor> {
         let op = "bincount";
         if self.dim() != 1 || !self.dtype().is_int() {
