@@ -143,7 +143,7 @@ fn kaiming_std(t: &Tensor, slope: f64, fan: Fan, nonlinearity: Nonlinearity) -> 
 /// ```
 /// use calor::{Tensor, nn::init::{self, Fan, Nonlinearity}};
 /// let w = Tensor::zeros([4, 6], ())?;
-/// init::kaiming_uniform_(&w, 0.0, Fan::In, Nonlinearity::ReLU)?;
+/// init::kaiming_uniform_(&w, 0.0, Fan::In, Nonlinearity::Relu)?;
 /// assert!(w.to_vec::<f32>()?.iter().all(|v| v.abs() <= 1.0 && *v != 0.0));
 /// # Ok::<(), calor::Error>(())
 /// ```
