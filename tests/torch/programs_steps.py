@@ -121,6 +121,8 @@ class Generator:
             t = env[args[0]]
             if op not in ("Tensor.add_", "Tensor.mul_", "Tensor.tanh_") or not any(s == 0 and n > 1 for s, n in zip(t.stride(), t.shape)):
                 return False
+        if op in ("select_scatter", "slice_scatter", "diagonal_scatter") and overlaps(env[args[0]]):
+            return False  # PyTorch's copy overlaps itself too
         names = {a for a in flat([args, list(kwargs.values())]) if isinstance(a, str) and a.startswith("$")}
         self.machine.env = env | {n: env[n].detach().clone() for n in names}
         try:
