@@ -237,3 +237,11 @@ fn an_empty_index_may_be_of_any_dtype() -> Result {
     }
     Ok(())
 }
+
+#[test]
+fn indices_along_a_dimension_count_around() -> Result {
+    let x = Tensor::new([[1f32, 2.0, 3.0]], ())?;
+    let at = Tensor::new([[5i32, -1, -4, 3]], ())?;
+    assert_eq!(x.take_along_dim(&at, Some(1))?.to_vec::<f32>()?, [3.0, 3.0, 3.0, 1.0]);
+    Ok(())
+}

@@ -114,3 +114,20 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     assert_eq!(far.item().unwrap_err().kind(), ErrorKind::Index);
     Ok(())
 }
+
+#[test]
+fn shapes_and_ranges_of_targets() -> Result<()> {
+    let x = Tensor::new([0.0f32; 5], ())?;
+    for target in [Tensor::new([1i32], ())?, Tensor::new(1, ())?] {
+        let loss = f::multi_margin_loss(&x, &target, 1, 1.0, None, Reduction::None)?;
+        assert_eq!((loss.shape(), loss.item()? as f32), (target.shape(), 0.8));
+    }
+    let device = Device::open(&AdapterChoice::from_env()?)?;
+    for wrong in [-0.5f32, 2.0, f32::NAN] {
+        let (x, target) = (Tensor::new([0.5f32], &device)?, Tensor::new([wrong], &device)?);
+        let loss = f::binary_cross_entropy(&x, &target, None, Reduction::Mean)?;
+        let told = loss.item().expect_err("a target out of range");
+        assert!(told.kind() == ErrorKind::Value && told.to_string().contains("of target"), "{told}");
+    }
+    Ok(())
+}

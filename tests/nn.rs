@@ -335,3 +335,33 @@ fn half_weight_gradients_are_rounded_once() -> Result<()> {
     assert_eq!(w.grad().unwrap().item()?, 8.0);
     Ok(())
 }
+
+#[test]
+fn sizes_at_the_edge() -> Result<()> {
+    use functional as f;
+    // one window, which only rounding up makes
+    let x = Tensor::new([[[1.0f32, 2.0]]], ())?;
+    let pool = AvgPool2d::new(3).stride(2).ceil_mode(true);
+    assert_eq!(pool.forward(&x.expand([1, 2, 2])?)?.to_vec::<f32>()?, [1.5]);
+    assert!(AvgPool2d::new(3).stride(2).forward(&x.expand([1, 2, 2])?).is_err());
+    // no channels, no elements behind them
+    let none = |shape: &[usize]| Tensor::zeros(shape, ());
+    assert!(f::conv(&none(&[0, 0, 4])?, &none(&[0, 0, 3])?, None, (&[1], f::Padding::Valid, &[1]), 1).is_err());
+    assert!(f::group_norm(&none(&[1, 2, 0])?, 1, None, None, 1e-5).is_err());
+    assert_eq!(&f::group_norm(&none(&[0, 2, 3])?, 1, None, None, 1e-5)?.shape()[..], [0, 2, 3]);
+    Ok(())
+}
+
+#[test]
+fn cubic_samples_in_three_dimensions() -> Result<()> {
+    use functional::{GridMode, GridOptions, grid_sample};
+    // half way between points of a line a cubic is on the line, in each direction
+    let numbers: Vec<f32> =
+        (0..216).map(|i| (i / 36) as f32 + 10.0 * (i / 6 % 6) as f32 + 100.0 * (i % 6) as f32).collect();
+    let x = Tensor::from_slice(&numbers, [1, 1, 6, 6, 6], ())?;
+    let grid = Tensor::new([0.4f32, -0.4, 0.0], ())?.reshape([1, 1, 1, 1, 3])?;
+    let options = GridOptions { mode: GridMode::Bicubic, align_corners: true, ..GridOptions::default() };
+    let place = |g: f32| (g + 1.0) * 2.5;
+    let want = place(0.0) + 10.0 * place(-0.4) + 100.0 * place(0.4);
+    close(&grid_sample(&x, &grid, options)?, &[want], 1e-5)
+}

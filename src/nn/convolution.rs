@@ -58,6 +58,9 @@ pub fn conv(
     if x.dtype() != weight.dtype() {
         bail!(DType, op, "input is {}, weight {}", x.dtype(), weight.dtype());
     }
+    if w[0] == 0 {
+        bail!(Shape, op, "expected weight to be at least 1 at dimension 0, but got weight of size {:?}", &w[..]);
+    }
     if groups == 0 || own[1] != w[1].saturating_mul(groups) || !w[0].is_multiple_of(groups) {
         bail!(
             Shape,
@@ -135,10 +138,12 @@ fn pool_windows<const N: usize>(
                 dilation[d]
             );
         }
-        if let (true, Some(rest)) = (ceil_mode, (sizes[d].saturating_add(2 * padding)).checked_sub(need)) {
-            let mut count = rest.div_ceil(stride) + 1;
+        // one window even where the last step alone reaches its size
+        let reach = sizes[d].saturating_add(2 * padding).saturating_add(stride - 1);
+        if let (true, Some(rest)) = (ceil_mode, reach.checked_sub(need)) {
+            let mut count = rest / stride + 1;
             // a window must start inside the input or its border before
-            if (count - 1).saturating_mul(stride) >= sizes[d] + padding {
+            if count > 1 && (count - 1).saturating_mul(stride) >= sizes[d] + padding {
                 count -= 1;
             }
             after[d] = ((count - 1) * stride + need).saturating_sub(sizes[d] + padding);
@@ -368,6 +373,9 @@ pub fn conv_transpose(
     }
     if x.dtype() != weight.dtype() || bias.is_some_and(|b| b.dtype() != x.dtype()) {
         bail!(DType, op, "input is {}, weight {}, and the bias must agree", x.dtype(), weight.dtype());
+    }
+    if w[0] == 0 || w[1] == 0 {
+        bail!(Shape, op, "expected weight to be at least 1 at dimensions 0 and 1, but got weight of size {:?}", w);
     }
     if groups == 0 || own[1] != w[0] || !w[0].is_multiple_of(groups) {
         bail!(

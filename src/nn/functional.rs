@@ -272,6 +272,9 @@ pub fn group_norm(
             &shape[..]
         );
     }
+    if shape[2..].contains(&0) {
+        bail!(Shape, OP, "expected elements in every dimension behind the channels, got {:?}", &shape[..]);
+    }
     if x.numel() == 0 {
         return Ok(x.clone());
     }

@@ -1,7 +1,7 @@
 //! Sampling at places that a grid names.
 
 use crate::dtype::DType;
-use crate::error::{Result, bail};
+use crate::error::{Error, Result, bail};
 use crate::no_grad;
 use crate::shape::{Dims, numel};
 use crate::tensor::Tensor;
@@ -14,7 +14,7 @@ pub enum GridMode {
     Bilinear,
     /// The nearest element; halves go to the even one.
     Nearest,
-    /// A cubic through 16 elements, in two dimensions only.
+    /// A cubic through 16 elements, or 64 in three dimensions.
     Bicubic,
 }
 
@@ -89,40 +89,44 @@ impl Axis {
     }
 }
 
-/// Taps along one dimension: places as whole numbers, and their shares.
-type Taps = Vec<(Tensor, Option<Tensor>)>;
+/// Elements along one dimension that a place is found from, `[n, 1, taps, places]`: their numbers, and their shares.
+struct Taps {
+    at: Tensor,
+    share: Option<Tensor>,
+}
 
-fn taps(axis: &Axis, x: &Tensor) -> Result<Taps> {
-    let x = axis.scaled(x)?;
-    match axis.options.mode {
-        GridMode::Nearest => Ok(vec![(no_grad(|| axis.inside(&x)?.round())?, None)]),
-        GridMode::Bilinear => {
-            let x = axis.inside(&x)?;
-            let first = no_grad(|| x.floor())?;
-            let share = x.sub(&first)?;
-            let next = no_grad(|| first.add(1.0))?;
-            Ok(vec![(first, Some(share.neg()?.add(1.0)?)), (next, Some(share))])
-        }
-        GridMode::Bicubic => {
-            let first = no_grad(|| x.floor())?;
-            let t = x.sub(&first)?;
-            let taps = (-1..3).map(|i: i32| {
-                let at = no_grad(|| axis.inside(&first.add(f64::from(i))?))?;
-                Ok((at, Some(cubic(&t, i)?)))
-            });
-            taps.collect()
+impl Taps {
+    /// Of places `[n, 1, 1, places]`.
+    fn of(axis: &Axis, x: &Tensor) -> Result<Self> {
+        let x = axis.scaled(x)?;
+        let numbers = |from: i32, to: i32| Tensor::arange(from, to, 1, (x.dtype(), x.device()))?.unsqueeze(-1);
+        match axis.options.mode {
+            GridMode::Nearest => Ok(Self { at: no_grad(|| axis.inside(&x)?.round())?, share: None }),
+            GridMode::Bilinear => {
+                let x = axis.inside(&x)?;
+                let first = no_grad(|| x.floor())?;
+                let (t, i) = (x.sub(&first)?, numbers(0, 2)?);
+                let share = i.eq(0.0)?.where_(&t.neg()?.add(1.0)?, &t)?;
+                Ok(Self { at: no_grad(|| first.add(&i))?, share: Some(share) })
+            }
+            GridMode::Bicubic => {
+                let first = no_grad(|| x.floor())?;
+                let i = numbers(-1, 3)?;
+                let share = cubic(&x.sub(&first)?, &i)?;
+                Ok(Self { at: no_grad(|| axis.inside(&first.add(&i)?))?, share: Some(share) })
+            }
         }
     }
 }
 
-/// The share of the element `i` after a place's first one, at distance `t` behind that (Keys 1981, a = -0.75).
-fn cubic(t: &Tensor, i: i32) -> Result<Tensor> {
+/// The shares of elements `i` of -1 to 2 after a place's first one, at distance `t` behind that (Keys 1981, a = -0.75).
+fn cubic(t: &Tensor, i: &Tensor) -> Result<Tensor> {
     const A: f64 = -0.75;
-    let d = if i > 0 { t.neg()?.add(f64::from(i))? } else { t.sub(f64::from(i))? };
-    if i == 0 || i == 1 {
-        return d.mul(A + 2.0)?.sub(A + 3.0)?.mul(&d)?.mul(&d)?.add(1.0);
-    }
-    d.sub(5.0)?.mul(&d)?.add(8.0)?.mul(&d)?.sub(4.0)?.mul(A)
+    let away = t.sub(i)?;
+    let d = i.gt(0.0)?.where_(&away.neg()?, &away)?;
+    let near = d.mul(A + 2.0)?.sub(A + 3.0)?.mul(&d)?.mul(&d)?.add(1.0)?;
+    let far = d.sub(5.0)?.mul(&d)?.add(8.0)?.mul(&d)?.sub(4.0)?.mul(A)?;
+    i.sub(0.5)?.abs()?.lt(1.0)?.where_(&near, &far)
 }
 
 /// `x` `[n, c, h, w]` at the places of `grid` `[n, ho, wo, 2]`, each `(x, y)` from -1 to 1, as `[n, c, ho, wo]`; with
@@ -158,56 +162,39 @@ pub fn grid_sample(x: &Tensor, grid: &Tensor, options: GridOptions) -> Result<Te
     if sizes.contains(&0) {
         bail!(Shape, OP, "expected input to have non-empty spatial dimensions, but got {sx:?}");
     }
-    if options.mode == GridMode::Bicubic && along != 2 {
-        bail!(Shape, OP, "bicubic interpolation only supports 4D input");
-    }
     let (n, c) = (sx[0], sx[1]);
     let places = numel(&sg[1..=along]);
     let flat = x.to_dtype(dtype.compute())?.reshape([n, c, numel(sizes)])?;
-    let grid = grid.to_dtype(dtype.compute())?.reshape([n, 1, places, along])?;
-    let mut all: Vec<Taps> = Vec::new();
+    let grid = grid.to_dtype(dtype.compute())?.reshape([n, 1, 1, places, along])?;
+    // taps of the dimensions so far, `[n, 1, taps, places]`: where they lie in `flat`, whether inside, and their shares
+    let (mut index, mut seen, mut share): (Option<Tensor>, Option<Tensor>, Option<Tensor>) = (None, None, None);
     for (d, &size) in sizes.iter().enumerate() {
         // a place's first number runs along the last dimension
-        let axis = Axis { size, options };
-        all.push(taps(&axis, &grid.select(-1, (along - 1 - d) as isize)?)?);
-    }
-    let mut sum: Option<Tensor> = None;
-    for number in 0..all.iter().map(Vec::len).product::<usize>() {
-        let mut left = number;
-        let (mut index, mut share, mut seen): (Option<Tensor>, Option<Tensor>, Option<Tensor>) = (None, None, None);
-        for (taps, &size) in all.iter().zip(sizes) {
-            let (at, weight) = &taps[left % taps.len()];
-            left /= taps.len();
-            let here = no_grad(|| at.ge(0.0)?.logical_and(&at.le(size as f64 - 1.0)?))?;
+        let taps = Taps::of(&Axis { size, options }, &grid.select(-1, (along - 1 - d) as isize)?)?;
+        let (here, at) = no_grad(|| {
+            let here = taps.at.ge(0.0)?.logical_and(&taps.at.le(size as f64 - 1.0)?)?;
             // what lies outside must not be followed
-            let at = no_grad(|| here.where_(at, 0.0)?.to_dtype(DType::I32))?;
-            index = Some(match index {
-                Some(outer) => outer.mul(size as i32)?.add(&at)?,
-                None => at,
-            });
-            seen = Some(match seen {
-                Some(other) => other.logical_and(&here)?,
-                None => here,
-            });
-            share = match (share, weight) {
-                (Some(share), Some(weight)) => Some(share.mul(weight)?),
-                (share, weight) => share.or_else(|| weight.clone()),
-            };
+            let at = here.where_(&taps.at, 0.0)?.to_dtype(DType::I32)?;
+            Ok::<_, Error>((here, at))
+        })?;
+        // each tap so far with each of this dimension
+        let with = |all: &Option<Tensor>, one: &Tensor, join: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>| match all {
+            Some(all) => join(&all.unsqueeze(3)?, &one.unsqueeze(2)?)?.flatten(2, 3),
+            None => Ok(one.clone()),
+        };
+        index = Some(with(&index, &at, &|all, one| all.mul(size as i32)?.add(one))?);
+        seen = Some(with(&seen, &here, &|all, one| all.logical_and(one))?);
+        if let Some(one) = &taps.share {
+            share = Some(with(&share, one, &|all, one| all.mul(one))?);
         }
-        let (Some(index), Some(seen)) = (index, seen) else { continue };
-        let mut value = flat.gather(2, &index.expand([n, c, places])?)?;
-        value = seen.where_(&value, 0.0)?;
-        if let Some(share) = share {
-            value = value.mul(&share)?;
-        }
-        sum = Some(match sum {
-            Some(sum) => sum.add(&value)?,
-            None => value,
-        });
+    }
+    let (Some(index), Some(seen)) = (index, seen) else { bail!(Shape, OP, "no places in {sg:?}") };
+    let taps = index.size(2)?;
+    let value = flat.gather(2, &index.reshape([n, 1, taps * places])?.expand([n, c, taps * places])?)?;
+    let mut value = seen.where_(value.reshape([n, c, taps, places])?, 0.0)?;
+    if let Some(share) = share {
+        value = value.mul(&share)?;
     }
     let shape: Dims = [n, c].iter().chain(&sg[1..=along]).copied().collect();
-    match sum {
-        Some(sum) => sum.to_dtype(dtype)?.reshape(&shape),
-        None => bail!(Shape, OP, "no places in {sg:?}"),
-    }
+    value.sum_dims(&[2], false)?.to_dtype(dtype)?.reshape(&shape)
 }

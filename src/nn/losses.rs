@@ -293,7 +293,8 @@ pub(super) fn same_shape(op: &str, t: &Tensor, shape: &[usize]) -> Result<()> {
 /// `-(target log x + (1 - target) log(1 - x))` for probabilities `x`; logarithms below -100 count as -100.
 ///
 /// # Errors
-/// `Shape` where the shapes differ; a probability out of range is a `Value` error at the next host synchronisation.
+/// `Shape` where the shapes differ; a probability or target out of range is a `Value` error at the next host
+/// synchronisation.
 pub fn binary_cross_entropy(
     x: &Tensor,
     target: &Tensor,
@@ -319,7 +320,8 @@ pub fn binary_cross_entropy(
             x.shape()
         );
     }
-    let x = probabilities(OP, x)?;
+    let x = probabilities(OP, x, "input")?;
+    let target = &probabilities(OP, target, "target")?;
     let log = |x: &Tensor| -> Result<Tensor> { x.log()?.clamp_min(-100.0) };
     let mut loss = (((target - 1.0)? * log(&(1.0 - &x)?)?)? - (target * log(&x)?)?)?;
     if let Some(weight) = weight {
@@ -329,14 +331,15 @@ pub fn binary_cross_entropy(
 }
 
 /// `x`, with a fault reported by the device where an element is not between 0 and 1.
-fn probabilities(op: &'static str, x: &Tensor) -> Result<Tensor> {
+fn probabilities(op: &'static str, x: &Tensor, name: &str) -> Result<Tensor> {
     let mut b = Build::default();
     let ty = x.dtype().compute();
     let value = b.body.input(0);
     let (zero, one) = (b.value(0.0, ty), b.value(1.0, ty));
     let (above, below) = (b.body.call("op_ge", &[value, zero]), b.body.call("op_le", &[value, one]));
     let fits = b.op(IndexOp::And, above, below);
-    let error = Error::new(ErrorKind::Value, op, "all elements of input should be between 0 and 1");
+    let message = format!("all elements of {name} should be between 0 and 1");
+    let error = Error::new(ErrorKind::Value, op, message);
     b.params.push(Param::Fault(Arc::new(error)));
     let code = b.params.len() - 1;
     b.body.guard(fits, value, code);

@@ -239,7 +239,8 @@ pub fn multi_margin_loss(
     let numbers: Vec<i32> = (0..classes as i32).collect();
     let others = Tensor::from_slice(&numbers, [classes], x.device())?.ne(&at)?;
     let sum = others.where_(&terms, 0.0)?.sum_dims(&[-1], false)?;
-    let loss = (sum / classes as f64)?;
+    // of a vector: as its target
+    let loss = if xs.len() == 1 { (sum / classes as f64)?.reshape(&ts)? } else { (sum / classes as f64)? };
     reduction.of(&loss)
 }
 

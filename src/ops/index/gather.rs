@@ -535,8 +535,8 @@ impl Tensor {
         Indices::new("take", &flat.shape(), &[Some(index.clone())], true)?.pick(&flat)
     }
 
-    /// [`Tensor::gather`] where the other dimensions broadcast and negative indices count from the end; without
-    /// `dim`, of both as vectors.
+    /// [`Tensor::gather`] where the other dimensions broadcast and indices count around, negative ones from the end;
+    /// without `dim`, of both as vectors, and only negative ones count from the end.
     pub fn take_along_dim(&self, indices: &Tensor, dim: Option<isize>) -> Result<Tensor> {
         const OP: &str = "take_along_dim";
         if !indices.dtype().is_int() {
@@ -559,6 +559,7 @@ impl Tensor {
         shape[d] = size;
         let x = self.expand(&shape)?;
         shape[d] = length;
+        let indices = if size > 0 { indices.remainder(size as i64)? } else { indices.clone() };
         x.along(OP, dim, &indices.expand(&shape)?, true)
     }
 }
