@@ -22,6 +22,9 @@ use crate::error::{Error, ErrorKind, Result, bail};
 /// Entries by address before those of dead kernels are swept out.
 const SWEEP_ABOVE: usize = 1024;
 
+/// Kernels kept by source before those that no living plan uses are dropped, oldest first, down to half.
+const KEPT: usize = 1024;
+
 /// Bind groups kept before old ones are dropped, and for how many submissions an unused one counts as young.
 const GROUPS: usize = 8192;
 const YOUNG: u64 = 32;
@@ -62,11 +65,32 @@ pub(super) struct Compiled {
 /// Filled by the first who needs it while the others wait for that one kernel only.
 type Slot = Arc<Mutex<Option<Result<Arc<Compiled>>>>>;
 
-#[derive(Default)]
 struct Index {
     by_address: HashMap<usize, (Weak<Kernel>, Arc<Compiled>)>,
-    by_source: HashMap<String, SmallVec<[(Signature, Slot); 1]>>,
+    by_source: HashMap<String, SmallVec<[Entry; 1]>>,
     sweep_above: usize,
+    /// Entries by source kept before idle ones are dropped, at first and now.
+    most: usize,
+    drop_above: usize,
+    clock: u64,
+}
+
+/// A kernel by source, and when it was asked for last.
+struct Entry {
+    signature: Signature,
+    slot: Slot,
+    used: u64,
+}
+
+impl Entry {
+    /// Whether nothing else holds it: neither a thread that compiles it, nor a plan, nor a recording.
+    fn idle(&self) -> bool {
+        Arc::strong_count(&self.slot) == 1
+            && self.slot.try_lock().is_ok_and(|held| match &*held {
+                Some(Ok(compiled)) => Arc::strong_count(compiled) == 1,
+                _ => true,
+            })
+    }
 }
 
 /// Every kernel compiled so far.
@@ -76,10 +100,46 @@ pub(super) struct Kernels {
     layouts: Mutex<HashMap<Signature, Arc<Layout>>>,
 }
 
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            by_address: HashMap::default(),
+            by_source: HashMap::default(),
+            sweep_above: SWEEP_ABOVE,
+            most: KEPT,
+            drop_above: KEPT,
+            clock: 0,
+        }
+    }
+}
+
 impl Index {
     fn known(&self, kernel: &Arc<Kernel>) -> Option<Arc<Compiled>> {
         // The weak handle keeps the address from being given to another kernel.
         self.by_address.get(&(Arc::as_ptr(kernel) as usize)).map(|(_, compiled)| compiled.clone())
+    }
+
+    /// Forgets kernels that were dropped, which keeps their pipelines only by source.
+    fn sweep(&mut self) {
+        self.by_address.retain(|_, (weak, _)| weak.strong_count() > 0);
+        self.sweep_above = SWEEP_ABOVE.max(self.by_address.len() * 2);
+    }
+
+    /// Drops idle entries, oldest first, where there are more than may be.
+    fn make_room(&mut self) {
+        if self.by_source.len() < self.drop_above {
+            return;
+        }
+        self.sweep();
+        let mut idle: Vec<u64> = self.by_source.values().flatten().filter(|e| e.idle()).map(|e| e.used).collect();
+        idle.sort_unstable();
+        if let Some(&last) = idle.get((self.most / 2).min(idle.len()).saturating_sub(1)) {
+            for entries in self.by_source.values_mut() {
+                entries.retain(|e| e.used > last || !e.idle());
+            }
+            self.by_source.retain(|_, entries| !entries.is_empty());
+        }
+        self.drop_above = self.most.max(self.by_source.len() + self.most / 2);
     }
 }
 
@@ -87,23 +147,26 @@ impl Kernels {
     fn slot(&self, kernel: &Kernel) -> Slot {
         let signature = Signature::of(kernel);
         let mut index = lock(&self.index);
+        index.clock += 1;
+        let used = index.clock;
         if !index.by_source.contains_key(&kernel.source) {
+            index.make_room();
             index.by_source.insert(kernel.source.clone(), SmallVec::new());
         }
         let Some(entries) = index.by_source.get_mut(&kernel.source) else { return Slot::default() };
-        if let Some((_, slot)) = entries.iter().find(|(known, _)| *known == signature) {
-            return slot.clone();
+        if let Some(entry) = entries.iter_mut().find(|e| e.signature == signature) {
+            entry.used = used;
+            return entry.slot.clone();
         }
         let slot = Slot::default();
-        entries.push((signature, slot.clone()));
+        entries.push(Entry { signature, slot: slot.clone(), used });
         slot
     }
 
     fn remember(&self, kernel: &Arc<Kernel>, compiled: &Arc<Compiled>) {
         let mut index = lock(&self.index);
-        if index.by_address.len() >= index.sweep_above.max(SWEEP_ABOVE) {
-            index.by_address.retain(|_, (weak, _)| weak.strong_count() > 0);
-            index.sweep_above = index.by_address.len() * 2;
+        if index.by_address.len() >= index.sweep_above {
+            index.sweep();
         }
         index.by_address.insert(Arc::as_ptr(kernel) as usize, (Arc::downgrade(kernel), compiled.clone()));
     }
@@ -358,6 +421,7 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::AdapterChoice;
 
     #[test]
     fn browsers_are_told_of_subgroups() {
@@ -365,5 +429,45 @@ mod tests {
         assert_eq!(text_for("vulkan", lanes), lanes);
         assert_eq!(text_for("browser", plain), plain);
         assert_eq!(text_for("browser", lanes), format!("{BROWSER_SUBGROUPS}{lanes}"));
+    }
+
+    fn numbered(n: usize) -> Arc<Kernel> {
+        let source = format!(
+            "@group(0) @binding(0) var<storage, read_write> a: array<u32>;\n\
+             @compute @workgroup_size(1) fn main() {{ a[0] = {n}u; }}\n"
+        );
+        let access = vec![Access::ReadWrite];
+        Arc::new(Kernel { label: "numbered".into(), source, access, param_words: 0, faults: false })
+    }
+
+    #[test]
+    fn unused_kernels_go_and_used_ones_stay() -> Result<()> {
+        let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+        {
+            let mut index = lock(&gpu.0.kernels.index);
+            (index.most, index.drop_above) = (8, 8);
+        }
+        let held: Vec<_> = (0..6).map(numbered).collect();
+        for kernel in &held {
+            gpu.compile(kernel)?;
+        }
+        for n in 100..160 {
+            gpu.compile(&numbered(n))?;
+            let sources = lock(&gpu.0.kernels.index).by_source.len();
+            assert!(sources <= 14, "{sources}");
+        }
+        let compiled = gpu.counters().pipelines;
+        for kernel in &held {
+            gpu.compile(kernel)?;
+            // as another plan has it, with the same source
+            gpu.compile(&Arc::new(Kernel { source: kernel.source.clone(), ..(**kernel).clone() }))?;
+        }
+        assert_eq!(gpu.counters().pipelines, compiled);
+        // the newest is still there, the oldest is not
+        gpu.compile(&numbered(159))?;
+        assert_eq!(gpu.counters().pipelines, compiled);
+        gpu.compile(&numbered(100))?;
+        assert_eq!(gpu.counters().pipelines, compiled + 1);
+        Ok(())
     }
 }
