@@ -196,7 +196,8 @@ fn dtypes_and_values() -> Result<()> {
     case!(c, "neg", DType, "bool", flag.neg());
     case!(c, "bitwise_and", DType, "f32", t.bitwise_and(&t));
     case!(c, "masked_fill", DType, "f32", t.masked_fill(&t, 1.0));
-    case!(c, "masked_fill", DType, "i32", int.masked_fill(&flag, 0.5));
+    case!(c, "masked_fill", Value, "without overflow", int.masked_fill(&flag, 1e10));
+    case!(c, "fill_", Value, "without overflow", int.fill_(f64::NAN));
     case!(c, "masked_fill", Dim, "0-dimensional", t.masked_fill(&flag, &t));
     case!(c, "fill_", Dim, "0-dimension", t.fill_(&t));
     case!(c, "to_vec", DType, "f32, asked for i32", t.to_vec::<i32>());

@@ -226,8 +226,10 @@ fn arrays_keep_shape_order_and_dtype() -> Result<()> {
 }
 
 #[test]
-fn floats_beyond_wide_integers() -> Result<()> {
+fn floats_beyond_integers() -> Result<()> {
     let x = Tensor::new([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e20, -1e20, 1e10, -2.5], ())?;
+    let want = [i32::MIN, i32::MIN, i32::MIN, i32::MIN, i32::MIN, i32::MIN, -2];
+    assert_eq!(x.int()?.to_vec::<i32>()?, want);
     if !x.device().supports(DType::I64) {
         println!("no i64: nothing to convert to");
         return Ok(());

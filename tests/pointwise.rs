@@ -305,3 +305,12 @@ fn ldexp_dtypes() -> Result<()> {
     assert_eq!(n.ldexp(&n)?.dtype(), DType::F32);
     Ok(())
 }
+
+#[test]
+fn atan2_at_the_origin() -> Result<()> {
+    let (a, b) = (new(&[0.0, 1e-30, 3.0])?.requires_grad_(true)?, new(&[0.0, 1e-30, 4.0])?.requires_grad_(true)?);
+    a.atan2(&b)?.sum()?.backward()?;
+    let grad = |t: &Tensor| t.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f32>());
+    assert_eq!((grad(&a)?, grad(&b)?), (vec![0.0, 0.0, 0.16], vec![0.0, 0.0, -0.12]));
+    Ok(())
+}

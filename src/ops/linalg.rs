@@ -312,7 +312,7 @@ impl Tensor {
     }
 
     /// `L` in `self = L L^T` for symmetric positive definite matrices, of which the lower triangle is read; with
-    /// `upper`, `L^T`: `torch.linalg.cholesky`.
+    /// `upper`, `L^T`, read from the upper one: `torch.linalg.cholesky`.
     ///
     /// ```
     /// let x = calor::Tensor::new([[4.0f32, 2.0], [2.0, 2.0]], ())?;
@@ -325,6 +325,9 @@ impl Tensor {
     pub fn linalg_cholesky(&self, upper: bool) -> Result<Tensor> {
         const OP: &str = "linalg.cholesky";
         let n = square(OP, self)?;
+        if upper {
+            return transposed(&transposed(self)?.linalg_cholesky(false)?);
+        }
         let (shape, dtype) = (self.shape(), self.dtype());
         let lower = no_grad(|| {
             if numel(&shape) == 0 {
@@ -350,7 +353,7 @@ impl Tensor {
             }
             cat(&columns.iter().collect::<Vec<_>>(), 2)?.tril(0)?.reshape(&shape)
         })?;
-        let lower = lower.with_grad(OP, &[self], |r| {
+        Ok(lower.with_grad(OP, &[self], |r| {
             let l = r.output();
             move |g: &Tensor| {
                 // L^-T sym(phi) L^-1, phi being the lower triangle of L^T g with half its diagonal (Murray 2016)
@@ -360,8 +363,7 @@ impl Tensor {
                 let inverse = l.inverse()?;
                 Ok(Grads::from_iter([Some(transposed(&inverse)?.matmul(&sym)?.matmul(&inverse)?)]))
             }
-        });
-        if upper { transposed(&lower) } else { Ok(lower) }
+        }))
     }
 
     /// Square matrices multiplied `n` times with themselves; with the inverse, where `n` is negative.

@@ -26,9 +26,14 @@ impl Kernel<'_> {
                 format!("{ty}({}({x}))", wgsl(DType::I32, four))
             }
             // beyond the range: what x86 gives, and PyTorch on it, where drivers say nothing or saturate
-            (DType::F32 | DType::F64, DType::I64) => {
+            (DType::F32 | DType::F64, DType::I32 | DType::I64) => {
                 let wide = wgsl(from, four);
-                format!("select({ty}({x}), {ty}(-9223372036854775807li - 1li), {x} >= {wide}(9223372036854775808.0))")
+                let (least, end) = if target == DType::I32 {
+                    ("-2147483647i - 1i", "2147483648.0")
+                } else {
+                    ("-9223372036854775807li - 1li", "9223372036854775808.0")
+                };
+                format!("select({ty}({least}), {ty}({x}), ({x} >= {wide}(-{end})) & ({x} < {wide}({end})))")
             }
             _ => format!("{ty}({x})"),
         };

@@ -125,8 +125,7 @@ binary! {
     heaviside heaviside_: Same;
     /// The angle of the point `(b, a)`, -pi to pi.
     atan2 atan2_: Float, g =>
-        [a b] g.mul(&b.div(&a.square()?.add(&b.square()?)?)?)?,
-        [a b] g.mul(&a.div(&a.square()?.add(&b.square()?)?)?)?.neg()?;
+        [a b] g.mul(&turned(&b, &a, &b)?)?, [a b] g.mul(&turned(&a, &a, &b)?)?.neg()?;
     /// `sqrt(a^2 + b^2)` without overflow.
     hypot hypot_: Real, g => [a y] g.mul(&a.div(&y)?)?, [b y] g.mul(&b.div(&y)?)?;
     /// `log(e^a + e^b)` without overflow.
@@ -178,6 +177,12 @@ binary! {
 /// Half the gradient at ties.
 fn half(a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
     a.eq(b)?.where_(g.div(2.0)?, g)
+}
+
+/// `x / (a^2 + b^2)`, 0 where that is 0 in every digit.
+fn turned(x: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let square = a.square()?.add(&b.square()?)?;
+    except(&square.eq(0.0)?, &x.div(&square)?)
 }
 
 /// `1 / (1 + e^(scale (b - a)))`: the part of `a` in a sum of powers; half where both are the same infinity.
