@@ -153,7 +153,8 @@ fn gradients_at_limits() -> Result<()> {
     x.clamp(2.0, 3.0)?.sum()?.backward()?;
     x.clamp_min(2.0)?.sum()?.backward()?;
     x.clamp_max(2.0)?.sum()?.backward()?;
-    assert_eq!(grad(&x)?, [1.0, 3.0, 2.0]);
+    // one at a limit that is a number has none
+    assert_eq!(grad(&x)?, [1.0, 0.0, 1.0]);
     let (x, y) = (leaf(&[1.0, 2.0, 3.0])?, leaf(&[2.0; 3])?);
     x.maximum(&y)?.sum()?.backward()?;
     assert_eq!(grad(&x)?, [0.0, 0.5, 1.0]);
