@@ -1,7 +1,7 @@
 //! Indices and probabilities out of range, which only the device sees. One test: a device's errors belong to whoever reads next.
 
 use calor::nn::functional::{cross_entropy, nll_loss};
-use calor::{DType, ErrorKind, Reduce, Tensor};
+use calor::{DType, ErrorKind, Interpolation, Reduce, Tensor};
 
 type Result = calor::Result<()>;
 
@@ -68,6 +68,16 @@ fn every_operation_reports_indices_out_of_range() -> Result {
         let e = out.to_vec::<f32>().expect_err(op);
         assert_eq!(e.op(), op, "{e}");
         assert_eq!(t.sum()?.item()?, 12.0, "after {op}");
+    }
+    // numbers out of range, in tensors
+    let (high, low) = (Tensor::new([0.5f32, 1.5], ())?, Tensor::new([-1i32; 4], ())?);
+    for (op, out) in [
+        ("quantile", t.quantile(&high, None, false, Interpolation::Linear)?),
+        ("nanquantile", t.nanquantile(&high, None, false, Interpolation::Linear)?),
+        ("cov", Tensor::ones([4], ())?.cov(1, Some(&low), None)?),
+    ] {
+        let e = out.to_vec::<f32>().expect_err(op);
+        assert_eq!((e.op(), e.kind()), (op, ErrorKind::Value), "{e}");
     }
     // an index of 2^32 is not 0
     if t.device().supports(DType::I64) {

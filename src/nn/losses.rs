@@ -2,14 +2,12 @@
 
 use super::options::settings;
 use crate::dtype::DType;
-use crate::error::{Error, ErrorKind, Result, bail};
-use crate::graph::{IndexOp, Param};
+use crate::error::{Result, bail};
 use crate::no_grad;
-use crate::ops::build::Build;
+use crate::ops::build::checked;
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{self, autocast_dtype, full};
 use crate::tensor::grad::Grads;
-use std::sync::Arc;
 
 /// What becomes of the elements' losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -332,19 +330,8 @@ pub fn binary_cross_entropy(
 
 /// `x`, with a fault reported by the device where an element is not between 0 and 1.
 fn probabilities(op: &'static str, x: &Tensor, name: &str) -> Result<Tensor> {
-    let mut b = Build::default();
-    let ty = x.dtype().compute();
-    let value = b.body.input(0);
-    let (zero, one) = (b.value(0.0, ty), b.value(1.0, ty));
-    let (above, below) = (b.body.call("op_ge", &[value, zero]), b.body.call("op_le", &[value, one]));
-    let fits = b.op(IndexOp::And, above, below);
     let message = format!("all elements of {name} should be between 0 and 1");
-    let error = Error::new(ErrorKind::Value, op, message);
-    b.params.push(Param::Fault(Arc::new(error)));
-    let code = b.params.len() - 1;
-    b.body.guard(fits, value, code);
-    let out = b.apply(op, &x.shape(), x.dtype(), &[x])?;
-    Ok(out.with_grad("probabilities", &[x], |_| |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())]))))
+    checked(op, x, &[("op_ge", 0.0), ("op_le", 1.0)], message)
 }
 
 /// `(x - target)^2 / (2 beta)` where the difference is below `beta`, else `|x - target| - beta / 2`.

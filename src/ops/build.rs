@@ -100,16 +100,20 @@ impl Build {
     }
 }
 
-/// `x`, with a fault under `op` where an element fails one of the tests of it and 0.
-pub fn checked(op: &'static str, x: &Tensor, tests: &[&'static str], message: &str) -> Result<Tensor> {
+/// `x`, with a fault under `op` where an element fails one of the tests: a function of it and a number.
+pub fn checked(
+    op: &'static str,
+    x: &Tensor,
+    tests: &[(&'static str, f64)],
+    message: impl Into<String>,
+) -> Result<Tensor> {
     let mut b = Build::default();
     let mut value = b.body.input(0);
-    let zero = b.value(0.0, x.dtype());
     b.params.push(Param::Fault(Arc::new(Error::new(ErrorKind::Value, op, message))));
     let code = b.params.len() - 1;
-    for test in tests {
-        let args = [value, zero];
-        let fits = b.body.call(*test, if *test == "op_isfinite" { &args[..1] } else { &args });
+    for &(test, number) in tests {
+        let args = [value, b.value(number, x.dtype().compute())];
+        let fits = b.body.call(test, if test == "op_isfinite" { &args[..1] } else { &args });
         value = b.body.guard(fits, value, code);
     }
     let out = b.apply(op, &x.shape(), x.dtype(), &[x])?;

@@ -47,8 +47,8 @@ impl Tensor {
                 return Tensor::zeros(&shape[..], (DType::I32, p.device()));
             }
             let message = "probability tensor contains either `inf`, `nan` or element < 0";
-            let p = checked(OP, &p, &["op_isfinite", "op_ge"], message)?;
-            let all = checked(OP, &p.sum_dims(&[-1], true)?, &["op_gt"], "sum of probabilities is not above 0")?;
+            let p = checked(OP, &p, &[("op_isfinite", 0.0), ("op_ge", 0.0)], message)?;
+            let all = checked(OP, &p.sum_dims(&[-1], true)?, &[("op_gt", 0.0)], "sum of probabilities is not above 0")?;
             // scaled, so that what is drawn depends on the checks
             let p = p.div(&all)?;
             if !replacement {

@@ -137,7 +137,8 @@ impl Tensor {
                 );
             }
         }
-        let counted = |w: Option<&Tensor>, message| w.map(|w| checked("cov", w, &["op_ge"], message)).transpose();
+        let counted =
+            |w: Option<&Tensor>, message: &str| w.map(|w| checked("cov", w, &[("op_ge", 0.0)], message)).transpose();
         let fweights = counted(fweights, "fweights cannot be negative")?;
         let aweights = counted(aweights, "aweights cannot be negative")?;
         let weights = match (&fweights, &aweights) {

@@ -4,6 +4,7 @@ use super::{order, permuted};
 use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::ops::arg::Arg;
+use crate::ops::build::checked;
 use crate::ops::reduce::{check_some, take};
 use crate::ops::scan::places;
 use crate::shape::{Dims, dim as check_dim};
@@ -159,7 +160,7 @@ impl Tensor {
 
     fn quantiles(
         &self,
-        op: &str,
+        op: &'static str,
         q: Arg,
         dim: Option<isize>,
         keepdim: bool,
@@ -179,6 +180,9 @@ impl Tensor {
             }
             Arg::Scalar(s) if !(0.0..=1.0).contains(&s.as_f64()) => {
                 bail!(Value, op, "q must be in the range [0, 1] but got {}", s.as_f64())
+            }
+            Arg::Tensor(q) => {
+                checked(op, &q, &[("op_ge", 0.0), ("op_le", 1.0)], "q values must be in the range [0, 1]")?
             }
             q => q.tensor(dtype, self.device())?,
         };
