@@ -69,7 +69,7 @@ struct Index {
     by_address: HashMap<usize, (Weak<Kernel>, Arc<Compiled>)>,
     by_source: HashMap<String, SmallVec<[Entry; 1]>>,
     sweep_above: usize,
-    /// Entries by source kept before idle ones are dropped, at first and now.
+    /// Entries by source that are always kept, and how many there may be before idle ones are dropped.
     most: usize,
     drop_above: usize,
     clock: u64,
@@ -93,7 +93,7 @@ impl Entry {
     }
 }
 
-/// Every kernel compiled so far.
+/// The kernels compiled so far, but for those that nothing has used for long.
 #[derive(Default)]
 pub(super) struct Kernels {
     index: Mutex<Index>,
@@ -119,7 +119,7 @@ impl Index {
         self.by_address.get(&(Arc::as_ptr(kernel) as usize)).map(|(_, compiled)| compiled.clone())
     }
 
-    /// Forgets kernels that were dropped, which keeps their pipelines only by source.
+    /// Forgets kernels that were dropped; their pipelines stay by source.
     fn sweep(&mut self) {
         self.by_address.retain(|_, (weak, _)| weak.strong_count() > 0);
         self.sweep_above = SWEEP_ABOVE.max(self.by_address.len() * 2);
