@@ -5,7 +5,9 @@ pub use super::attention::{AttentionOptions, bilinear, pdist, scaled_dot_product
 pub use super::convolution::{Padding, avg_pool, conv, conv_transpose, fold, max_pool, max_pool_with_indices, unfold};
 pub use super::ctc::{CtcOptions, Lengths, ctc_loss};
 pub use super::dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
+pub use super::fractional::fractional_max_pool;
 pub use super::grid::{GridMode, GridOptions, GridPadding, grid_sample};
+pub use super::linear_loss::linear_cross_entropy;
 pub use super::losses::{
     BceOptions, CrossEntropyOptions, NllOptions, Reduction, binary_cross_entropy, binary_cross_entropy_with_logits,
     cross_entropy, gaussian_nll_loss, huber_loss, kl_div, l1_loss, mse_loss, nll_loss, poisson_nll_loss,

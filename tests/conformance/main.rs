@@ -12,6 +12,7 @@ mod drivers;
 mod host;
 mod module_table;
 mod modules;
+mod modules_activation;
 mod modules_attention;
 mod modules_deep;
 mod modules_layers;

@@ -16,6 +16,7 @@ pub struct Row {
 const TABLES: &[&[Row]] = &[
     crate::modules_layers::ROWS,
     crate::modules_layers::BY_DIMENSION,
+    crate::modules_activation::ROWS,
     crate::modules_losses::ROWS,
     crate::modules_deep::ROWS,
     crate::modules_attention::ROWS,

@@ -7,23 +7,24 @@ use crate::drivers::Tensor;
 use crate::module_table::Row;
 use crate::modules::{Args, Built};
 use crate::ops_nn::{outputs, sides, size};
+use calor::PadMode;
 use calor::nn::functional::{BagMode, EmbeddingLookup, Resize, ResizeMode};
 use calor::nn::{self, Layer, Module};
-use calor::{Approximate, PadMode};
 
-type Make = Result<Built, Failure>;
+pub type Make = Result<Built, Failure>;
 
 /// A size that must be given.
 pub fn count(c: Args<'_>, name: &str) -> Result<usize, Failure> {
     size(c.int(name)?)
 }
 
-fn layer<L: Layer + Module + 'static>(layer: L) -> Make {
+/// A layer that nothing refuses.
+pub fn layer<L: Layer + Module + 'static>(layer: L) -> Make {
     Built::layer(Ok(layer))
 }
 
 /// What has no options besides a tensor's.
-fn ignored(c: &mut Call<Tensor>) {
+pub fn ignored(c: &mut Call<Tensor>) {
     for name in ["device", "inplace"] {
         c.ignore(name);
     }
@@ -114,6 +115,34 @@ fn adaptive_max<const N: usize>(c: Args<'_>) -> Make {
     layer(pool)
 }
 
+fn fractional<const N: usize>(c: Args<'_>) -> Make {
+    let kernel = sides(c, "kernel_size", [0; N])?;
+    let pool = match (c.has("output_size"), c.floats_opt("output_ratio")?) {
+        (true, None) => nn::FractionalMaxPool::<N>::new(kernel, sides(c, "output_size", [0; N])?),
+        (false, Some(ratio)) => {
+            let ratio = std::array::from_fn(|d| ratio.get(d).or(ratio.first()).copied().unwrap_or(f64::NAN));
+            nn::FractionalMaxPool::<N>::with_ratio(kernel, ratio).map_err(op)?
+        }
+        _ => return Err(Failure::Op("one of output_size and output_ratio must be specified".into())),
+    };
+    let pool = match c.tensor_opt("_random_samples")? {
+        Some(samples) => pool.random_samples(&samples),
+        None => pool,
+    };
+    if c.bool_or("return_indices", false)? {
+        return Built::other(Ok(pool), |m, c| {
+            let (values, at) = m.forward_with_indices(&c.tensor("input")?).map_err(op)?;
+            Ok(vec![Output::Tensor(values), Output::Tensor(at)])
+        });
+    }
+    Built::layer(Ok(pool))
+}
+
+fn dropout<L: Layer + Module + 'static>(c: Args<'_>, make: fn(f64) -> calor::Result<L>) -> Make {
+    ignored(c);
+    Built::layer(make(c.float_or("p", 0.5)?))
+}
+
 fn lp_pool<const N: usize>(c: Args<'_>) -> Make {
     let kernel = sides(c, "kernel_size", [0; N])?;
     let pool = nn::LPPool::<N>::new(c.float("norm_type")?, kernel).stride(sides(c, "stride", kernel)?);
@@ -192,11 +221,12 @@ fn table(c: Args<'_>) -> Result<EmbeddingLookup, Failure> {
 
 fn embedding(c: Args<'_>) -> Make {
     let table = table(c)?;
-    if table.max_norm.is_some() || table.scale_grad_by_freq {
-        return Err(Failure::Unsupported("norms and frequencies of an Embedding".into()));
-    }
     c.ignore("sparse");
-    let o = nn::EmbeddingOptions::default().padding_idx(table.padding_idx);
+    let o = nn::EmbeddingOptions::default()
+        .padding_idx(table.padding_idx)
+        .max_norm(table.max_norm)
+        .norm_type(table.norm_type)
+        .scale_grad_by_freq(table.scale_grad_by_freq);
     Built::layer(nn::Embedding::new(count(c, "num_embeddings")?, count(c, "embedding_dim")?, o))
 }
 
@@ -242,6 +272,8 @@ macro_rules! row {
         Row { name: $name, init: concat!("init(", $init, ")"), forward: "forward(input)", build: $build }
     };
 }
+
+pub(crate) use row;
 
 macro_rules! rows_by_dimension {
     ($(($one:literal, $two:literal, $three:literal, $init:literal, |$c:ident, $n:ident| $build:expr),)*) => {
@@ -358,10 +390,22 @@ pub const ROWS: &[Row] = &[
         let (alpha, beta, k) = (c.float_or("alpha", 1e-4)?, c.float_or("beta", 0.75)?, c.float_or("k", 1.0)?);
         layer(nn::LocalResponseNorm { size: count(c, "size")?, alpha, beta, k })
     }),
-    row!("nn.Dropout", "p=0.5, inplace=False", |c| {
-        ignored(c);
-        Built::layer(nn::Dropout::new(c.float_or("p", 0.5)?))
-    }),
+    row!("nn.Dropout", "p=0.5, inplace=False", |c| dropout(c, nn::Dropout::new)),
+    row!("nn.Dropout1d", "p=0.5, inplace=False", |c| dropout(c, nn::Dropout1d::new)),
+    row!("nn.Dropout2d", "p=0.5, inplace=False", |c| dropout(c, nn::Dropout2d::new)),
+    row!("nn.Dropout3d", "p=0.5, inplace=False", |c| dropout(c, nn::Dropout3d::new)),
+    row!("nn.AlphaDropout", "p=0.5, inplace=False", |c| dropout(c, nn::AlphaDropout::new)),
+    row!("nn.FeatureAlphaDropout", "p=0.5, inplace=False", |c| dropout(c, nn::FeatureAlphaDropout::new)),
+    row!(
+        "nn.FractionalMaxPool2d",
+        "kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None",
+        fractional::<2>
+    ),
+    row!(
+        "nn.FractionalMaxPool3d",
+        "kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None",
+        fractional::<3>
+    ),
     row!(
         "nn.Embedding",
         "num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False, _weight=None, _freeze=False, device=None, dtype=None",
@@ -420,35 +464,4 @@ pub const ROWS: &[Row] = &[
         "size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None",
         upsample
     ),
-    row!("nn.GELU", "approximate='none'", |c| match c.str_or("approximate", "none")?.as_str() {
-        "none" => layer(nn::GELU::default()),
-        "tanh" => layer(nn::GELU { approximate: Approximate::Tanh }),
-        other => Err(Failure::Op(format!("approximate {other}"))),
-    }),
-    row!("nn.GLU", "dim=-1", |c| layer(nn::GLU::new(c.int_or("dim", -1)? as isize))),
-    row!("nn.Hardtanh", "min_val=-1.0, max_val=1.0, inplace=False, min_value=None, max_value=None", |c| {
-        ignored(c);
-        let (low, high) = (c.float_opt("min_value")?, c.float_opt("max_value")?);
-        let (low, high) = (low.unwrap_or(c.float_or("min_val", -1.0)?), high.unwrap_or(c.float_or("max_val", 1.0)?));
-        layer(nn::Hardtanh::new(low, high))
-    }),
-    row!("nn.PReLU", "num_parameters=1, init=0.25, device=None, dtype=None", |c| {
-        Built::layer(nn::PReLU::new(size(c.int_or("num_parameters", 1)?)?, c.float_or("init", 0.25)?, ()))
-    }),
-    row!("nn.ReLU", "inplace=False", |c| {
-        ignored(c);
-        layer(nn::ReLU)
-    }),
-    row!("nn.Sigmoid", "", |_c| layer(nn::Sigmoid)),
-    row!("nn.Tanh", "", |_c| layer(nn::Tanh)),
-    row!("nn.SiLU", "inplace=False", |c| {
-        ignored(c);
-        layer(nn::SiLU)
-    }),
-    row!("nn.LeakyReLU", "negative_slope=0.01, inplace=False", |c| {
-        ignored(c);
-        layer(nn::LeakyReLU::new(c.float_or("negative_slope", 0.01)?))
-    }),
-    row!("nn.Softmax", "dim=None", |c| layer(nn::Softmax::new(dim(c)?))),
-    row!("nn.LogSoftmax", "dim=None", |c| layer(nn::LogSoftmax::new(dim(c)?))),
 ];

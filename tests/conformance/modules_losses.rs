@@ -5,8 +5,9 @@ use crate::call::Failure;
 use crate::drivers::Tensor;
 use crate::module_table::Row;
 use crate::modules::{Args, Built};
-use crate::ops_loss::reduction;
-use calor::nn::functional::{BceOptions, CrossEntropyOptions, NllOptions};
+use crate::modules_layers::{count, sizes};
+use crate::ops_loss::{lengths, reduction};
+use calor::nn::functional::{BceOptions, CrossEntropyOptions, CtcOptions, NllOptions};
 use calor::nn::{self, Module};
 
 type Make = Result<Built, Failure>;
@@ -37,6 +38,32 @@ fn triplet(c: Args<'_>) -> Make {
         reduction: reduction(c)?,
     };
     Built::other(Ok(loss), |m, c| one(m.forward(&c.tensor("anchor")?, &c.tensor("positive")?, &c.tensor("negative")?)))
+}
+
+fn ctc(c: Args<'_>) -> Make {
+    let blank = usize::try_from(c.int_or("blank", 0)?).unwrap_or(usize::MAX);
+    let options = CtcOptions::default().blank(blank).reduction(reduction(c)?);
+    let options = options.zero_infinity(c.bool_or("zero_infinity", false)?);
+    Built::other(Ok(nn::CTCLoss::new(options)), |m, c| {
+        let (x, y) = (c.tensor("log_probs")?, c.tensor("targets")?);
+        one(m.forward(&x, &y, lengths(c, "input_lengths")?, lengths(c, "target_lengths")?))
+    })
+}
+
+fn linear_cross_entropy(c: Args<'_>) -> Make {
+    if c.has("options") {
+        return Err(Failure::Unsupported("settings of PyTorch's own computation in parts".into()));
+    }
+    let sizes = if c.has("out_features") { sizes(c, "out_features")? } else { Vec::new() };
+    let mut o = nn::LinearCrossEntropyOptions::default()
+        .out_features(sizes)
+        .bias(c.bool_or("bias", false)?)
+        .reduction(reduction(c)?)
+        .label_smoothing(c.float_or("label_smoothing", 0.0)?);
+    o.ignore_index = c.int_opt("ignore_index")?;
+    o.weight = c.tensor_opt("weight")?;
+    let made = nn::LinearCrossEntropyLoss::new(count(c, "in_features")?, count(c, "num_classes")?, o);
+    Built::other(made, |m, c| one(m.forward(&c.tensor("input")?, &c.tensor("target")?)))
 }
 
 fn kl_div(c: Args<'_>) -> Make {
@@ -102,6 +129,18 @@ pub const ROWS: &[Row] = &[
         let p = u32::try_from(p).map_err(|e| Failure::Op(e.to_string()))?;
         loss(nn::MultiMarginLoss::new(p, margin, weight.as_ref(), reduction(c)?), nn::MultiMarginLoss::forward)
     }),
+    Row {
+        name: "nn.CTCLoss",
+        init: "init(blank=0, reduction='mean', zero_infinity=False)",
+        forward: "forward(log_probs, targets, input_lengths, target_lengths)",
+        build: ctc,
+    },
+    Row {
+        name: "nn.LinearCrossEntropyLoss",
+        init: "init(in_features, num_classes, *, out_features=[], bias=False, device=None, dtype=None, reduction='mean', weight=None, ignore_index=None, label_smoothing=0.0, options=None)",
+        forward: PAIR,
+        build: linear_cross_entropy,
+    },
     Row {
         name: "nn.SmoothL1Loss",
         init: "init(size_average=None, reduce=None, reduction='mean', beta=1.0)",

@@ -38,7 +38,7 @@ fn plain(c: Args<'_>, loss: Plain) -> Outputs {
 }
 
 /// Lengths as a tensor or a list.
-fn lengths(c: Args<'_>, name: &str) -> Result<f::Lengths, Failure> {
+pub fn lengths(c: Args<'_>, name: &str) -> Result<f::Lengths, Failure> {
     if c.is_tensor(name) {
         return Ok(f::Lengths::Tensor(c.tensor(name)?));
     }

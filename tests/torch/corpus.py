@@ -456,4 +456,5 @@ def main():
     print(f"{total} cases")
 
 
-main()
+if __name__ == "__main__":
+    main()
