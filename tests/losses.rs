@@ -3,7 +3,7 @@
 use calor::autograd::gradcheck;
 use calor::gpu::AdapterChoice;
 use calor::nn::functional::{self as f, BceOptions, CrossEntropyOptions, NllOptions, Reduction};
-use calor::nn::{BCEWithLogitsLoss, CrossEntropyLoss, Module, NLLLoss};
+use calor::nn::{BCEWithLogitsLoss, CrossEntropyLoss, KLDivLoss, Module, NLLLoss};
 use calor::{DType, Device, ErrorKind, Result, Tensor};
 
 const SCORES: [[f32; 3]; 4] = [[0.5, -1.0, 2.0], [0.0, 0.25, 0.5], [3.0, 1.0, -2.0], [-0.5, 0.5, 1.5]];
@@ -130,4 +130,63 @@ fn shapes_and_ranges_of_targets() -> Result<()> {
         assert!(told.kind() == ErrorKind::Value && told.to_string().contains("of target"), "{told}");
     }
     Ok(())
+}
+
+#[test]
+fn ignored_targets_poison_nothing() -> Result<()> {
+    let x = Tensor::new([[f32::NEG_INFINITY, 0.0], [1.0, 2.0]], ())?.requires_grad_(true)?;
+    let loss = f::cross_entropy(&x, &Tensor::new([-100, 1], ())?, ())?;
+    close(&loss, (1.0 + (-1f64).exp()).ln())?;
+    loss.backward()?;
+    let g = x.grad().expect("a gradient").to_vec::<f32>()?;
+    assert!(g[..2] == [0.0, 0.0] && (g[2] + g[3]).abs() < 1e-6 && g[2] > 0.2, "{g:?}");
+    // a mean over nothing is no number, and has no gradient
+    let x = Tensor::new([-1.0f32, -2.0], ())?.requires_grad_(true)?;
+    let loss = f::nll_loss(&x, &Tensor::new(1, ())?, NllOptions::default().ignore_index(1))?;
+    assert!(loss.item()?.is_nan());
+    loss.backward()?;
+    assert_eq!(x.grad().expect("a gradient").to_vec::<f32>()?, [0.0, 0.0]);
+    // the weight of a class is a factor: 0 times infinity
+    let x = Tensor::new([[f32::NEG_INFINITY, 0.0]], ())?;
+    let options = NllOptions::default().weight(Tensor::new([0.0f32, 1.0], ())?).reduction(Reduction::Sum);
+    assert!(f::nll_loss(&x, &Tensor::new([0], ())?, options)?.item()?.is_nan());
+    Ok(())
+}
+
+#[test]
+fn smoothing_counts_samples_whose_class_weighs_nothing() -> Result<()> {
+    let x = Tensor::new([[0.5f32, -1.0, 2.0], [0.0, 0.25, 0.5]], ())?;
+    let weight = Tensor::new([0.0f32, 1.0, 1.0], ())?;
+    let options = CrossEntropyOptions::default().weight(weight).label_smoothing(0.3);
+    close(&f::cross_entropy(&x, &Tensor::new([0, 1], ())?, options)?, 1.330_666_5)
+}
+
+#[test]
+fn binary_cross_entropy_has_gradients_at_both_ends() -> Result<()> {
+    let x = Tensor::new([0.0f32, 1.0, 1.0, 0.0], ())?.requires_grad_(true)?;
+    let y = Tensor::new([0.0f32, 1.0, 0.0, 1.0], ())?;
+    let loss = f::binary_cross_entropy(&x, &y, None, Reduction::Sum)?;
+    close(&loss, 200.0)?;
+    loss.backward()?;
+    assert_eq!(x.grad().expect("a gradient").to_vec::<f32>()?, [0.0, 0.0, 1e12, -1e12]);
+    let leaf = |x: [f64; 2]| Tensor::new(x, ())?.requires_grad_(true);
+    let (x, y) = (leaf([0.25, 0.5])?, leaf([0.75, 0.1])?);
+    gradcheck(|i| f::binary_cross_entropy(&i[0], &i[1], None, Reduction::Mean), &[&x, &y], None)
+}
+
+#[test]
+fn variances_may_be_one_along_any_dimension() -> Result<()> {
+    let (x, y) = (Tensor::ones([2, 3], ())?, Tensor::zeros([2, 3], ())?);
+    let loss = |var: &Tensor| f::gaussian_nll_loss(&x, &y, var, false, 1e-6, Reduction::Mean);
+    close(&loss(&Tensor::new([[0.5f32, 1.0, 2.0]], ())?)?, 3.5 / 6.0)?;
+    close(&loss(&Tensor::new([[0.5f32], [2.0]], ())?)?, 0.625)?;
+    assert!(loss(&Tensor::ones([1, 1], ())?).is_err());
+    assert_eq!(loss(&Tensor::new([[0.5f32, -1.0, 2.0]], ())?)?.item().map_err(|e| e.kind()), Err(ErrorKind::Value));
+    Ok(())
+}
+
+#[test]
+fn kl_divergence_of_a_number_is_divided_by_nothing() -> Result<()> {
+    let loss = KLDivLoss::new().batch_mean(true).forward(&Tensor::new(-1.0f32, ())?, &Tensor::new(0.5f32, ())?)?;
+    close(&loss, 0.5 * 0.5f64.ln() + 0.5)
 }

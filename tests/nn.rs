@@ -365,3 +365,13 @@ fn cubic_samples_in_three_dimensions() -> Result<()> {
     let want = place(0.0) + 10.0 * place(-0.4) + 100.0 * place(0.4);
     close(&grid_sample(&x, &grid, options)?, &[want], 1e-5)
 }
+
+#[test]
+fn an_empty_batch_leaves_running_statistics() -> Result<()> {
+    let norm = BatchNorm1d::new(2, ())?;
+    let y = norm.forward(&Tensor::zeros([0, 2, 3], ())?)?;
+    assert_eq!(&y.shape()[..], [0, 2, 3]);
+    let state = norm.state_dict();
+    close(state.get("running_mean").expect("mean"), &[0.0, 0.0], 0.0)?;
+    close(state.get("running_var").expect("var"), &[1.0, 1.0], 0.0)
+}

@@ -160,7 +160,8 @@ pub fn batch_norm(
         }
         let affine = Affine { op: "batch_norm", dims: &dims, eps, weight, bias };
         let Standardized { y, mean, var } = affine.standardize(&wide)?;
-        if let Some((running_mean, running_var)) = running {
+        // an empty batch has no statistics
+        if let Some((running_mean, running_var)) = running.filter(|_| count > 0) {
             let unbiased = (var * (count as f64 / (count as f64 - 1.0)))?;
             for (running, new) in [(running_mean, mean), (running_var, unbiased)] {
                 no_grad(|| {

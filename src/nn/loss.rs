@@ -344,7 +344,8 @@ loss! {
         batch_mean: bool = false,
     } |this, x, target| {
         if this.batch_mean {
-            return functional::kl_div(x, target, this.log_target, Reduction::Sum)? / x.size(0)?;
+            let count = x.shape().first().copied().unwrap_or(1);
+            return functional::kl_div(x, target, this.log_target, Reduction::Sum)? / count;
         }
         functional::kl_div(x, target, this.log_target, this.reduction)
     };

@@ -74,7 +74,11 @@ struct Classes {
     x: Tensor,
     target: Tensor,
     dim: isize,
-    /// The weight of each target: 0 where it is ignored.
+    /// The targets as they were given, and what is ignored.
+    given: (Tensor, i64),
+    /// The weight of each target where classes have weights: 0 where it is ignored.
+    weights: Option<Tensor>,
+    /// How much each target counts in a mean.
     counts: Tensor,
 }
 
@@ -107,30 +111,39 @@ fn classes(op: &'static str, x: &Tensor, target: &Tensor, weight: Option<&Tensor
             bail!(DType, op, "expected weights of dtype {}, as that of the scores, got {}", x.dtype(), weight.dtype());
         }
     }
-    let target = target.to_dtype(DType::I32)?;
+    let kept = counted(target, ignore)?;
+    let at = kept.where_(&target.to_dtype(DType::I32)?, 0)?;
+    let weights = weight.map(|weight| kept.where_(&weight.take(&at)?, 0.0)).transpose()?;
+    let counts = weights.as_ref().map_or_else(|| kept.to_dtype(x.dtype()), |w| Ok(w.clone()))?;
+    Ok(Classes { x: x.clone(), target: at, dim, given: (target.clone(), ignore), weights, counts })
+}
+
+/// Which targets are not ignored.
+fn counted(target: &Tensor, ignore: i64) -> Result<Tensor> {
     // PyTorch's target types hold any number, so this is compared as one
-    let kept = target.ne(ignore as i32)?;
-    let target = kept.where_(&target, 0)?;
-    let counts = match weight {
-        Some(weight) => kept.where_(&weight.take(&target)?, 0.0)?,
-        None => kept.to_dtype(x.dtype())?,
-    };
-    Ok(Classes { x: x.clone(), target, dim, counts })
+    target.to_dtype(DType::I32)?.ne(ignore as i32)
 }
 
 impl Classes {
     /// `-x[target]`, weighted.
     fn picked(&self, op: &'static str) -> Result<Tensor> {
         let at = self.target.unsqueeze(self.dim)?;
-        self.x.along(op, self.dim, &at, false)?.squeeze_dim(self.dim)?.neg()? * &self.counts
+        let loss = self.kept(op, &self.x.along(op, self.dim, &at, false)?.squeeze_dim(self.dim)?.neg()?)?;
+        match &self.weights {
+            Some(weights) => loss * weights,
+            None => Ok(loss),
+        }
     }
 
-    /// `loss` where the target counts, else 0. Its gradient finds that out again: truth values would be kept apart.
-    fn kept(&self, loss: &Tensor) -> Result<Tensor> {
-        let counts = self.counts.clone();
-        let kept = move |t: &Tensor| counts.ne(0.0)?.where_(t, 0.0);
-        let out = no_grad(|| kept(loss))?;
-        Ok(out.with_grad("cross_entropy", &[loss], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(kept(g)?)]))))
+    /// `loss` where the target is not ignored, else 0, whatever stands there. Its gradient finds that out again: truth
+    /// values would be kept apart.
+    fn kept(&self, op: &'static str, loss: &Tensor) -> Result<Tensor> {
+        let (given, ignore) = (&self.given.0, self.given.1);
+        let out = no_grad(|| counted(given, ignore)?.where_(loss, 0.0))?;
+        Ok(out.with_grad(op, &[loss], |r| {
+            let given = r.save(given);
+            move |g: &Tensor| Ok(Grads::from_iter([Some(counted(&given.get()?, ignore)?.where_(g, 0.0)?)]))
+        }))
     }
 
     fn reduce(&self, loss: &Tensor, reduction: Reduction) -> Result<Tensor> {
@@ -215,7 +228,7 @@ pub fn cross_entropy(x: &Tensor, target: &Tensor, options: impl Into<CrossEntrop
             Some(weight) => (&log * beside(weight)?)?,
             None => log,
         };
-        let even = classes.kept(&all.sum_dims(&[dim], false)?.neg()?)?;
+        let even = classes.kept(OP, &all.sum_dims(&[dim], false)?.neg()?)?;
         loss = ((loss * (1.0 - smooth))? + (even * (smooth / count as f64))?)?;
     }
     classes.reduce(&loss, o.reduction)
@@ -320,12 +333,31 @@ pub fn binary_cross_entropy(
     }
     let x = probabilities(OP, x, "input")?;
     let target = &probabilities(OP, target, "target")?;
-    let log = |x: &Tensor| -> Result<Tensor> { x.log()?.clamp_min(-100.0) };
-    let mut loss = (((target - 1.0)? * log(&(1.0 - &x)?)?)? - (target * log(&x)?)?)?;
+    let mut loss = crossed(OP, &x, target)?;
     if let Some(weight) = weight {
         loss = (loss * weight)?;
     }
     reduction.of(&loss)
+}
+
+/// The binary cross-entropy of each element. One rule for its gradients: those of the logarithms are NaN at 0 and 1.
+fn crossed(op: &'static str, x: &Tensor, target: &Tensor) -> Result<Tensor> {
+    let dtype = DType::promote(x.dtype(), target.dtype());
+    // the least slope is no half number
+    let (x, target) = (&x.to_dtype(x.dtype().compute())?, &target.to_dtype(target.dtype().compute())?);
+    let log = |x: &Tensor| -> Result<Tensor> { x.log()?.clamp_min(-100.0) };
+    let loss = no_grad(|| ((target - 1.0)? * log(&(1.0 - x)?)?)? - (target * log(x)?)?)?;
+    let loss = loss.with_grad(op, &[x, target], |r| {
+        let (wanted, x, target) = (target.requires_grad(), r.save(x), r.save(target));
+        move |g: &Tensor| {
+            let (x, target) = (x.get()?, target.get()?);
+            let slope = (&x * (1.0 - &x)?)?.clamp_min(1e-12)?;
+            let of_x = ((g * (&x - target)?)? / slope)?;
+            let of_target = wanted.then(|| g * (x.neg()?.log1p()? - x.log()?)?).transpose()?;
+            Ok(Grads::from_iter([Some(of_x), of_target]))
+        }
+    });
+    loss.to_dtype(dtype)
 }
 
 /// `x`, with a fault reported by the device where an element is not between 0 and 1.
@@ -378,7 +410,7 @@ pub fn huber_loss(
     if delta.is_nan() || delta <= 0.0 {
         bail!(Value, "huber_loss", "does not support non-positive values for delta, got {delta}");
     }
-    let far = (x - target)?.abs()?;
+    let far = (full(x)? - full(target)?)?.abs()?;
     let mut loss = far.le(delta)?.where_(&(far.square()? * 0.5)?, &((&far - 0.5 * delta)? * delta)?)?;
     if let Some(weight) = weight {
         loss = (loss * weight)?;
@@ -422,8 +454,19 @@ pub fn poisson_nll_loss(
 
 /// `(log v + (x - target)^2 / v) / 2` with `v = max(var, eps)`; `full` adds `log(2 pi) / 2`.
 ///
+/// `var` has the input's shape, or that without the last dimension, or 1 in one of them; without dimensions it is one
+/// variance for all.
+///
+/// ```
+/// use calor::nn::functional::{self as f, Reduction};
+/// let (x, y) = (calor::Tensor::ones([2, 3], ())?, calor::Tensor::zeros([2, 3], ())?);
+/// let loss = f::gaussian_nll_loss(&x, &y, &calor::Tensor::ones([1, 3], ())?, false, 1e-6, Reduction::Mean)?;
+/// assert_eq!(loss.item()?, 0.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
-/// `Shape` where `var` has neither the input's shape, nor that without the last dimension, nor 1 there.
+/// `Shape` where `var` has another one; a negative variance is a `Value` error at the next host synchronisation.
 pub fn gaussian_nll_loss(
     x: &Tensor,
     target: &Tensor,
@@ -432,19 +475,25 @@ pub fn gaussian_nll_loss(
     eps: f64,
     reduction: Reduction,
 ) -> Result<Tensor> {
+    const OP: &str = "gaussian_nll_loss";
     let (xs, vs) = (x.shape(), var.shape());
     let lead = &xs[..xs.len().saturating_sub(1)];
-    let var = if vs == xs || vs.is_empty() || vs.len() == xs.len() && vs.ends_with(&[1]) && vs.starts_with(lead) {
+    // PyTorch's test of one dimension that differs and is 1
+    let apart = || xs.iter().zip(&vs).filter(|(x, v)| x != v).map(|(_, v)| v).sum::<usize>();
+    let var = if vs == xs || vs.is_empty() {
         var.clone()
     } else if vs[..] == *lead {
         var.unsqueeze(-1)?
+    } else if vs.len() == xs.len() && apart() == 1 {
+        var.clone()
     } else {
-        bail!(Shape, "gaussian_nll_loss", "var is of incorrect size: {:?} for an input of {:?}", vs, xs)
+        bail!(Shape, OP, "var is of incorrect size: {:?} for an input of {:?}", vs, xs)
     };
+    let var = checked(OP, &var, &[("op_ge", 0.0)], "var has negative entry/entries")?;
     // the limit is no part of the gradient
-    let lift = (var.detach().clamp_min(eps)? - var.detach())?;
+    let lift = var.lt(eps)?.where_(&(eps - var.detach())?, 0.0)?;
     let var = (var + lift)?;
-    let mut loss = ((var.log()? + ((x - target)?.square()? / &var)?)? * 0.5)?;
+    let mut loss = ((var.log()? + (autocast::full(&(x - target)?)?.square()? / &var)?)? * 0.5)?;
     if full {
         loss = (loss + 0.5 * std::f64::consts::TAU.ln())?;
     }

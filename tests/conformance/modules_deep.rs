@@ -50,12 +50,20 @@ fn two((a, b): (Tensor, Tensor)) -> Outputs {
     Ok(vec![Output::Tensor(a), Output::Tensor(b)])
 }
 
+/// A bool that is one: here PyTorch refuses numbers.
+fn flag(c: Args<'_>, name: &str) -> Result<Option<bool>, Failure> {
+    match c.get(name) {
+        Some(Value::Int(n)) => Err(Failure::Argument(format!("{name} should be a bool, got {n}"))),
+        _ => c.bool_opt(name),
+    }
+}
+
 macro_rules! common {
     ($c:ident, $options:ident) => {
         nn::$options::default()
             .num_layers(size($c.int_or("num_layers", 1)?)?)
-            .bias($c.bool_or("bias", true)?)
-            .batch_first($c.bool_or("batch_first", false)?)
+            .bias(flag($c, "bias")?.unwrap_or(true))
+            .batch_first(flag($c, "batch_first")?.unwrap_or(false))
             .dropout($c.float_or("dropout", 0.0)?)
             .bidirectional($c.bool_or("bidirectional", false)?)
     };

@@ -96,7 +96,7 @@ pub const OPS: Table = &[
         let (x, y, log_target) = (c.tensor(0)?, c.tensor(1)?, c.bool_or("log_target", false)?);
         if c.has("reduction") && c.str_or("reduction", "mean")? == "batchmean" {
             let sum = f::kl_div(&x, &y, log_target, Reduction::Sum).map_err(op)?;
-            return one(sum / x.size(0).map_err(op)?);
+            return one(sum / x.shape().first().copied().unwrap_or(1));
         }
         let r = reduction(c)?;
         one(f::kl_div(&x, &y, log_target, r))
