@@ -1,9 +1,22 @@
 //! Element types, scalars and PyTorch's type promotion.
+//!
+//! ```
+//! use calor::dtype::{DType, Scalar};
+//! assert_eq!(DType::promote(DType::I32, DType::F16), DType::F16);
+//! assert_eq!(Scalar::from(2.5f32).dtype(), DType::F32);
+//! ```
 
 use half::{bf16, f16};
 use std::fmt;
 
 /// The type of a tensor's elements.
+///
+/// ```
+/// use calor::{DType, Tensor};
+/// assert_eq!(Tensor::new([1.5f32], ())?.dtype(), DType::F32);
+/// assert_eq!(Tensor::zeros([2], DType::BF16)?.dtype().to_string(), "bf16");
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DType {
     /// Truth value, one byte.
@@ -27,6 +40,11 @@ pub enum DType {
 }
 
 /// How far along bool < integer < float a dtype stands.
+///
+/// ```
+/// use calor::dtype::Category;
+/// assert!(Category::Bool < Category::Int && Category::Int < Category::Float);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Category {
     /// Truth values.
@@ -39,6 +57,10 @@ pub enum Category {
 
 impl DType {
     /// Every dtype.
+    ///
+    /// ```
+    /// assert_eq!(calor::DType::ALL.iter().filter(|d| d.is_float()).count(), 4);
+    /// ```
     pub const ALL: [DType; 9] =
         [DType::Bool, DType::U8, DType::I32, DType::U32, DType::I64, DType::F16, DType::BF16, DType::F32, DType::F64];
 
@@ -57,6 +79,11 @@ impl DType {
     }
 
     /// Bool, integer or float.
+    ///
+    /// ```
+    /// use calor::dtype::{Category, DType};
+    /// assert_eq!((DType::U8.category(), DType::F16.category()), (Category::Int, Category::Float));
+    /// ```
     pub const fn category(self) -> Category {
         match self {
             DType::Bool => Category::Bool,
@@ -66,21 +93,37 @@ impl DType {
     }
 
     /// Whether it is a floating point type: only such tensors can require a gradient.
+    ///
+    /// ```
+    /// assert!(calor::DType::BF16.is_float() && !calor::DType::I64.is_float());
+    /// ```
     pub const fn is_float(self) -> bool {
         matches!(self.category(), Category::Float)
     }
 
     /// Whether it is an integer type; bool is not.
+    ///
+    /// ```
+    /// assert!(calor::DType::U8.is_int() && !calor::DType::Bool.is_int());
+    /// ```
     pub const fn is_int(self) -> bool {
         matches!(self.category(), Category::Int)
     }
 
     /// Whether negative values exist.
+    ///
+    /// ```
+    /// assert!(calor::DType::I32.is_signed() && !calor::DType::U32.is_signed());
+    /// ```
     pub const fn is_signed(self) -> bool {
         matches!(self, DType::I32 | DType::I64) || self.is_float()
     }
 
     /// Calor's short name: `f32`, `bool`.
+    ///
+    /// ```
+    /// assert_eq!(calor::DType::BF16.name(), "bf16");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             DType::Bool => "bool",
@@ -125,6 +168,10 @@ impl DType {
     }
 
     /// The type in which a float is accumulated and computed: `f32` for the half types, itself otherwise.
+    ///
+    /// ```
+    /// assert_eq!(calor::DType::F16.compute(), calor::DType::F32);
+    /// ```
     pub const fn compute(self) -> DType {
         match self {
             DType::F16 | DType::BF16 => DType::F32,
@@ -133,11 +180,21 @@ impl DType {
     }
 
     /// The float type that an operation like `sin` gives for this input: itself, or `f32` for integers and bools.
+    ///
+    /// ```
+    /// use calor::DType;
+    /// assert_eq!((DType::I64.to_float(), DType::F16.to_float()), (DType::F32, DType::F16));
+    /// ```
     pub const fn to_float(self) -> DType {
         if self.is_float() { self } else { DType::F32 }
     }
 
     /// What sums and products of this type are: integers and bools give `i32` (`i64` stays), floats stay.
+    ///
+    /// ```
+    /// use calor::DType;
+    /// assert_eq!((DType::Bool.to_sum(), DType::F16.to_sum()), (DType::I32, DType::F16));
+    /// ```
     pub const fn to_sum(self) -> DType {
         match self {
             DType::Bool | DType::U8 => DType::I32,
@@ -156,6 +213,14 @@ impl fmt::Display for DType {
 const TWO_63: f64 = 9_223_372_036_854_775_808.0;
 
 /// A number given on the host, with the weight it has in type promotion.
+///
+/// ```
+/// use calor::{DType, Scalar, Tensor};
+/// assert_eq!((Scalar::from(3u8), Scalar::from(0.5)), (Scalar::Int(3), Scalar::Float(0.5)));
+/// // a float turns integers into floats
+/// assert_eq!((Tensor::new([1, 2], ())? * 0.5)?.dtype(), DType::F32);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scalar {
     /// A truth value.
@@ -168,6 +233,10 @@ pub enum Scalar {
 
 impl Scalar {
     /// As a double.
+    ///
+    /// ```
+    /// assert_eq!(calor::Scalar::Bool(true).as_f64(), 1.0);
+    /// ```
     pub fn as_f64(self) -> f64 {
         match self {
             Scalar::Bool(b) => f64::from(u8::from(b)),
@@ -177,6 +246,11 @@ impl Scalar {
     }
 
     /// As an integer, truncated and saturated.
+    ///
+    /// ```
+    /// assert_eq!(calor::Scalar::Float(-2.9).as_i64(), -2);
+    /// assert_eq!(calor::Scalar::Float(1e300).as_i64(), i64::MAX);
+    /// ```
     pub fn as_i64(self) -> i64 {
         match self {
             Scalar::Bool(b) => i64::from(b),
@@ -186,6 +260,10 @@ impl Scalar {
     }
 
     /// Whether it is anything but zero.
+    ///
+    /// ```
+    /// assert!(calor::Scalar::Float(f64::NAN).as_bool() && !calor::Scalar::Int(0).as_bool());
+    /// ```
     pub fn as_bool(self) -> bool {
         match self {
             Scalar::Bool(b) => b,
@@ -214,6 +292,10 @@ impl Scalar {
     }
 
     /// The dtype a tensor made of it has.
+    ///
+    /// ```
+    /// assert_eq!(calor::Scalar::from(7i64).dtype(), calor::DType::I32);
+    /// ```
     pub fn dtype(self) -> DType {
         match self {
             Scalar::Bool(_) => DType::Bool,
@@ -223,6 +305,11 @@ impl Scalar {
     }
 
     /// Bool, integer or float.
+    ///
+    /// ```
+    /// use calor::{Scalar, dtype::Category};
+    /// assert_eq!(Scalar::from(true).category(), Category::Bool);
+    /// ```
     pub fn category(self) -> Category {
         match self {
             Scalar::Bool(_) => Category::Bool,
@@ -257,6 +344,12 @@ impl From<bf16> for Scalar {
 }
 
 /// A Rust type that can be an element of a tensor.
+///
+/// ```
+/// use calor::{DType, Element};
+/// assert_eq!((f32::DTYPE, u8::to_bytes(&[7, 8])), (DType::F32, vec![7, 8]));
+/// assert_eq!(i32::from_bytes(&i32::to_bytes(&[-1, 5])), [-1, 5]);
+/// ```
 pub trait Element: Copy + Default + PartialEq + fmt::Debug + Into<Scalar> + Send + Sync + 'static {
     /// Its dtype.
     const DTYPE: DType;
@@ -298,6 +391,13 @@ impl Element for bool {
 }
 
 /// One operand of [`result_type`].
+///
+/// ```
+/// use calor::dtype::{DType, Operand, result_type};
+/// let half = Operand::Dimensioned(DType::F16);
+/// assert_eq!(result_type(&[half, Operand::ZeroDim(DType::F32)]), DType::F16);
+/// assert_eq!(result_type(&[half, Operand::Dimensioned(DType::F32)]), DType::F32);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Operand {
     /// A tensor with at least one dimension.

@@ -6,9 +6,26 @@
 use std::fmt;
 
 /// Result with calor's [`Error`].
+///
+/// ```
+/// fn halved(n: i32) -> calor::Result<i32> {
+///     match n % 2 {
+///         0 => Ok(n / 2),
+///         _ => Err(calor::Error::new(calor::ErrorKind::Value, "halved", format!("{n} is odd"))),
+///     }
+/// }
+/// assert!(halved(4).is_ok() && halved(5).is_err());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, coarsely: the thing a program can branch on.
+///
+/// ```
+/// use calor::{ErrorKind, Tensor};
+/// let refused = Tensor::ones([2, 3], ())?.reshape([4]).unwrap_err();
+/// assert_eq!(refused.kind(), ErrorKind::Shape);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -60,26 +77,52 @@ struct Inner {
 
 impl Error {
     /// An error of `kind` in the operation `op`.
+    ///
+    /// ```
+    /// let e = calor::Error::new(calor::ErrorKind::Value, "dropout", "p is 2");
+    /// assert_eq!(e.to_string(), "dropout: p is 2");
+    /// ```
     pub fn new(kind: ErrorKind, op: impl Into<String>, message: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, op: op.into(), message: message.into() }))
     }
 
     /// What a program can branch on.
+    ///
+    /// ```
+    /// use calor::{ErrorKind, Tensor};
+    /// assert_eq!(Tensor::ones([2], ())?.sum_dims(&[1], false).unwrap_err().kind(), ErrorKind::Dim);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// The operation that was refused or failed.
+    ///
+    /// ```
+    /// let e = calor::Error::new(calor::ErrorKind::Value, "dropout", "p is 2");
+    /// assert_eq!(e.op(), "dropout");
+    /// ```
     pub fn op(&self) -> &str {
         &self.0.op
     }
 
     /// The message without the operation's name.
+    ///
+    /// ```
+    /// let e = calor::Error::new(calor::ErrorKind::Value, "dropout", "p is 2");
+    /// assert_eq!(e.message(), "p is 2");
+    /// ```
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
     /// The same error with a line about where it came from.
+    ///
+    /// ```
+    /// let e = calor::Error::new(calor::ErrorKind::Io, "load", "truncated").context("model.pt");
+    /// assert_eq!(e.to_string(), "load: truncated (model.pt)");
+    /// ```
     #[must_use]
     pub fn context(mut self, note: impl fmt::Display) -> Self {
         self.0.message = format!("{} ({note})", self.0.message);

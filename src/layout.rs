@@ -28,11 +28,22 @@ impl Clone for Layout {
 
 impl Layout {
     /// Row by row from the start.
+    ///
+    /// ```
+    /// assert_eq!(calor::Layout::contiguous(&[2, 3]).strides(), [3, 1]);
+    /// ```
     pub fn contiguous(shape: &[usize]) -> Self {
         Self { shape: Dims::from_slice(shape), strides: contiguous_strides(shape), offset: 0 }
     }
 
     /// Any shape, strides and offset; refused where the lengths differ or an element would lie before the start.
+    ///
+    /// ```
+    /// use calor::Layout;
+    /// assert_eq!(Layout::strided("as_strided", &[2, 2], &[1, 1], 0)?.numel(), 4);
+    /// assert!(Layout::strided("as_strided", &[2], &[-1], 0).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn strided(op: &str, shape: &[usize], strides: &[isize], offset: isize) -> Result<Self> {
         if shape.len() != strides.len() {
             bail!(Shape, op, "{} sizes but {} strides", shape.len(), strides.len());
@@ -52,31 +63,61 @@ impl Layout {
     }
 
     /// Sizes.
+    ///
+    /// ```
+    /// assert_eq!(calor::Layout::contiguous(&[2, 3]).shape(), [2, 3]);
+    /// ```
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
     /// Steps between neighbours, in elements.
+    ///
+    /// ```
+    /// let rows = calor::Layout::contiguous(&[2, 3]).expand("expand", &[4, 2, 3])?;
+    /// assert_eq!(rows.strides(), [0, 3, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn strides(&self) -> &[isize] {
         &self.strides
     }
 
     /// Where element (0, 0, ..) lies.
+    ///
+    /// ```
+    /// let second = calor::Layout::contiguous(&[2, 3]).select("select", 0, 1)?;
+    /// assert_eq!(second.offset(), 3);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn offset(&self) -> isize {
         self.offset
     }
 
     /// Number of dimensions.
+    ///
+    /// ```
+    /// assert_eq!(calor::Layout::contiguous(&[2, 3]).rank(), 2);
+    /// ```
     pub fn rank(&self) -> usize {
         self.shape.len()
     }
 
     /// Number of elements.
+    ///
+    /// ```
+    /// assert_eq!(calor::Layout::contiguous(&[2, 3]).numel(), 6);
+    /// ```
     pub fn numel(&self) -> usize {
         numel(&self.shape)
     }
 
     /// Whether the elements lie row by row without gaps, wherever they start.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[4, 3]);
+    /// assert!(t.narrow("narrow", 0, 2, 2)?.is_contiguous() && !t.narrow("narrow", 1, 0, 2)?.is_contiguous());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn is_contiguous(&self) -> bool {
         let mut step = 1isize;
         for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
@@ -94,11 +135,22 @@ impl Layout {
     }
 
     /// Whether it reads a storage of `n` elements as it stands: contiguous, from the start, all of it.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[2, 3]);
+    /// assert!(t.is_identity(6) && !t.is_identity(7));
+    /// ```
     pub fn is_identity(&self, n: usize) -> bool {
         self.offset == 0 && self.numel() == n && self.is_contiguous()
     }
 
     /// Smallest and largest position of an element; meaningless without elements.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[4, 3]).narrow("narrow", 0, 1, 2)?;
+    /// assert_eq!(t.bounds(), (3, 8));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn bounds(&self) -> (isize, isize) {
         let (mut low, mut high) = (self.offset, self.offset);
         for (&size, &stride) in self.shape.iter().zip(&self.strides) {
@@ -114,6 +166,12 @@ impl Layout {
 
     /// Whether two indices may name the same element: what makes a view unfit to be written to.
     /// Exact for layouts made by views; strided ones that interleave are called overlapping.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[1, 3]);
+    /// assert!(!t.overlaps() && t.expand("expand", &[2, 3])?.overlaps());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn overlaps(&self) -> bool {
         let mut axes: SmallVec<[(usize, usize); 6]> = SmallVec::new();
         for (&size, &stride) in self.shape.iter().zip(&self.strides) {
@@ -136,6 +194,12 @@ impl Layout {
     }
 
     /// Dimensions in another order.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[2, 3, 4]).permute("permute", &[-1, 0, 1])?;
+    /// assert_eq!((t.shape(), t.strides()), (&[4, 2, 3][..], &[1, 12, 4][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn permute(&self, op: &str, order: &[isize]) -> Result<Self> {
         let order_of = crate::shape::dims(op, order, self.rank())?;
         if order.len() != self.rank() {
@@ -145,6 +209,10 @@ impl Layout {
     }
 
     /// `permute` by dimensions known to be a permutation.
+    ///
+    /// ```
+    /// assert_eq!(calor::Layout::contiguous(&[2, 3]).permuted(&[1, 0]).shape(), [3, 2]);
+    /// ```
     pub fn permuted(&self, order: &[usize]) -> Self {
         Self {
             shape: order.iter().map(|&d| self.shape[d]).collect(),
@@ -154,6 +222,11 @@ impl Layout {
     }
 
     /// Two dimensions swapped.
+    ///
+    /// ```
+    /// assert_eq!(calor::Layout::contiguous(&[2, 3]).transpose(0, -1)?.strides(), [1, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn transpose(&self, a: isize, b: isize) -> Result<Self> {
         let (a, b) = (check_dim("transpose", a, self.rank())?, check_dim("transpose", b, self.rank())?);
         let mut out = self.clone();
@@ -165,6 +238,13 @@ impl Layout {
     }
 
     /// Sizes 1 repeated to `shape` with stride 0; new dimensions come in front.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[3, 1]);
+    /// assert_eq!(t.expand("expand", &[3, 5])?.strides(), [1, 0]);
+    /// assert!(t.expand("expand", &[4, 5]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn expand(&self, op: &str, shape: &[usize]) -> Result<Self> {
         if shape.len() < self.rank() {
             bail!(Shape, op, "cannot expand {:?} to the fewer dimensions of {shape:?}", self.shape);
@@ -189,6 +269,11 @@ impl Layout {
     }
 
     /// Elements `start`, `start + step`, .. of a dimension, `length` of them; the caller has checked the range.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[10]).sliced(0, 1, 3, 2);
+    /// assert_eq!(t.positions().collect::<Vec<_>>(), [1, 3, 5]);
+    /// ```
     pub fn sliced(&self, dim: usize, start: usize, length: usize, step: isize) -> Self {
         let mut out = self.clone();
         if length > 0 {
@@ -201,6 +286,12 @@ impl Layout {
     }
 
     /// `length` elements of a dimension from `start` on.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[4, 3]).narrow("narrow", 0, -1, 1)?;
+    /// assert_eq!((t.shape(), t.offset()), (&[1, 3][..], 9));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn narrow(&self, op: &str, dim: isize, start: isize, length: usize) -> Result<Self> {
         if self.rank() == 0 {
             bail!(Dim, op, "cannot be applied to a tensor without dimensions");
@@ -218,6 +309,12 @@ impl Layout {
     }
 
     /// One element of a dimension, which disappears.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[4, 3]).select("select", 1, 2)?;
+    /// assert_eq!(t.positions().collect::<Vec<_>>(), [2, 5, 8, 11]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn select(&self, op: &str, dim: isize, index: isize) -> Result<Self> {
         if self.rank() == 0 {
             bail!(Dim, op, "cannot be applied to a tensor without dimensions");
@@ -234,6 +331,10 @@ impl Layout {
     }
 
     /// A new dimension of size 1 before position `at` (0..=rank).
+    ///
+    /// ```
+    /// assert_eq!(calor::Layout::contiguous(&[2, 3]).unsqueezed(1).shape(), [2, 1, 3]);
+    /// ```
     pub fn unsqueezed(&self, at: usize) -> Self {
         let stride = if at < self.rank() { self.strides[at] * self.shape[at] as isize } else { 1 };
         let mut out = self.clone();
@@ -243,12 +344,21 @@ impl Layout {
     }
 
     /// Without the dimensions of size 1 for which `drop` says so.
+    ///
+    /// ```
+    /// assert_eq!(calor::Layout::contiguous(&[1, 3, 1]).squeezed(|d| d == 0).shape(), [3, 1]);
+    /// ```
     pub fn squeezed(&self, drop: impl Fn(usize) -> bool) -> Self {
         let keep: SmallVec<[usize; 6]> = (0..self.rank()).filter(|&d| self.shape[d] != 1 || !drop(d)).collect();
         self.permuted(&keep)
     }
 
     /// Dimensions read backwards.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[3]).flipped(&[0]);
+    /// assert_eq!(t.positions().collect::<Vec<_>>(), [2, 1, 0]);
+    /// ```
     pub fn flipped(&self, dims: &[usize]) -> Self {
         let mut out = self.clone();
         for &d in dims {
@@ -260,6 +370,13 @@ impl Layout {
 
     /// The same elements in the same order under another shape, where strides can say so; `None` too where the
     /// shape has another number of elements.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[2, 3]);
+    /// assert_eq!(t.reshape(&[6]).unwrap().strides(), [1]);
+    /// // what was transposed needs a copy
+    /// assert!(t.permuted(&[1, 0]).reshape(&[6]).is_none());
+    /// ```
     pub fn reshape(&self, shape: &[usize]) -> Option<Self> {
         if numel(shape) != self.numel() {
             return None;
@@ -307,6 +424,12 @@ impl Layout {
     }
 
     /// Elements `(i, i + shift)` of two dimensions as a new last one.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[3, 3]).diagonal("diagonal", 1, 0, 1)?;
+    /// assert_eq!(t.positions().collect::<Vec<_>>(), [1, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn diagonal(&self, op: &str, shift: isize, a: isize, b: isize) -> Result<Self> {
         if self.rank() < 2 {
             bail!(Dim, op, "needs two dimensions, got shape {:?}", self.shape);
@@ -332,6 +455,12 @@ impl Layout {
     }
 
     /// Windows of `size` every `step` elements of a dimension, as a new last dimension.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[5]).unfold("unfold", 0, 2, 1)?;
+    /// assert_eq!((t.shape(), t.strides()), (&[4, 2][..], &[1, 1][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn unfold(&self, op: &str, dim: isize, size: usize, step: usize) -> Result<Self> {
         let d = check_dim(op, dim, self.rank())?;
         let (length, stride) = if self.rank() == 0 { (1, 1) } else { (self.shape[d], self.strides[d]) };
@@ -355,6 +484,14 @@ impl Layout {
 
     /// This layout applied to what `inner` shows, as one layout over `inner`'s storage.
     /// `None` where the step between neighbours is not constant.
+    ///
+    /// ```
+    /// use calor::Layout;
+    /// let inner = Layout::contiguous(&[2, 3]).permuted(&[1, 0]);
+    /// let row = Layout::contiguous(&[3, 2]).select("select", 0, 1)?;
+    /// assert_eq!(row.compose(&inner).unwrap().positions().collect::<Vec<_>>(), [1, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn compose(&self, inner: &Layout) -> Option<Self> {
         if inner.is_contiguous() {
             return Some(Self {
@@ -414,6 +551,11 @@ impl Layout {
     }
 
     /// The index of each element in storage order: what a slow exact reader walks. For tests and printing.
+    ///
+    /// ```
+    /// let t = calor::Layout::contiguous(&[2, 2]).permuted(&[1, 0]);
+    /// assert_eq!(t.positions().collect::<Vec<_>>(), [0, 2, 1, 3]);
+    /// ```
     pub fn positions(&self) -> impl Iterator<Item = isize> + '_ {
         let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, self.rank());
         let mut left = self.numel();

@@ -1,4 +1,25 @@
 //! calor: a tensor library with PyTorch's semantics on any GPU through WebGPU.
+//!
+//! ```
+//! use calor::nn::{Layer, Linear, Module};
+//! use calor::optim::{AdamW, AdamWOptions, Optimizer};
+//! use calor::{Tensor, nn::functional as f};
+//!
+//! let x = Tensor::new([[0.0f32, 1.0], [1.0, 0.0]], ())?;
+//! let target = Tensor::new([[1.0f32], [-1.0]], ())?;
+//! let model = Linear::new(2, 1, ())?;
+//! let mut adam = AdamW::new(model.parameters(), AdamWOptions::new(0.1))?;
+//! let mut losses = Vec::new();
+//! for _ in 0..20 {
+//!     let loss = f::mse_loss(&model.forward(&x)?, &target, f::Reduction::Mean)?;
+//!     adam.zero_grad();
+//!     loss.backward()?;
+//!     adam.step()?;
+//!     losses.push(loss.item()?);
+//! }
+//! assert!(losses[19] < losses[0]);
+//! # Ok::<(), calor::Error>(())
+//! ```
 #![deny(missing_docs)]
 // wgpu's types nest deeper than rustdoc's default
 #![recursion_limit = "256"]

@@ -1,20 +1,49 @@
 //! Shapes: sizes, dimension numbers, broadcasting.
+//!
+//! ```
+//! use calor::shape::{broadcast, infer};
+//! assert_eq!(broadcast("add", &[3, 1], &[2])?[..], [3, 2]);
+//! assert_eq!(infer("view", &[2, -1], 6)?[..], [2, 3]);
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 use crate::error::{Result, bail};
 use smallvec::SmallVec;
 
 /// The sizes of a tensor's dimensions; up to five are stored inline.
+///
+/// ```
+/// let shape: calor::shape::Dims = calor::Tensor::zeros([2, 3], ())?.shape();
+/// assert_eq!((shape.len(), &shape[..]), (2, &[2, 3][..]));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type Dims = SmallVec<[usize; 5]>;
 
 /// The strides of a tensor's dimensions, in elements.
+///
+/// ```
+/// let strides: calor::shape::Strides = calor::shape::contiguous_strides(&[2, 3]);
+/// assert_eq!(strides[..], [3, 1]);
+/// ```
 pub type Strides = SmallVec<[isize; 5]>;
 
 /// Number of elements of `shape`; 1 without dimensions. Stays at the largest number where it would exceed that.
+///
+/// ```
+/// assert_eq!((calor::shape::numel(&[2, 3]), calor::shape::numel(&[])), (6, 1));
+/// ```
 pub fn numel(shape: &[usize]) -> usize {
     shape.iter().fold(1, |n, &d| n.saturating_mul(d))
 }
 
 /// `numel`, refused where it does not fit the engine's 32-bit indices.
+///
+/// ```
+/// use calor::shape::checked_numel;
+/// assert_eq!(checked_numel("zeros", &[2, 3])?, 6);
+/// assert!(checked_numel("zeros", &[1 << 20, 1 << 20]).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn checked_numel(op: &str, shape: &[usize]) -> Result<usize> {
     // a zero anywhere makes it empty, whatever the rest would multiply to
     if shape.contains(&0) {
@@ -28,6 +57,13 @@ pub fn checked_numel(op: &str, shape: &[usize]) -> Result<usize> {
 }
 
 /// `dim` counted from the end where negative, within `rank` dimensions; 0 and -1 name a zero-dim tensor itself.
+///
+/// ```
+/// use calor::shape::dim;
+/// assert_eq!(dim("sum", -1, 3)?, 2);
+/// assert!(dim("sum", 3, 3).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn dim(op: &str, dim: isize, rank: usize) -> Result<usize> {
     let n = rank.max(1) as isize;
     if dim < -n || dim >= n {
@@ -37,6 +73,13 @@ pub fn dim(op: &str, dim: isize, rank: usize) -> Result<usize> {
 }
 
 /// Several dimensions, each named once; an empty list means all of them.
+///
+/// ```
+/// use calor::shape::dims_or_all;
+/// assert_eq!(dims_or_all("sum", &[], 3)?[..], [0, 1, 2]);
+/// assert_eq!(dims_or_all("sum", &[-1], 3)?[..], [2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn dims_or_all(op: &str, list: &[isize], rank: usize) -> Result<SmallVec<[usize; 5]>> {
     if list.is_empty() {
         return Ok((0..rank).collect());
@@ -45,6 +88,13 @@ pub fn dims_or_all(op: &str, list: &[isize], rank: usize) -> Result<SmallVec<[us
 }
 
 /// Several dimensions, each named once, in the order given.
+///
+/// ```
+/// use calor::shape::dims;
+/// assert_eq!(dims("permute", &[-1, 0], 3)?[..], [2, 0]);
+/// assert!(dims("permute", &[0, -3], 3).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn dims(op: &str, list: &[isize], rank: usize) -> Result<SmallVec<[usize; 5]>> {
     let mut out = SmallVec::new();
     for &d in list {
@@ -83,6 +133,13 @@ pub fn broadcast(op: &str, a: &[usize], b: &[usize]) -> Result<Dims> {
 }
 
 /// `shape` with one size given as -1 filled in so that it holds `n` elements.
+///
+/// ```
+/// use calor::shape::infer;
+/// assert_eq!(infer("view", &[2, -1], 6)?[..], [2, 3]);
+/// assert!(infer("view", &[4, -1], 6).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn infer(op: &str, shape: &[isize], n: usize) -> Result<Dims> {
     let mut out = Dims::new();
     let mut hole = None;
@@ -110,6 +167,10 @@ pub fn infer(op: &str, shape: &[isize], n: usize) -> Result<Dims> {
 }
 
 /// Strides of `shape` stored row by row.
+///
+/// ```
+/// assert_eq!(calor::shape::contiguous_strides(&[2, 3, 4])[..], [12, 4, 1]);
+/// ```
 pub fn contiguous_strides(shape: &[usize]) -> Strides {
     let mut strides: Strides = SmallVec::from_elem(0, shape.len());
     let mut step = 1isize;

@@ -32,6 +32,12 @@ pub struct DataLoader<D: Dataset, B> {
 
 impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     /// A loader of single items in order, without threads; `collate` makes a batch of items.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], |items| Ok(items.iter().sum::<i32>()));
+    /// assert_eq!(loader.iter()?.collect::<calor::Result<Vec<_>>>()?, [1, 2, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(dataset: D, collate: impl Fn(Vec<D::Item>) -> Result<B> + Send + Sync + 'static) -> Self {
         Self {
             dataset: Arc::new(dataset),
@@ -46,6 +52,12 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     }
 
     /// Items in a batch.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], Ok).batch_size(2);
+    /// assert_eq!(loader.iter()?.collect::<calor::Result<Vec<_>>>()?, [vec![1, 2], vec![3]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn batch_size(mut self, n: usize) -> Self {
         self.batch_size = n;
@@ -53,12 +65,34 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     }
 
     /// Shuffles by a seed, differently in each epoch.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new((0..100).collect::<Vec<_>>(), Ok).batch_size(100).shuffle(7);
+    /// let (first, second) = (loader.iter()?.next().unwrap()?, loader.iter()?.next().unwrap()?);
+    /// assert_ne!(first, second);
+    /// loader.set_epoch(0);
+    /// assert_eq!(loader.iter()?.next().unwrap()?, first);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn shuffle(self, seed: u64) -> Self {
         self.sampler(RandomSampler::new(seed))
     }
 
     /// Takes items in a sampler's order.
+    ///
+    /// ```
+    /// use calor::data::{DataLoader, Sampler};
+    /// struct Backwards;
+    /// impl Sampler for Backwards {
+    ///     fn order(&self, n: usize, _: u64) -> Vec<usize> {
+    ///         (0..n).rev().collect()
+    ///     }
+    /// }
+    /// let loader = DataLoader::new(vec![1, 2, 3], Ok).batch_size(3).sampler(Backwards);
+    /// assert_eq!(loader.iter()?.next().unwrap()?, [3, 2, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
         self.sampler = Arc::new(sampler);
@@ -66,6 +100,12 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     }
 
     /// Leaves out a last batch that is not full.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], Ok).batch_size(2).drop_last(true);
+    /// assert_eq!(loader.iter()?.collect::<calor::Result<Vec<_>>>()?, [[1, 2]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn drop_last(mut self, on: bool) -> Self {
         self.drop_last = on;
@@ -73,6 +113,13 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     }
 
     /// Threads that make batches ahead; 0 makes them when asked.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], Ok).workers(2);
+    /// // the order does not depend on threads
+    /// assert_eq!(loader.iter()?.collect::<calor::Result<Vec<_>>>()?, [[1], [2], [3]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn workers(mut self, n: usize) -> Self {
         self.workers = n;
@@ -80,6 +127,12 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     }
 
     /// Batches that each thread makes ahead.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], Ok).workers(1).prefetch(8);
+    /// assert_eq!(loader.iter()?.count(), 3);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn prefetch(mut self, n: usize) -> Self {
         self.prefetch = n.max(1);
@@ -87,27 +140,57 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     }
 
     /// The epoch that the next iteration is.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new((0..100).collect::<Vec<_>>(), Ok).batch_size(100).shuffle(7);
+    /// let first = loader.iter()?.next().unwrap()?;
+    /// loader.set_epoch(0);
+    /// assert_eq!(loader.iter()?.next().unwrap()?, first);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_epoch(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::Relaxed);
     }
 
     /// The dataset.
+    ///
+    /// ```
+    /// assert_eq!(calor::data::DataLoader::new(vec![1, 2, 3], Ok).dataset(), &[1, 2, 3]);
+    /// ```
     pub fn dataset(&self) -> &D {
         &self.dataset
     }
 
     /// Number of batches in an epoch.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], Ok).batch_size(2);
+    /// assert_eq!((loader.len(), loader.drop_last(true).len()), (2, 1));
+    /// ```
     pub fn len(&self) -> usize {
         let (n, b) = (self.sampler.count(self.dataset.len()), self.batch_size.max(1));
         if self.drop_last { n / b } else { n.div_ceil(b) }
     }
 
     /// Whether an epoch has no batches.
+    ///
+    /// ```
+    /// assert!(calor::data::DataLoader::new(Vec::<i32>::new(), Ok).is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The batches of one epoch, in order; each call goes on to the next epoch.
+    ///
+    /// ```
+    /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], Ok).batch_size(2);
+    /// for batch in loader.iter()? {
+    ///     assert!(batch?.len() <= 2);
+    /// }
+    /// assert!(loader.batch_size(0).iter().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` for a batch size of 0. Errors of the dataset, of `collate`, and panics in either come as items.
@@ -162,6 +245,13 @@ pub(super) fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// The batches of one epoch.
+///
+/// ```
+/// use calor::data::{Batches, DataLoader};
+/// let mut batches: Batches<Vec<i32>> = DataLoader::new(vec![1, 2], Ok).iter()?;
+/// assert_eq!((batches.next().unwrap()?, batches.count()), (vec![1], 1));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct Batches<B> {
     make: Make<B>,
     next: usize,

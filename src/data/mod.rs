@@ -1,4 +1,13 @@
 //! Datasets, samplers and loaders.
+//!
+//! ```
+//! use calor::{Tensor, data::{DataLoader, TensorDataset, default_collate}};
+//! let rows = TensorDataset::new(vec![Tensor::arange(0, 10, 1, ())?])?;
+//! let loader = DataLoader::new(rows, default_collate).batch_size(4).shuffle(7).workers(2);
+//! let sizes: Vec<usize> = loader.iter()?.map(|b| Ok(b?[0].numel())).collect::<calor::Result<_>>()?;
+//! assert_eq!(sizes, [4, 4, 2]);
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 mod loader;
 mod sampler;
@@ -37,12 +46,30 @@ pub trait Dataset: Send + Sync + 'static {
     type Item: Send + 'static;
 
     /// Number of items.
+    ///
+    /// ```
+    /// use calor::data::Dataset;
+    /// assert_eq!(Dataset::len(&vec!['a', 'b']), 2);
+    /// ```
     fn len(&self) -> usize;
 
     /// Item `index`.
+    ///
+    /// ```
+    /// use calor::data::Dataset;
+    /// let letters = vec!['a', 'b'];
+    /// assert_eq!(Dataset::get(&letters, 1)?, 'b');
+    /// assert!(Dataset::get(&letters, 2).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn get(&self, index: usize) -> Result<Self::Item>;
 
     /// Whether it has no items.
+    ///
+    /// ```
+    /// use calor::data::{ConcatDataset, Dataset};
+    /// assert!(ConcatDataset::new(vec![Vec::<i32>::new()]).is_empty());
+    /// ```
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -8,11 +8,36 @@ use rand::seq::index::sample_weighted;
 use rand::{RngExt, SeedableRng};
 
 /// Which of `n` items an epoch takes, in which order.
+///
+/// ```
+/// use calor::data::Sampler;
+/// struct EverySecond;
+/// impl Sampler for EverySecond {
+///     fn order(&self, n: usize, epoch: u64) -> Vec<usize> {
+///         (epoch as usize % 2..n).step_by(2).collect()
+///     }
+///     fn count(&self, n: usize) -> usize {
+///         n / 2
+///     }
+/// }
+/// assert_eq!((EverySecond.order(4, 0), EverySecond.order(4, 1)), (vec![0, 2], vec![1, 3]));
+/// ```
 pub trait Sampler: Send + Sync {
     /// The order of epoch `epoch`.
+    ///
+    /// ```
+    /// use calor::data::{Sampler, SequentialSampler};
+    /// assert_eq!(SequentialSampler.order(3, 0), [0, 1, 2]);
+    /// ```
     fn order(&self, n: usize, epoch: u64) -> Vec<usize>;
 
     /// How many that are.
+    ///
+    /// ```
+    /// use calor::data::{Sampler, WeightedRandomSampler};
+    /// assert_eq!(WeightedRandomSampler::new(vec![1.0, 2.0], 10, true, 7)?.count(2), 10);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn count(&self, n: usize) -> usize {
         n
     }
@@ -25,6 +50,11 @@ fn generator(seed: u64, epoch: u64) -> StdRng {
 }
 
 /// Items as they come.
+///
+/// ```
+/// use calor::data::{Sampler, SequentialSampler};
+/// assert_eq!(SequentialSampler.order(3, 5), [0, 1, 2]);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SequentialSampler;
 
@@ -35,6 +65,13 @@ impl Sampler for SequentialSampler {
 }
 
 /// Items shuffled, differently in each epoch, equally for equal seeds.
+///
+/// ```
+/// use calor::data::{RandomSampler, Sampler};
+/// let sampler = RandomSampler::new(7);
+/// assert_eq!(sampler.order(100, 0), RandomSampler::new(7).order(100, 0));
+/// assert_ne!(sampler.order(100, 0), sampler.order(100, 1));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RandomSampler {
     seed: u64,
@@ -42,6 +79,13 @@ pub struct RandomSampler {
 
 impl RandomSampler {
     /// A sampler with a seed.
+    ///
+    /// ```
+    /// use calor::data::{RandomSampler, Sampler};
+    /// let mut order = RandomSampler::new(7).order(5, 0);
+    /// order.sort();
+    /// assert_eq!(order, [0, 1, 2, 3, 4]);
+    /// ```
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
@@ -75,6 +119,12 @@ pub struct WeightedRandomSampler {
 
 impl WeightedRandomSampler {
     /// Draws `count` items an epoch, item `i` in proportion to `weights[i]`.
+    ///
+    /// ```
+    /// use calor::data::WeightedRandomSampler;
+    /// assert!(WeightedRandomSampler::new(vec![1.0, 2.0], 2, false, 7).is_ok());
+    /// assert!(WeightedRandomSampler::new(vec![1.0, 2.0], 3, false, 7).is_err());
+    /// ```
     ///
     /// # Errors
     /// `Value` for weights that are negative, not finite or all zero, and where more are drawn without replacement than have a weight.
@@ -129,6 +179,13 @@ pub struct DistributedSampler {
 
 impl DistributedSampler {
     /// The share of process `rank` of `replicas`; with a seed, the same for all, items are shuffled before they are shared out.
+    ///
+    /// ```
+    /// use calor::data::{DistributedSampler, Sampler};
+    /// assert_eq!(DistributedSampler::new(2, 0, Some(7))?.count(5), 3);
+    /// assert!(DistributedSampler::new(2, 2, None).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where there is no such process.

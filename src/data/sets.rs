@@ -40,6 +40,14 @@ pub struct TensorDataset {
 impl TensorDataset {
     /// A dataset of some tensors.
     ///
+    /// ```
+    /// use calor::{Tensor, data::{Dataset, TensorDataset}};
+    /// let (x, y) = (Tensor::ones([3, 2], ())?, Tensor::ones([3], ())?);
+    /// assert_eq!(TensorDataset::new(vec![x.clone(), y])?.len(), 3);
+    /// assert!(TensorDataset::new(vec![x.t()?, x]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Shape` without tensors, for one without dimensions, and where their first sizes differ.
     pub fn new(tensors: Vec<Tensor>) -> Result<Self> {
@@ -72,6 +80,14 @@ impl Dataset for TensorDataset {
 
 /// Stacks what items hold in the same place: a batch of items that are lists of tensors.
 ///
+/// ```
+/// use calor::{Tensor, data::default_collate};
+/// let item = |v: i32| -> calor::Result<Vec<Tensor>> { Ok(vec![Tensor::new([v, v], ())?, Tensor::scalar(v, ())?]) };
+/// let batch = default_collate(vec![item(1)?, item(2)?])?;
+/// assert_eq!((batch[0].to_vec::<i32>()?, batch[1].to_vec::<i32>()?), (vec![1, 1, 2, 2], vec![1, 2]));
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Shape` where items differ in number or shape, `Value` without items.
 pub fn default_collate(items: Vec<Vec<Tensor>>) -> Result<Vec<Tensor>> {
@@ -101,6 +117,11 @@ pub struct ConcatDataset<D> {
 
 impl<D: Dataset> ConcatDataset<D> {
     /// The items of all parts.
+    ///
+    /// ```
+    /// use calor::data::{ConcatDataset, Dataset};
+    /// assert_eq!(ConcatDataset::new(vec![vec![1, 2], vec![3]]).len(), 3);
+    /// ```
     pub fn new(parts: Vec<D>) -> Self {
         let mut end = 0;
         let ends = parts.iter().map(|p| {
@@ -129,6 +150,13 @@ impl<D: Dataset> Dataset for ConcatDataset<D> {
 }
 
 /// The items at some places of a dataset.
+///
+/// ```
+/// use calor::data::{Dataset, Subset};
+/// let odd = Subset::new(vec![10, 11, 12, 13], vec![1, 3]);
+/// assert_eq!((odd.len(), odd.get(1)?), (2, 13));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Subset<D> {
     dataset: D,
@@ -137,11 +165,22 @@ pub struct Subset<D> {
 
 impl<D: Dataset> Subset<D> {
     /// The items at `indices`.
+    ///
+    /// ```
+    /// use calor::data::{Dataset, Subset};
+    /// // places may repeat
+    /// assert_eq!(Subset::new(vec!['a', 'b'], vec![1, 1, 0]).get(2)?, 'a');
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(dataset: D, indices: Vec<usize>) -> Self {
         Self { dataset, indices }
     }
 
     /// The places in the dataset.
+    ///
+    /// ```
+    /// assert_eq!(calor::data::Subset::new(vec!['a', 'b'], vec![1]).indices(), [1]);
+    /// ```
     pub fn indices(&self) -> &[usize] {
         &self.indices
     }

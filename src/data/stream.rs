@@ -43,6 +43,20 @@ pub trait IterableDataset: Send + Sync + 'static {
 ///
 /// Each worker makes batches of its own items; batches are taken from one worker after the other, until all are at their
 /// ends.
+///
+/// ```
+/// use calor::data::{IterableDataLoader, IterableDataset, WorkerInfo};
+/// struct Numbers;
+/// impl IterableDataset for Numbers {
+///     type Item = usize;
+///     fn iter(&self, _: WorkerInfo) -> calor::Result<Box<dyn Iterator<Item = calor::Result<usize>> + Send>> {
+///         Ok(Box::new((0..5).map(Ok)))
+///     }
+/// }
+/// let loader = IterableDataLoader::new(Numbers, Ok).batch_size(2);
+/// assert_eq!(loader.iter()?.collect::<calor::Result<Vec<_>>>()?, [vec![0, 1], vec![2, 3], vec![4]]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct IterableDataLoader<D: IterableDataset, B> {
     dataset: Arc<D>,
     collate: Collate<D::Item, B>,

@@ -3,6 +3,14 @@
 use std::cell::Cell;
 
 /// A worker of a loader, and how many there are.
+///
+/// ```
+/// use calor::data::{DataLoader, WorkerInfo, get_worker_info};
+/// let loader = DataLoader::new(vec![(); 3], |_| Ok(get_worker_info())).workers(3);
+/// let last = loader.iter()?.last().unwrap()?;
+/// assert_eq!(last, Some(WorkerInfo { id: 2, num_workers: 3, epoch: 0 }));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerInfo {
     /// Its number, from 0 on.

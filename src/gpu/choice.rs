@@ -38,6 +38,13 @@ pub(super) const LIMITS: [(&str, u64); 11] = [
 pub(super) const BACKENDS: [&str; 6] = ["vulkan", "metal", "dx12", "gl", "browser", "noop"];
 
 /// Which adapter to open, and with which features and limits held back.
+///
+/// ```
+/// use calor::{DType, Device, gpu::AdapterChoice};
+/// let plain = AdapterChoice { disable: vec!["shader-int64".into()], ..AdapterChoice::from_env()? };
+/// assert!(!Device::open(&plain)?.supports(DType::I64));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdapterChoice {
     /// An index into [`Gpu::adapters`](super::Gpu::adapters), or part of a name in any case.
@@ -59,6 +66,18 @@ pub struct AdapterChoice {
 }
 
 /// An adapter that was found.
+///
+/// ```
+/// use calor::gpu::AdapterSummary;
+/// let found = AdapterSummary {
+///     index: 0,
+///     name: "llvmpipe".into(),
+///     backend: "vulkan".into(),
+///     device_type: "cpu".into(),
+///     driver: String::new(),
+/// };
+/// assert_eq!(found.to_string(), "0: llvmpipe (vulkan, cpu)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterSummary {
     /// Its number for [`AdapterChoice::adapter`]; 0 is the default.
@@ -84,6 +103,14 @@ impl AdapterChoice {
     /// `500M`, `8G`), `CALOR_LIMIT_<NAME>`, `CALOR_KERNELS` (`operation=kernel` with commas), `CALOR_TUNE` (`1`),
     /// `CALOR_RECORD` and `CALOR_CACHE_DIR`; without the last, pipelines are kept where the system keeps a user's caches, and when it is
     /// empty, nowhere.
+    ///
+    /// ```
+    /// use calor::gpu::AdapterChoice;
+    /// // what the environment says, but on any adapter
+    /// let choice = AdapterChoice { adapter: None, ..AdapterChoice::from_env()? };
+    /// assert_eq!(choice.adapter, None);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn from_env() -> Result<Self> {
         Self::from_vars(
             std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned())),

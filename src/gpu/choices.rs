@@ -17,6 +17,13 @@ use super::kept::{checksum, load, store};
 const MAGIC: [u8; 8] = *b"calorCH1";
 
 /// Choices among kernels on one device.
+///
+/// ```
+/// let device = calor::gpu::Gpu::open(&calor::gpu::AdapterChoice::from_env()?)?;
+/// device.choices().force("matmul", Some("tiles64"));
+/// assert_eq!(device.choices().forced("matmul").as_deref(), Some("tiles64"));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Choices {
     forcing: AtomicBool,
@@ -55,11 +62,25 @@ impl Choices {
     }
 
     /// The kernel that an operation has to use.
+    ///
+    /// ```
+    /// let gpu = calor::gpu::Gpu::open(&calor::gpu::AdapterChoice::from_env()?)?;
+    /// assert_eq!(gpu.choices().forced("none_such"), None);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forced(&self, op: &str) -> Option<String> {
         self.forcing.load(Relaxed).then(|| lock(&self.forced).get(op).cloned()).flatten()
     }
 
     /// Makes an operation use a kernel, where the kernel can compute what is asked; `None` lets it choose again.
+    ///
+    /// ```
+    /// let gpu = calor::gpu::Gpu::open(&calor::gpu::AdapterChoice::from_env()?)?;
+    /// gpu.choices().force("matmul", Some("tiles64"));
+    /// gpu.choices().force("matmul", None);
+    /// assert_eq!(gpu.choices().forced("matmul"), None);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn force(&self, op: &str, kernel: Option<&str>) {
         let mut forced = lock(&self.forced);
         match kernel {
@@ -70,11 +91,25 @@ impl Choices {
     }
 
     /// Whether kernels are measured.
+    ///
+    /// ```
+    /// let gpu = calor::gpu::Gpu::open(&calor::gpu::AdapterChoice::from_env()?)?;
+    /// gpu.choices().set_tuning(true);
+    /// assert!(gpu.choices().tunes());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn tunes(&self) -> bool {
         self.tuning.load(Relaxed)
     }
 
     /// Lets kernels be measured and what was measured be used, or neither. Turning it on reads what is kept.
+    ///
+    /// ```
+    /// let gpu = calor::gpu::Gpu::open(&calor::gpu::AdapterChoice::from_env()?)?;
+    /// gpu.choices().set_tuning(false);
+    /// assert!(!gpu.choices().tunes());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_tuning(&self, on: bool) {
         if on {
             let mut measured = lock(&self.measured);
@@ -85,16 +120,39 @@ impl Choices {
     }
 
     /// What was measured to be best under a key, in this process or an earlier one.
+    ///
+    /// ```
+    /// let gpu = calor::gpu::Gpu::open(&calor::gpu::AdapterChoice::from_env()?)?;
+    /// assert_eq!(gpu.choices().measured("none such"), None);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn measured(&self, key: &str) -> Option<String> {
         lock(&self.measured).known.get(key).cloned()
     }
 
     /// Waits for other measurements to end.
+    ///
+    /// ```
+    /// let gpu = calor::gpu::Gpu::open(&calor::gpu::AdapterChoice::from_env()?)?;
+    /// let turn = gpu.choices().turn();
+    /// drop(turn);
+    /// // the next one may go on
+    /// let _turn = gpu.choices().turn();
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn turn(&self) -> MutexGuard<'_, ()> {
         lock(&self.turn)
     }
 
     /// Remembers what is best under a key, here and on disk.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice { cache_dir: None, ..AdapterChoice::from_env()? })?;
+    /// gpu.choices().remember("matmul 64", "tiles64");
+    /// assert_eq!(gpu.choices().measured("matmul 64").as_deref(), Some("tiles64"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn remember(&self, key: &str, best: &str) {
         let clean = |text: &str| !text.contains(['\t', '\n']);
         if !clean(key) || !clean(best) {

@@ -1,6 +1,12 @@
 //! What the planner may know about a device: plain data, no wgpu types.
 
 /// Features and limits of an open device, as the planner sees them.
+///
+/// ```
+/// use calor::gpu::Facts;
+/// let doubles = Facts { f64: true, ..Facts::portable() };
+/// assert!(doubles.f64 && doubles.max_bindings == Facts::portable().max_bindings);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
     /// The adapter's name.
@@ -57,12 +63,24 @@ pub struct Facts {
 impl Facts {
     /// How many elements of a size the windows of a large buffer have: bindings that lie side by side, each but the last
     /// of this power of two.
+    ///
+    /// ```
+    /// use calor::gpu::Facts;
+    /// let small = Facts { max_binding_bytes: 1000, ..Facts::portable() };
+    /// assert_eq!(small.window(4), 128);
+    /// ```
     pub fn window(&self, element_bytes: usize) -> u64 {
         let most = self.max_binding_bytes / element_bytes.max(1) as u64;
         most.checked_ilog2().map_or(1, |bits| 1 << bits)
     }
 
     /// How many bindings a buffer of so many elements takes.
+    ///
+    /// ```
+    /// use calor::gpu::Facts;
+    /// let small = Facts { max_binding_bytes: 1024, ..Facts::portable() };
+    /// assert_eq!((small.windows(256, 4), small.windows(257, 4)), (1, 2));
+    /// ```
     pub fn windows(&self, elements: u64, element_bytes: usize) -> usize {
         if elements.saturating_mul(element_bytes as u64) <= self.max_binding_bytes {
             return 1;
@@ -71,6 +89,11 @@ impl Facts {
     }
 
     /// WebGPU's default limits and no features: what every device can do, for planning without one.
+    ///
+    /// ```
+    /// let facts = calor::gpu::Facts::portable();
+    /// assert!(!facts.f64 && facts.max_bindings == 8);
+    /// ```
     pub fn portable() -> Facts {
         Facts {
             name: "portable".to_owned(),

@@ -174,6 +174,17 @@ impl Kernels {
 
 impl Gpu {
     /// Compiles a kernel now, so that its first run does not wait for it. Threads may compile side by side.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu, Kernel};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let kernel = |source: &str| {
+    ///     let (label, source) = ("example".into(), source.into());
+    ///     std::sync::Arc::new(Kernel { label, source, access: vec![], param_words: 0, faults: false })
+    /// };
+    /// assert!(gpu.compile(&kernel("@compute @workgroup_size(1) fn main() {}")).is_ok());
+    /// assert!(gpu.compile(&kernel("no shader")).is_err());
+    /// ```
     pub fn compile(&self, kernel: &Arc<Kernel>) -> Result<()> {
         self.0.health.check("compile")?;
         self.compiled(kernel).map(drop)

@@ -10,6 +10,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shape::Dims;
 
 /// What a buffer holds and who made it.
+///
+/// ```
+/// use calor::{DType, gpu::Origin};
+/// let origin = Origin { op: "relu".into(), shape: [2, 3].as_slice().into(), dtype: DType::F32 };
+/// assert_eq!(origin.shape.len(), 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The operation that made it.
@@ -21,6 +27,14 @@ pub struct Origin {
 }
 
 /// Memory of a device at one moment, in bytes where nothing else is said.
+///
+/// ```
+/// use calor::gpu::MemoryStats;
+/// let stats = calor::Device::best()?.memory_stats();
+/// assert!(stats.current <= stats.peak && stats.current <= stats.reserved);
+/// assert_eq!(MemoryStats::default().limit, None);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryStats {
     /// Asked for by tensors now alive, computed ones and uploads.
@@ -38,6 +52,12 @@ pub struct MemoryStats {
 }
 
 /// One live allocation.
+///
+/// ```
+/// use calor::gpu::{Allocation, MemorySnapshot};
+/// let table = MemorySnapshot { allocations: vec![Allocation { bytes: 8, origin: None }] }.to_string();
+/// assert!(table.contains("8 B  between kernels"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocation {
     /// Bytes asked for.
@@ -47,6 +67,13 @@ pub struct Allocation {
 }
 
 /// Every live allocation of a device, largest first.
+///
+/// ```
+/// use calor::{DType, gpu::{Allocation, MemorySnapshot, Origin}};
+/// let origin = Origin { op: "relu".into(), shape: [2, 3].as_slice().into(), dtype: DType::F32 };
+/// let snapshot = MemorySnapshot { allocations: vec![Allocation { bytes: 24, origin: Some(origin) }] };
+/// assert!(snapshot.to_string().starts_with("24 B in 1 allocations"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemorySnapshot {
     /// The allocations.
@@ -55,6 +82,12 @@ pub struct MemorySnapshot {
 
 impl MemorySnapshot {
     /// Bytes of all allocations.
+    ///
+    /// ```
+    /// use calor::gpu::{Allocation, MemorySnapshot};
+    /// let allocations = vec![Allocation { bytes: 24, origin: None }, Allocation { bytes: 8, origin: None }];
+    /// assert_eq!(MemorySnapshot { allocations }.total(), 32);
+    /// ```
     pub fn total(&self) -> u64 {
         self.allocations.iter().map(|a| a.bytes).sum()
     }
@@ -91,6 +124,15 @@ impl fmt::Display for MemorySnapshot {
 
 impl Gpu {
     /// How much memory is used.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let before = gpu.memory_stats().current;
+    /// let _x = gpu.upload(&[0; 1000])?;
+    /// assert_eq!(gpu.memory_stats().current, before + 1000);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn memory_stats(&self) -> MemoryStats {
         let (tally, limit) = (&self.0.pool.tally, self.0.pool.limit.load(Relaxed));
         let c = tally.counters();
@@ -105,6 +147,14 @@ impl Gpu {
     }
 
     /// What memory is used for.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let _x = gpu.upload(&[0; 1000])?;
+    /// assert!(gpu.memory_snapshot().allocations.iter().any(|a| a.bytes == 1000));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn memory_snapshot(&self) -> MemorySnapshot {
         let mut allocations = self.0.pool.allocations();
         allocations.sort_by(|a, b| {
@@ -116,6 +166,14 @@ impl Gpu {
 
     /// Sets how many bytes may be held from the driver for tensors; what is above it is refused as `OutOfMemory` once
     /// waiting buffers were given back. Buffers already held stay.
+    ///
+    /// ```
+    /// use calor::{ErrorKind, gpu::{AdapterChoice, Gpu}};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// gpu.set_memory_limit(Some(1 << 16));
+    /// assert_eq!(gpu.upload(&[0; 1 << 17]).unwrap_err().kind(), ErrorKind::OutOfMemory);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_memory_limit(&self, bytes: Option<u64>) {
         self.0.pool.limit.store(bytes.unwrap_or(u64::MAX), Relaxed);
     }

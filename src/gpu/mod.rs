@@ -3,6 +3,28 @@
 //! Above it a plan is a [`Recording`]: kernels over numbered slots, plain data. [`Gpu::submit`] finds buffers for the
 //! slots, encodes everything into one command buffer and hands it to the queue without waiting. Errors of wgpu, lost
 //! devices and exhausted memory all come back as `Err`.
+//!
+//! ```
+//! use calor::gpu::{Access, AdapterChoice, Command, Dispatch, Gpu, Kernel, Recording};
+//! let kernel = Kernel {
+//!     label: "twice".into(),
+//!     source: "@group(0) @binding(0) var<storage, read_write> x: array<u32>;\n\
+//!              @compute @workgroup_size(1) fn main(@builtin(workgroup_id) wid: vec3<u32>) { x[wid.x] *= 2u; }"
+//!         .into(),
+//!     access: vec![Access::ReadWrite],
+//!     param_words: 0,
+//!     faults: false,
+//! };
+//! let bindings = [0.into()].into_iter().collect();
+//! let run = Dispatch { kernel: std::sync::Arc::new(kernel), bindings, params: vec![], groups: 2, work: 2 };
+//! let recording = Recording { slots: vec![8], commands: vec![Command::Dispatch(run)] };
+//!
+//! let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+//! let x = gpu.upload(bytemuck::cast_slice(&[3u32, 4]))?;
+//! gpu.submit(&recording, vec![Some(x.clone())])?;
+//! let bytes = gpu.read(&[(x, 0, 8)])?.remove(0);
+//! assert_eq!(bytes, bytemuck::cast_slice::<u32, u8>(&[6, 8]));
+//! ```
 
 mod adapter;
 mod choice;
@@ -49,6 +71,13 @@ const FAULT_BYTES: u64 = 16;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An open device. Clones share it.
+///
+/// ```
+/// use calor::gpu::{AdapterChoice, Gpu};
+/// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+/// assert!(gpu.clone().is(&gpu) && !gpu.is_lost());
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Gpu(Arc<Shared>);
 
@@ -76,6 +105,13 @@ struct Shared {
 
 impl Gpu {
     /// Every adapter that can compute, in the order that `CALOR_ADAPTER` counts.
+    ///
+    /// ```
+    /// use calor::gpu::Gpu;
+    /// for (i, adapter) in Gpu::adapters().iter().enumerate() {
+    ///     assert_eq!(adapter.index, i);
+    /// }
+    /// ```
     #[cfg(not(target_arch = "wasm32"))]
     pub fn adapters() -> Vec<AdapterSummary> {
         // Asking for a number makes the list complete.
@@ -85,12 +121,27 @@ impl Gpu {
     }
 
     /// Opens a device and waits for it.
+    ///
+    /// ```
+    /// use calor::{ErrorKind, gpu::{AdapterChoice, Gpu}};
+    /// assert!(!Gpu::open(&AdapterChoice::from_env()?)?.facts().name.is_empty());
+    /// let unknown = AdapterChoice { backend: Some("abacus".into()), ..Default::default() };
+    /// assert_eq!(Gpu::open(&unknown).unwrap_err().kind(), ErrorKind::Value);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(choice: &AdapterChoice) -> Result<Gpu> {
         pollster::block_on(Self::open_async(choice))
     }
 
     /// Opens a device.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = pollster::block_on(Gpu::open_async(&AdapterChoice::from_env()?))?;
+    /// assert!(!gpu.is_lost());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub async fn open_async(choice: &AdapterChoice) -> Result<Gpu> {
         let adapter::Opened { device, queue, facts, health, kept } = adapter::open(choice).await?;
         let engine = submit::Engine::new(&device, &facts)?;
@@ -143,12 +194,27 @@ impl Gpu {
     }
 
     /// A fresh device by the same choice, with the same settings.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let fresh = gpu.reopen()?;
+    /// assert!(!fresh.is(&gpu) && fresh.pace() == gpu.pace());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[cfg(not(target_arch = "wasm32"))]
     pub fn reopen(&self) -> Result<Gpu> {
         pollster::block_on(self.reopen_async())
     }
 
     /// The same without blocking the thread.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// assert_eq!(pollster::block_on(gpu.reopen_async())?.facts().name, gpu.facts().name);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub async fn reopen_async(&self) -> Result<Gpu> {
         let gpu = Self::open_async(&self.0.choice).await?;
         gpu.set_pace(self.pace());
@@ -159,36 +225,90 @@ impl Gpu {
     }
 
     /// Whether the device is gone, so that every call on it fails.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// assert!(!Gpu::open(&AdapterChoice::from_env()?)?.is_lost());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn is_lost(&self) -> bool {
         self.0.health.alive("device").is_err()
     }
 
     /// `Err` when the device is lost.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// assert!(Gpu::open(&AdapterChoice::from_env()?)?.alive("my_op").is_ok());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn alive(&self, op: &str) -> Result<()> {
         self.0.health.alive(op)
     }
 
     /// Features and limits.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let without = AdapterChoice { disable: vec!["shader-f64".into()], ..AdapterChoice::from_env()? };
+    /// assert!(!Gpu::open(&without)?.facts().f64);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn facts(&self) -> &Facts {
         &self.0.facts
     }
 
     /// Which kernels operations use.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice { tune: false, ..AdapterChoice::from_env()? })?;
+    /// assert!(!gpu.choices().tunes());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn choices(&self) -> &Choices {
         &self.0.choices
     }
 
     /// What has been done and what is held.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let before = gpu.counters().uploads;
+    /// let _x = gpu.upload(&[1, 2, 3, 4])?;
+    /// assert_eq!(gpu.counters().uploads, before + 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn counters(&self) -> Counters {
         self.0.pool.tally.counters()
     }
 
     /// Starts the measurement of `bytes_peak` anew.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// drop(gpu.upload(&[0; 1 << 16])?);
+    /// gpu.reset_peak();
+    /// assert_eq!(gpu.counters().bytes_peak, gpu.counters().bytes_in_use);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn reset_peak(&self) {
         self.0.pool.tally.reset_peak();
     }
 
     /// Gives buffers that wait for reuse back to the device.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// drop(gpu.upload(&[0; 1 << 16])?);
+    /// gpu.synchronize()?;
+    /// gpu.empty_cache();
+    /// assert!(gpu.counters().bytes_reserved < 1 << 16);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn empty_cache(&self) {
         let blocks = self.0.pool.drain();
         let gone = blocks.iter().map(pool::Block::id).collect();
@@ -202,17 +322,39 @@ impl Gpu {
     }
 
     /// Sets how long a wait may take before it is `Err(Timeout)`.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// use std::time::Duration;
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// gpu.set_timeout(Duration::from_secs(5));
+    /// assert_eq!(gpu.timeout(), Duration::from_secs(5));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_timeout(&self, limit: Duration) {
         let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         self.0.timeout_ns.store(nanos, Relaxed);
     }
 
     /// How long a wait may take.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// assert_eq!(Gpu::open(&AdapterChoice::from_env()?)?.timeout(), std::time::Duration::from_secs(60));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn timeout(&self) -> Duration {
         Duration::from_nanos(self.0.timeout_ns.load(Relaxed))
     }
 
     /// Whether both are the same open device.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// assert!(gpu.is(&gpu.clone()) && !gpu.is(&gpu.reopen()?));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn is(&self, other: &Gpu) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -68,11 +68,25 @@ impl SharedPace {
 
 impl Gpu {
     /// When pending work is submitted, and how large a submission becomes.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// assert!(Gpu::open(&AdapterChoice::from_env()?)?.pace().submission_work > 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn pace(&self) -> Pace {
         self.0.pace.get()
     }
 
     /// Sets the pace; zeros count as one.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu, Pace};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// gpu.set_pace(Pace { submission_work: 0, ..gpu.pace() });
+    /// assert_eq!(gpu.pace().submission_work, 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_pace(&self, pace: Pace) {
         self.0.pace.set(pace);
     }

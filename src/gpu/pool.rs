@@ -22,6 +22,15 @@ const SMALLEST: u64 = 256;
 const EXACT_ABOVE: u64 = 64 << 20;
 
 /// What has been done and what is held, since the device was opened.
+///
+/// ```
+/// let device = calor::Device::best()?;
+/// let before = device.counters();
+/// (calor::Tensor::ones([4], &device)? + 1.0)?.eval()?;
+/// let after = device.counters();
+/// assert_eq!((after.dispatches - before.dispatches, after.submits - before.submits), (1, 1));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Kernels run.
@@ -126,6 +135,14 @@ impl Default for Pool {
 }
 
 /// Device memory, or a range of it. Clones and ranges share it; when the last one drops it goes back to the pool.
+///
+/// ```
+/// use calor::gpu::{AdapterChoice, Gpu};
+/// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+/// let x = gpu.upload(&[0; 1000])?;
+/// assert_eq!((x.bytes(), x.offset(), x.is_part()), (1000, 0, false));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Buffer {
     handle: Arc<Handle>,
@@ -245,31 +262,76 @@ impl Block {
 
 impl Buffer {
     /// Bytes asked for, or of the range.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let x = Gpu::open(&AdapterChoice::from_env()?)?.upload(&[0; 1000])?;
+    /// assert_eq!((x.bytes(), x.range(256, 8).unwrap().bytes()), (1000, 8));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Where the range begins in the allocation.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let x = Gpu::open(&AdapterChoice::from_env()?)?.upload(&[0; 1000])?;
+    /// assert_eq!(x.range(256, 8).unwrap().offset(), 256);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// How many clones and ranges of the allocation there are, with this one.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let x = Gpu::open(&AdapterChoice::from_env()?)?.upload(&[0; 1000])?;
+    /// let _part = x.range(0, 8);
+    /// assert_eq!(x.holders(), 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn holders(&self) -> usize {
         Arc::strong_count(&self.handle)
     }
 
     /// Whether it is less than what was asked for.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let x = Gpu::open(&AdapterChoice::from_env()?)?.upload(&[0; 1000])?;
+    /// assert!(!x.is_part() && x.range(0, 8).unwrap().is_part());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn is_part(&self) -> bool {
         self.bytes < self.handle.bytes
     }
 
     /// A number that no other living allocation has. A recycled allocation keeps it.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let (x, y) = (gpu.upload(&[0; 8])?, gpu.upload(&[0; 8])?);
+    /// assert!(x.id() == x.range(0, 4).unwrap().id() && x.id() != y.id());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn id(&self) -> u64 {
         self.handle.block.as_ref().map_or(u64::MAX, |block| block.id)
     }
 
     /// The `bytes` of the same allocation from `offset` on; `None` where it has fewer.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let x = gpu.upload(&[1, 2, 3, 4, 5, 6, 7, 8])?;
+    /// assert!(x.range(4, 4).is_some() && x.range(4, 8).is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn range(&self, offset: u64, bytes: u64) -> Option<Buffer> {
         let fits = offset.checked_add(bytes).is_some_and(|end| end <= self.handle.bytes);
         fits.then(|| Buffer { handle: self.handle.clone(), offset, bytes })

@@ -257,6 +257,13 @@ fn times(batches: &[Batch], stamps: &[Vec<u64>], period: f64) -> Vec<Option<(u64
 }
 
 /// One kernel of a profile, over all its runs.
+///
+/// ```
+/// use calor::gpu::KernelTime;
+/// let time = Some(std::time::Duration::from_nanos(10));
+/// let kernel = KernelTime { name: "map: exp".into(), runs: 2, time, bytes: 2000, work: 100 };
+/// assert_eq!((kernel.gb_per_s(), kernel.gop_per_s()), (Some(200.0), Some(10.0)));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelTime {
     /// Its template or `map`, and the operations in it.
@@ -273,11 +280,26 @@ pub struct KernelTime {
 
 impl KernelTime {
     /// Bytes per nanosecond: GB/s.
+    ///
+    /// ```
+    /// # use calor::gpu::KernelTime;
+    /// let kernel = KernelTime { name: "map: exp".into(), runs: 2, time: None, bytes: 2000, work: 100 };
+    /// assert_eq!(kernel.gb_per_s(), None);
+    /// let time = Some(std::time::Duration::from_nanos(10));
+    /// assert_eq!(KernelTime { time, ..kernel }.gb_per_s(), Some(200.0));
+    /// ```
     pub fn gb_per_s(&self) -> Option<f64> {
         self.per_nano(self.bytes)
     }
 
     /// Estimated operations per nanosecond: Gop/s.
+    ///
+    /// ```
+    /// # use calor::gpu::KernelTime;
+    /// let time = Some(std::time::Duration::from_nanos(10));
+    /// let kernel = KernelTime { name: "map: exp".into(), runs: 2, time, bytes: 2000, work: 100 };
+    /// assert_eq!(kernel.gop_per_s(), Some(10.0));
+    /// ```
     pub fn gop_per_s(&self) -> Option<f64> {
         self.per_nano(self.work)
     }
@@ -291,6 +313,12 @@ impl KernelTime {
 /// One kind of host work of a profile: `record` (everything outside the library's other spans: the program itself and
 /// the making of graphs), `upload`, `plan`, `compile`, `encode`, `submit` (the driver takes the commands), `wait`,
 /// `read`.
+///
+/// ```
+/// let (_, profile) = calor::profile((), || calor::Tensor::rand([64], ())?.sum()?.item())?;
+/// assert!(profile.host.iter().any(|h| h.name == "submit" && h.spans > 0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTime {
     /// What was done.
@@ -302,6 +330,13 @@ pub struct HostTime {
 }
 
 /// What a profile measured. Prints as a table, longest first.
+///
+/// ```
+/// let (_, profile) = calor::profile((), || calor::Tensor::rand([64], ())?.sum()?.item())?;
+/// assert!(profile.kernels.iter().all(|k| k.runs > 0) && !profile.host.is_empty());
+/// assert!(profile.to_string().contains("kernel"));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// Kernels by time on the device, or by runs where there are no timestamps.
@@ -368,17 +403,38 @@ impl Profile {
     }
 
     /// Time of all kernels on the device; `None` where the adapter has no timestamps.
+    ///
+    /// ```
+    /// let (_, profile) = calor::profile((), || calor::Tensor::rand([64], ())?.sum()?.item())?;
+    /// assert_eq!(profile.device_time().is_some(), profile.timed);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn device_time(&self) -> Option<Duration> {
         self.timed.then(|| self.kernels.iter().filter_map(|k| k.time).sum())
     }
 
     /// A trace for Perfetto (ui.perfetto.dev) or `chrome://tracing`: JSON with a track for the device and one for each
     /// host thread, in microseconds since the start.
+    ///
+    /// ```
+    /// let (_, profile) = calor::profile((), || calor::Tensor::rand([64], ())?.sum()?.item())?;
+    /// assert!(profile.trace().contains("traceEvents"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn trace(&self) -> String {
         super::trace::json(&self.title, &self.events)
     }
 
     /// Writes [`Profile::trace`] to a file; `Err(Io)` where that fails.
+    ///
+    /// ```
+    /// let (_, profile) = calor::profile((), || calor::Tensor::rand([64], ())?.sum()?.item())?;
+    /// # let path = std::env::temp_dir().join(format!("calor-doc-trace-{}.json", std::process::id()));
+    /// profile.write_trace(&path)?;
+    /// assert!(std::fs::metadata(&path)?.len() > 0);
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn write_trace(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         Ok(std::fs::write(path, self.trace())?)
     }

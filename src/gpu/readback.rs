@@ -87,6 +87,14 @@ struct Pending {
 
 impl Gpu {
     /// The bytes of some ranges: buffer, offset, count. Waits for the work they depend on.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let x = gpu.upload(&[1, 2, 3, 4])?;
+    /// assert_eq!(gpu.read(&[(x.clone(), 0, 2), (x, 3, 1)])?, [vec![1, 2], vec![4]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
         let mut pending = self.begin_read(ranges)?;
@@ -97,6 +105,14 @@ impl Gpu {
     }
 
     /// The same without blocking the thread.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let x = gpu.upload(&[1, 2, 3, 4])?;
+    /// assert_eq!(pollster::block_on(gpu.read_async(&[(x, 0, 4)]))?, [[1, 2, 3, 4]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub async fn read_async(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
         let mut pending = self.begin_read(ranges)?;
         self.arrival(&mut pending).await?;
@@ -139,6 +155,12 @@ impl Gpu {
 
     /// What kernels reported since the last look, and clears it. Costs nothing unless one that may fault ran since the
     /// last read or look.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// assert_eq!(Gpu::open(&AdapterChoice::from_env()?)?.take_fault()?, None);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[cfg(not(target_arch = "wasm32"))]
     pub fn take_fault(&self) -> Result<Option<[u32; 4]>> {
         self.0.health.check("take_fault")?;
@@ -152,6 +174,13 @@ impl Gpu {
     }
 
     /// The same without blocking the thread.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// assert_eq!(pollster::block_on(gpu.take_fault_async())?, None);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub async fn take_fault_async(&self) -> Result<Option<[u32; 4]>> {
         self.0.health.check("take_fault")?;
         if let Some(fault) = lock(&self.0.faults.seen).take() {

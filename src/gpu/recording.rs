@@ -5,6 +5,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 /// How a kernel uses a storage buffer.
+///
+/// ```
+/// use calor::gpu::Access;
+/// assert_ne!(Access::Read, Access::ReadWrite);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<storage, read>`.
@@ -18,6 +23,19 @@ pub enum Access {
 /// The entry point is `main`. Storage buffers are `@group(0) @binding(0..)`. The parameter block, if any, is
 /// `@group(1) @binding(0) var<uniform>` of `param_words` words rounded up to whole `vec4<u32>`; the fault buffer, if
 /// `faults`, is `@group(1) @binding(1) var<storage, read_write> fault: array<atomic<u32>, 4>`.
+///
+/// ```
+/// use calor::gpu::Kernel;
+/// let kernel = Kernel {
+///     label: "nothing".into(),
+///     source: "@compute @workgroup_size(1) fn main() {}".into(),
+///     access: vec![],
+///     param_words: 0,
+///     faults: false,
+/// };
+/// // its text is its identity, its label is part of the value
+/// assert_ne!(Kernel { label: "other".into(), ..kernel.clone() }, kernel);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// A name for messages and traces.
@@ -40,6 +58,11 @@ impl Kernel {
 }
 
 /// What stands behind a storage binding: a slot's buffer or a range of it.
+///
+/// ```
+/// use calor::gpu::Binding;
+/// assert_eq!(Binding::from(3), Binding { slot: 3, offset: 0, bytes: u64::MAX });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Binding {
     /// The slot.
@@ -58,6 +81,14 @@ impl From<u32> for Binding {
 }
 
 /// One run of a kernel.
+///
+/// ```
+/// # use calor::gpu::{Dispatch, Kernel};
+/// # let source = "@compute @workgroup_size(1) fn main() {}".into();
+/// # let kernel = Kernel { label: "nothing".into(), source, access: vec![], param_words: 0, faults: false };
+/// let run = Dispatch { kernel: kernel.into(), bindings: Default::default(), params: vec![], groups: 4, work: 0 };
+/// assert_eq!((run.groups, run.kernel.access.len()), (4, run.bindings.len()));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     /// What runs.
@@ -74,6 +105,13 @@ pub struct Dispatch {
 }
 
 /// A step of a recording.
+///
+/// ```
+/// use calor::gpu::{Command, Recording};
+/// let copy = Command::Copy { from: 0, from_offset: 0, to: 1, to_offset: 8, bytes: 8 };
+/// let recording = Recording { slots: vec![8, 16], commands: vec![Command::Clear(1), copy, Command::Free(0)] };
+/// assert_eq!(recording.dispatches().count(), 0);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Runs a kernel.
@@ -102,6 +140,15 @@ pub enum Command {
 }
 
 /// A list of commands over numbered slots, to be submitted in one piece.
+///
+/// ```
+/// use calor::gpu::{AdapterChoice, Command, Gpu, Recording};
+/// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+/// let clear = Recording { slots: vec![8], commands: vec![Command::Clear(0)] };
+/// let zeros = gpu.submit(&clear, vec![None])?.remove(0).unwrap();
+/// assert_eq!(gpu.read(&[(zeros, 0, 8)])?, [[0; 8]]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {
     /// Bytes behind each slot.
@@ -112,6 +159,15 @@ pub struct Recording {
 
 impl Recording {
     /// Its kernel runs, in order.
+    ///
+    /// ```
+    /// # use calor::gpu::{Command, Dispatch, Kernel, Recording};
+    /// # let source = "@compute @workgroup_size(1) fn main() {}".into();
+    /// # let kernel = Kernel { label: "nothing".into(), source, access: vec![], param_words: 0, faults: false };
+    /// # let run = Dispatch { kernel: kernel.into(), bindings: Default::default(), params: vec![], groups: 4, work: 0 };
+    /// let recording = Recording { slots: vec![8], commands: vec![Command::Clear(0), Command::Dispatch(run)] };
+    /// assert_eq!(recording.dispatches().map(|d| d.groups).collect::<Vec<_>>(), [4]);
+    /// ```
     pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
         self.commands.iter().filter_map(|command| match command {
             Command::Dispatch(run) => Some(run),

@@ -157,6 +157,14 @@ impl Engine {
 
 impl Gpu {
     /// A buffer with these bytes. Nothing is waited for.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let x = gpu.upload(&[1, 2, 3, 4])?;
+    /// assert_eq!(gpu.read(&[(x, 0, 4)])?, [[1, 2, 3, 4]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
         const OP: &str = "upload";
         let shared = &*self.0;
@@ -302,6 +310,16 @@ impl Gpu {
     ///
     /// A recording of much work becomes several submissions. When memory is short, what was placed so far is submitted,
     /// its freed buffers are given back, and the rest is tried again. After an `Err` some of it may have run.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Command, Gpu, Recording};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let copy = Command::Copy { from: 0, from_offset: 4, to: 1, to_offset: 0, bytes: 4 };
+    /// let recording = Recording { slots: vec![8, 4], commands: vec![copy] };
+    /// let buffers = gpu.submit(&recording, vec![Some(gpu.upload(&[1, 2, 3, 4, 5, 6, 7, 8])?), None])?;
+    /// assert_eq!(gpu.read(&[(buffers[1].clone().unwrap(), 0, 4)])?, [[5, 6, 7, 8]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn submit(&self, recording: &Recording, bound: Vec<Option<Buffer>>) -> Result<Vec<Option<Buffer>>> {
         const OP: &str = "submit";
         let shared = &*self.0;
@@ -483,6 +501,14 @@ impl Gpu {
     }
 
     /// Waits for all submitted work; returns errors that no call was there to return.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// let _x = gpu.upload(&[1, 2, 3, 4])?;
+    /// assert!(gpu.synchronize().is_ok());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[cfg(not(target_arch = "wasm32"))]
     pub fn synchronize(&self) -> Result<()> {
         const OP: &str = "synchronize";

@@ -2,6 +2,18 @@
 //!
 //! A body reads an input at its own place ([`Body::input`]) or at any place it computes ([`Body::load`]); so
 //! padding, gathering, joining and rolling are maps, and fuse like arithmetic does.
+//!
+//! ```
+//! use calor::graph::{Body, IndexOp, Param};
+//! // the elements in reverse: each reads the place `n - 1 - i`
+//! let mut body = Body::new();
+//! let (last, here) = (body.param(0), body.coord(0));
+//! let there = body.index(IndexOp::Sub, last, here);
+//! body.load(0, &[there]);
+//! assert!(body.is_free() && !body.is_source());
+//! // its host number, for 4 elements
+//! assert_eq!(Param::index(3).bits(), 3);
+//! ```
 
 use crate::dtype::DType;
 use crate::error::Error;
@@ -10,9 +22,24 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A value inside a body.
+///
+/// ```
+/// use calor::graph::{Body, body::{Op, Ref}};
+/// let mut body = Body::new();
+/// let x: Ref = body.input(0);
+/// assert_eq!(body.ops[x as usize], Op::Input(0));
+/// ```
 pub type Ref = u16;
 
 /// Arithmetic on places (`u32`, wrapping) and on truth values.
+///
+/// ```
+/// use calor::graph::{Body, IndexOp, body::Op};
+/// let mut body = Body::new();
+/// let (i, n) = (body.flat(), body.param(0));
+/// let inside = body.index(IndexOp::Lt, i, n);
+/// assert_eq!(body.ops[inside as usize], Op::Index(IndexOp::Lt, i, n));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IndexOp {
     /// Sum, modulo 2^32: adding a negative host number works.
@@ -36,6 +63,14 @@ pub enum IndexOp {
 }
 
 /// One step of a body.
+///
+/// ```
+/// use calor::{DType, graph::{Body, body::Op}};
+/// let mut body = Body::new();
+/// let x = body.input(0);
+/// body.cast(DType::F16, x);
+/// assert_eq!(body.ops[..], [Op::Input(0), Op::Cast(DType::F16, 0)]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Input `k` at this element's place; its shape is the node's.
@@ -65,6 +100,16 @@ pub enum Op {
 }
 
 /// A program that computes one element.
+///
+/// ```
+/// use calor::{DType, graph::Body};
+/// // 1 / (1 + x)
+/// let mut body = Body::new();
+/// let (x, one) = (body.input(0), body.value(0, DType::F32));
+/// let sum = body.call("op_add", &[one, x]);
+/// body.call("op_reciprocal", &[sum]);
+/// assert_eq!((body.ops.len(), body.source), (4, None));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Body {
     /// The steps, each referring to earlier ones.
@@ -75,11 +120,22 @@ pub struct Body {
 
 impl Body {
     /// An empty body.
+    ///
+    /// ```
+    /// let body = calor::graph::Body::new();
+    /// assert!(body.ops.is_empty() && body.is_source());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The library function `name` applied to `inputs` inputs at this element's place.
+    ///
+    /// ```
+    /// use calor::graph::{Body, body::Op};
+    /// let body = Body::call_all("op_add", 2);
+    /// assert_eq!(body.ops[2], Op::Call("op_add".into(), [0, 1].into_iter().collect()));
+    /// ```
     pub fn call_all(name: impl Into<Cow<'static, str>>, inputs: usize) -> Self {
         let mut body = Self::new();
         let args: SmallVec<[Ref; 3]> = (0..inputs).map(|k| body.input(k)).collect();
@@ -97,76 +153,185 @@ impl Body {
     }
 
     /// Input `k` here.
+    ///
+    /// ```
+    /// let mut body = calor::graph::Body::new();
+    /// let x = body.input(0);
+    /// // what was said already is not said again
+    /// assert_eq!((body.input(0), body.ops.len()), (x, 1));
+    /// ```
     pub fn input(&mut self, k: usize) -> Ref {
         self.push(Op::Input(k as u8))
     }
 
     /// Input `k` at computed coordinates.
+    ///
+    /// ```
+    /// let mut body = calor::graph::Body::new();
+    /// // a transposed matrix
+    /// let (i, j) = (body.coord(0), body.coord(1));
+    /// body.load(0, &[j, i]);
+    /// assert!(body.is_free() && !body.is_source());
+    /// ```
     pub fn load(&mut self, k: usize, coords: &[Ref]) -> Ref {
         self.push(Op::Load(k as u8, coords.into()))
     }
 
     /// This element's coordinate in dimension `d`.
+    ///
+    /// ```
+    /// use calor::graph::{Body, body::Op};
+    /// let mut body = Body::new();
+    /// body.coord(1);
+    /// assert_eq!(body.ops[0], Op::Coord(1));
+    /// ```
     pub fn coord(&mut self, d: usize) -> Ref {
         self.push(Op::Coord(d as u8))
     }
 
     /// This element's place in row-by-row order.
+    ///
+    /// ```
+    /// let mut body = calor::graph::Body::new();
+    /// body.flat();
+    /// assert!(body.is_source());
+    /// ```
     pub fn flat(&mut self) -> Ref {
         self.push(Op::Flat)
     }
 
     /// Host number `k` as `u32`.
+    ///
+    /// ```
+    /// use calor::graph::{Body, body::Op};
+    /// let mut body = Body::new();
+    /// body.param(2);
+    /// assert_eq!(body.ops[0], Op::Param(2));
+    /// ```
     pub fn param(&mut self, k: usize) -> Ref {
         self.push(Op::Param(k as u8))
     }
 
     /// Host number `k` as a value.
+    ///
+    /// ```
+    /// use calor::{DType, graph::{Body, body::Op}};
+    /// let mut body = Body::new();
+    /// body.value(0, DType::F32);
+    /// assert_eq!(body.ops[0], Op::Value(0, DType::F32));
+    /// ```
     pub fn value(&mut self, k: usize, dtype: DType) -> Ref {
         self.push(Op::Value(k as u8, dtype))
     }
 
     /// A library function.
+    ///
+    /// ```
+    /// let mut body = calor::graph::Body::new();
+    /// let x = body.input(0);
+    /// body.call("op_exp", &[x]);
+    /// assert!(!body.is_free() && body.cost() > 0);
+    /// ```
     pub fn call(&mut self, name: impl Into<Cow<'static, str>>, args: &[Ref]) -> Ref {
         self.push(Op::Call(name.into(), args.into()))
     }
 
     /// Arithmetic on places.
+    ///
+    /// ```
+    /// use calor::graph::{Body, IndexOp, body::Op};
+    /// let mut body = Body::new();
+    /// let (i, n) = (body.coord(0), body.param(0));
+    /// body.index(IndexOp::Rem, i, n);
+    /// assert_eq!(body.ops[2], Op::Index(IndexOp::Rem, i, n));
+    /// ```
     pub fn index(&mut self, op: IndexOp, a: Ref, b: Ref) -> Ref {
         self.push(Op::Index(op, a, b))
     }
 
     /// A cast.
+    ///
+    /// ```
+    /// use calor::{DType, graph::Body};
+    /// let mut body = Body::new();
+    /// let x = body.input(0);
+    /// body.cast(DType::BF16, x);
+    /// // nothing is computed, so nobody stores it for its own sake
+    /// assert_eq!((body.is_free(), body.cost()), (true, 0));
+    /// ```
     pub fn cast(&mut self, dtype: DType, x: Ref) -> Ref {
         self.push(Op::Cast(dtype, x))
     }
 
     /// Bits read as another type.
+    ///
+    /// ```
+    /// use calor::{DType, graph::{Body, body::Op}};
+    /// let mut body = Body::new();
+    /// let x = body.input(0);
+    /// body.bits(DType::U32, x);
+    /// assert_eq!(body.ops[1], Op::Bits(DType::U32, x));
+    /// ```
     pub fn bits(&mut self, dtype: DType, x: Ref) -> Ref {
         self.push(Op::Bits(dtype, x))
     }
 
     /// `yes` where `cond`, else `no`.
+    ///
+    /// ```
+    /// use calor::graph::{Body, IndexOp, body::Op};
+    /// let mut body = Body::new();
+    /// let (i, n) = (body.coord(0), body.param(0));
+    /// let (inside, x, y) = (body.index(IndexOp::Lt, i, n), body.input(0), body.input(1));
+    /// body.select(inside, x, y);
+    /// assert_eq!(body.ops.last(), Some(&Op::Select(inside, x, y)));
+    /// ```
     pub fn select(&mut self, cond: Ref, yes: Ref, no: Ref) -> Ref {
         self.push(Op::Select(cond, yes, no))
     }
 
     /// `value`, with a fault reported where `cond` is false; host number `code` is the fault's code.
+    ///
+    /// ```
+    /// use calor::graph::{Body, IndexOp, body::Op};
+    /// let mut body = Body::new();
+    /// let (i, n, x) = (body.coord(0), body.param(0), body.input(0));
+    /// let inside = body.index(IndexOp::Lt, i, n);
+    /// body.guard(inside, x, 1);
+    /// assert_eq!(body.ops.last(), Some(&Op::Guard(inside, x, 1)));
+    /// ```
     pub fn guard(&mut self, cond: Ref, value: Ref, code: usize) -> Ref {
         self.push(Op::Guard(cond, value, code as u8))
     }
 
     /// Whether it moves, makes or converts values without computing on them: such a body is never worth storing.
+    ///
+    /// ```
+    /// use calor::graph::Body;
+    /// let mut copy = Body::new();
+    /// copy.input(0);
+    /// assert!(copy.is_free() && !Body::call_all("op_exp", 1).is_free());
+    /// ```
     pub fn is_free(&self) -> bool {
         !self.ops.iter().any(|op| matches!(op, Op::Call(..)))
     }
 
     /// Whether it reads no input.
+    ///
+    /// ```
+    /// use calor::graph::Body;
+    /// assert!(Body::new().is_source() && !Body::call_all("op_exp", 1).is_source());
+    /// ```
     pub fn is_source(&self) -> bool {
         !self.ops.iter().any(|op| matches!(op, Op::Input(_) | Op::Load(..)))
     }
 
     /// Rough count of instructions, for the choice between computing twice and storing.
+    ///
+    /// ```
+    /// use calor::graph::Body;
+    /// assert!(Body::call_all("op_lgamma", 1).cost() > Body::call_all("op_add", 2).cost());
+    /// ```
     pub fn cost(&self) -> u32 {
         self.ops
             .iter()
@@ -181,6 +346,12 @@ impl Body {
 }
 
 /// A host number handed to a kernel; never part of its text.
+///
+/// ```
+/// use calor::{DType, Scalar, graph::Param};
+/// assert!(matches!(Param::scalar(Scalar::Int(3), DType::F32), Param::F32(3.0)));
+/// assert!(matches!(Param::scalar(Scalar::Int(3), DType::U32), Param::U32(3)));
+/// ```
 #[derive(Clone, Debug)]
 pub enum Param {
     /// A place, a size, a step; negative ones wrap.
@@ -199,6 +370,12 @@ pub enum Param {
 
 impl Param {
     /// What a kernel's text and block depend on: all but the number itself.
+    ///
+    /// ```
+    /// use calor::graph::Param;
+    /// assert_eq!(Param::U32(1).kind(), Param::U32(2).kind());
+    /// assert_ne!(Param::U32(1).kind(), Param::F32(1.0).kind());
+    /// ```
     pub fn kind(&self) -> u8 {
         match self {
             Param::U32(_) => 0,
@@ -211,6 +388,11 @@ impl Param {
     }
 
     /// Its bits; a fault has none.
+    ///
+    /// ```
+    /// use calor::graph::Param;
+    /// assert_eq!((Param::F32(1.0).bits(), Param::I32(-1).bits()), (0x3f80_0000, 0xffff_ffff));
+    /// ```
     pub fn bits(&self) -> u64 {
         match self {
             Param::U32(v) => u64::from(*v),
@@ -223,11 +405,22 @@ impl Param {
     }
 
     /// A size or step; wraps where negative.
+    ///
+    /// ```
+    /// use calor::graph::Param;
+    /// assert_eq!(Param::index(-1).bits(), u64::from(u32::MAX));
+    /// ```
     pub fn index(value: isize) -> Self {
         Param::U32(value as u32)
     }
 
     /// A number as a value of `dtype`'s compute type.
+    ///
+    /// ```
+    /// use calor::{DType, Scalar, graph::Param};
+    /// // a half type's number is rounded to it, and computed with as f32
+    /// assert_eq!(Param::scalar(Scalar::Float(1.001), DType::BF16).bits(), Param::F32(1.0).bits());
+    /// ```
     pub fn scalar(value: crate::dtype::Scalar, dtype: DType) -> Self {
         match dtype {
             DType::Bool => Param::U32(u32::from(value.as_bool())),

@@ -15,6 +15,10 @@ const HEAD: &str = r##"digraph plan {
 "##;
 
 /// A text between quotes.
+///
+/// ```
+/// assert_eq!(calor::graph::quoted("a \"b\"\nc"), r#""a \"b\"\nc""#);
+/// ```
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
@@ -24,6 +28,17 @@ fn spec(spec: &Spec) -> String {
 }
 
 /// The picture of the plan for a walk.
+///
+/// ```
+/// # use calor::{DType, gpu::Facts, graph::{Body, Input, Map, Node, Spec, Stored, dot, plan::Options, walk::Walk}};
+/// # let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+/// # let map = Map { name: "exp".into(), body: Body::call_all("op_exp", 1) };
+/// # let inputs = [Input::whole(&x, &[4])].into_iter().collect();
+/// # let y = Node::pending(std::sync::Arc::new(map), x.spec.clone(), inputs, Default::default());
+/// let text = dot(&Walk::new(&[y]), &Facts::portable(), Options { fuse: true })?;
+/// assert!(text.starts_with("digraph plan") && text.contains("map: exp"));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn dot(walk: &Walk, facts: &Facts, options: Options) -> Result<String> {
     let graph = Graph::new(walk, facts)?;
     let groups = schedule(&graph, facts, options.fuse);

@@ -19,6 +19,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Makes nodes and computes them.
+///
+/// ```
+/// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Body, Engine, Input, Map, Spec}};
+/// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+/// let spec = Spec::new(&[2], DType::I32);
+/// let x = engine.upload("x", spec.clone(), bytemuck::cast_slice(&[3i32, -4]))?;
+/// let abs = std::sync::Arc::new(Map { name: "abs".into(), body: Body::call_all("op_abs", 1) });
+/// let y = engine.node(abs, spec, [Input::whole(&x, &[2])].into_iter().collect(), Default::default())?;
+/// assert_eq!(engine.read(&y)?, bytemuck::cast_slice::<i32, u8>(&[3, 4]));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Engine {
     gpu: Gpu,
@@ -58,6 +69,13 @@ impl Kernels for Engine {
 impl Engine {
     /// An engine over an open device. `CALOR_FUSION=0` makes it run every operation alone, `CALOR_PLAN_CACHE=0` plan
     /// every run anew.
+    ///
+    /// ```
+    /// use calor::{gpu::{AdapterChoice, Gpu}, graph::Engine};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// assert_eq!(engine.counters().plans, 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(gpu: Gpu) -> Self {
         let on = |name| std::env::var(name).map_or(true, |v| v != "0");
         let cache = if on("CALOR_PLAN_CACHE") { Cache::default() } else { Cache::off() };
@@ -74,16 +92,39 @@ impl Engine {
     }
 
     /// The device.
+    ///
+    /// ```
+    /// use calor::{gpu::{AdapterChoice, Gpu}, graph::Engine};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// assert!(Engine::new(gpu.clone()).gpu().is(&gpu));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
     /// Whether operations may share kernels.
+    ///
+    /// ```
+    /// use calor::{gpu::{AdapterChoice, Gpu}, graph::Engine};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// engine.set_fusion(false);
+    /// assert!(!engine.fuses());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn fuses(&self) -> bool {
         self.fuse.load(Ordering::Relaxed)
     }
 
     /// Lets operations share kernels, or not.
+    ///
+    /// ```
+    /// use calor::{gpu::{AdapterChoice, Gpu}, graph::Engine};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// engine.set_fusion(true);
+    /// assert!(engine.fuses());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_fusion(&self, on: bool) {
         self.fuse.store(on, Ordering::Relaxed);
     }
@@ -94,6 +135,14 @@ impl Engine {
     }
 
     /// The device's counts, with the plans made.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Engine, Spec}};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// engine.upload("x", Spec::new(&[4], DType::U8), &[1, 2, 3, 4])?;
+    /// assert_eq!(engine.counters().uploads, 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn counters(&self) -> Counters {
         Counters { plans: self.plans.load(Ordering::Relaxed), ..self.gpu.counters() }
     }
@@ -160,6 +209,15 @@ impl Engine {
     }
 
     /// A value with these bytes, elements row by row.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Engine, Spec}};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// let x = engine.upload("x", Spec::new(&[3], DType::U8), &[1, 2, 3])?;
+    /// assert_eq!(engine.read(&x)?, [1, 2, 3]);
+    /// assert!(engine.upload("x", Spec::new(&[3], DType::U8), &[1, 2]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn upload(&self, op: &str, spec: Spec, bytes: &[u8]) -> Result<Value> {
         self.check(op, &spec)?;
         if spec.bytes() != bytes.len() as u64 {
@@ -321,6 +379,14 @@ impl Engine {
     }
 
     /// The bytes of a value's elements, row by row; waits for them.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Engine, Spec}};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// let x = engine.upload("x", Spec::new(&[2], DType::U8), &[7, 8])?;
+    /// assert_eq!(engine.read(&x)?, [7, 8]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn read(&self, value: &Value) -> Result<Vec<u8>> {
         self.run(std::slice::from_ref(value))?;
         let bytes = match value.get() {

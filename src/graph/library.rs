@@ -2,6 +2,15 @@
 //!
 //! A library function is written once in `T` (and `U`, `I`, `B`: the unsigned, signed and truth types of the same
 //! width; `W`: `u32`, for shifts) and is valid for one lane and for four. Nothing else of WGSL is templated.
+//!
+//! ```
+//! use calor::{DType, graph::library::{Instances, library}};
+//! assert!(library(DType::F32).get("op_tanh").is_some());
+//! let mut kernel = Instances::default();
+//! let name = kernel.call(None, "op_tanh", DType::F16, false)?;
+//! assert!(name == "op_tanh_f32" && kernel.text.contains("fn op_tanh_f32("));
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
@@ -10,6 +19,12 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 /// A top-level declaration of a WGSL file.
+///
+/// ```
+/// use calor::graph::library::items;
+/// let item = items("const TILE: u32 = 16u;").remove(0);
+/// assert_eq!((&item.keyword[..], &item.name[..], &item.text[..]), ("const", "TILE", "const TILE: u32 = 16u;"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Item {
     /// `fn`, `const`, `struct`, `alias`, `var`.
@@ -21,6 +36,12 @@ pub struct Item {
 }
 
 /// A file's items in order.
+///
+/// ```
+/// use calor::graph::library::items;
+/// let all = items("const N = 4u; // lanes\nfn f(x: T) -> T { return x; }\nvar<private> seen: u32;");
+/// assert_eq!(all.iter().map(|i| &i.name[..]).collect::<Vec<_>>(), ["N", "f", "seen"]);
+/// ```
 pub fn items(source: &str) -> Vec<Item> {
     let clean = strip_comments(source);
     let mut out = Vec::new();
@@ -74,6 +95,11 @@ fn strip_comments(source: &str) -> String {
 }
 
 /// The identifiers of a text with their positions; numbers and members (`.x`) are not identifiers.
+///
+/// ```
+/// use calor::graph::library::identifiers;
+/// assert_eq!(identifiers("x1 + v.y * 2u").collect::<Vec<_>>(), [(0, "x1"), (5, "v")]);
+/// ```
 pub fn identifiers(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -102,6 +128,12 @@ pub fn identifiers(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// `text` with identifiers replaced where `with` says so.
+///
+/// ```
+/// use calor::graph::library::replace;
+/// let text = replace("T(x) + TT", |word| (word == "T").then(|| "vec4<f32>".into()));
+/// assert_eq!(text, "vec4<f32>(x) + TT");
+/// ```
 pub fn replace<'a>(text: &str, with: impl Fn(&str) -> Option<Cow<'a, str>>) -> String {
     let mut out = String::with_capacity(text.len() + 32);
     let mut from = 0;
@@ -122,6 +154,12 @@ const EACH: &str = "EACH_";
 /// `text` with every loop `for (var i = 0u; i < EACH_ROW; i++) {..}` written out, its bound being the value that
 /// `known` has for it: drivers keep arrays in registers only where all indices are constants, and do not unroll the
 /// loops that wgpu bounds.
+///
+/// ```
+/// use calor::graph::library::unroll;
+/// let text = "for (var i = 0u; i < EACH_ROW; i++) { s += a[i]; }";
+/// assert_eq!(unroll(text, |_| Some(2)), "{ s += a[0u]; }\n{ s += a[1u]; }");
+/// ```
 pub fn unroll(text: &str, known: impl Fn(&str) -> Option<u32>) -> String {
     let mut text = text.to_string();
     let mut from = 0;
@@ -169,12 +207,24 @@ fn closing(text: &str, open: usize) -> Option<usize> {
 }
 
 /// A set of functions that share a compute type.
+///
+/// ```
+/// use calor::graph::library::{Gives, Library};
+/// let own = Library::new(&["fn op_twice(x: T) -> T { return x + x; }"]);
+/// assert_eq!(own.gives("op_twice"), Some(Gives::T));
+/// ```
 #[derive(Debug)]
 pub struct Library {
     items: HashMap<String, Item>,
 }
 
 /// What a library function gives.
+///
+/// ```
+/// use calor::{DType, graph::library::{Gives, library}};
+/// let floats = library(DType::F32);
+/// assert_eq!((floats.gives("op_exp"), floats.gives("op_lt")), (Some(Gives::T), Some(Gives::B)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gives {
     /// The compute type.
@@ -189,6 +239,13 @@ pub enum Gives {
 
 impl Library {
     /// A library of some files' functions and constants.
+    ///
+    /// ```
+    /// use calor::graph::library::Library;
+    /// // functions and constants of all files, nothing else
+    /// let library = Library::new(&["const A = 1u;", "struct S { x: u32 }\nfn f(x: T) -> T { return x; }"]);
+    /// assert!(library.get("A").is_some() && library.get("f").is_some() && library.get("S").is_none());
+    /// ```
     pub fn new(sources: &[&str]) -> Self {
         let mut all = HashMap::default();
         for source in sources {
@@ -202,16 +259,33 @@ impl Library {
     }
 
     /// The item of that name.
+    ///
+    /// ```
+    /// use calor::{DType, graph::library::library};
+    /// assert_eq!(library(DType::F32).get("op_add").map(|i| &i.keyword[..]), Some("fn"));
+    /// assert!(library(DType::F32).get("op_none_such").is_none());
+    /// ```
     pub fn get(&self, name: &str) -> Option<&Item> {
         self.items.get(name)
     }
 
     /// Names of all functions.
+    ///
+    /// ```
+    /// use calor::{DType, graph::library::library};
+    /// assert!(library(DType::I32).functions().any(|name| name == "op_gcd"));
+    /// ```
     pub fn functions(&self) -> impl Iterator<Item = &str> {
         self.items.values().filter(|i| i.keyword == "fn").map(|i| i.name.as_str())
     }
 
     /// What a function gives, by its declaration.
+    ///
+    /// ```
+    /// use calor::{DType, graph::library::{Gives, library}};
+    /// assert_eq!(library(DType::Bool).gives("op_logical_and"), Some(Gives::B));
+    /// assert_eq!(library(DType::Bool).gives("op_none_such"), None);
+    /// ```
     pub fn gives(&self, name: &str) -> Option<Gives> {
         let text = &self.get(name)?.text;
         let head = &text[..text.find('{')?];
@@ -244,6 +318,13 @@ static UINT: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/ui
 static BOOL: LazyLock<Library> = LazyLock::new(|| Library::new(&[shader!("map/bool.wgsl"), CONVERT]));
 
 /// The functions for a dtype's compute type.
+///
+/// ```
+/// use calor::{DType, graph::library::library};
+/// // half types are computed as f32
+/// assert!(std::ptr::eq(library(DType::F16), library(DType::F32)));
+/// assert!(library(DType::Bool).get("op_exp").is_none());
+/// ```
 pub fn library(dtype: DType) -> &'static Library {
     match dtype {
         DType::F16 | DType::BF16 | DType::F32 => &FLOAT,
@@ -255,6 +336,11 @@ pub fn library(dtype: DType) -> &'static Library {
 }
 
 /// The WGSL scalar that a dtype is computed in.
+///
+/// ```
+/// use calor::{DType, graph::library::scalar};
+/// assert_eq!((scalar(DType::BF16), scalar(DType::U8)), ("f32", "u32"));
+/// ```
 pub fn scalar(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool => "bool",
@@ -267,6 +353,11 @@ pub fn scalar(dtype: DType) -> &'static str {
 }
 
 /// The dtype that stands for a dtype's compute type.
+///
+/// ```
+/// use calor::{DType, graph::library::compute};
+/// assert_eq!((compute(DType::U8), compute(DType::F16), compute(DType::I64)), (DType::U32, DType::F32, DType::I64));
+/// ```
 pub fn compute(dtype: DType) -> DType {
     match dtype {
         DType::U8 => DType::U32,
@@ -275,12 +366,22 @@ pub fn compute(dtype: DType) -> DType {
 }
 
 /// The WGSL type of one or four lanes.
+///
+/// ```
+/// use calor::{DType, graph::library::wgsl};
+/// assert_eq!((&*wgsl(DType::F16, false), &*wgsl(DType::F16, true)), ("f32", "vec4<f32>"));
+/// ```
 pub fn wgsl(dtype: DType, four: bool) -> Cow<'static, str> {
     let s = scalar(dtype);
     if four { Cow::Owned(format!("vec4<{s}>")) } else { Cow::Borrowed(s) }
 }
 
 /// Rough cost of a library function in instructions, by the length of its text.
+///
+/// ```
+/// use calor::graph::library::cost;
+/// assert!(cost("op_add") < cost("op_digamma"));
+/// ```
 pub fn cost(name: &str) -> u32 {
     static COST: LazyLock<HashMap<String, u32>> = LazyLock::new(|| {
         let mut all = HashMap::default();
@@ -307,6 +408,17 @@ fn whole_length(library: &Library, name: &str, depth: usize) -> usize {
 }
 
 /// Collects instantiated functions for one kernel, each once, callees first.
+///
+/// ```
+/// use calor::{DType, graph::library::Instances};
+/// let mut kernel = Instances::default();
+/// kernel.call(None, "op_exp", DType::F32, false)?;
+/// let length = kernel.text.len();
+/// // each function stands there once
+/// kernel.call(None, "op_exp", DType::F32, false)?;
+/// assert_eq!(kernel.text.len(), length);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Instances {
     done: HashMap<String, ()>,
@@ -316,6 +428,15 @@ pub struct Instances {
 
 impl Instances {
     /// The name of `function` for `dtype` and its width, written out if it was not yet. `own` is searched first.
+    ///
+    /// ```
+    /// use calor::{DType, graph::library::{Instances, Library}};
+    /// let own = Library::new(&["fn op_twice(x: T) -> T { return x + x; }"]);
+    /// let mut kernel = Instances::default();
+    /// assert_eq!(kernel.call(Some(&own), "op_twice", DType::F32, true)?, "op_twice_f32x4");
+    /// assert_eq!(kernel.text, "fn op_twice_f32x4(x: vec4<f32>) -> vec4<f32> { return x + x; }\n");
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn call(&mut self, own: Option<&Library>, function: &str, dtype: DType, four: bool) -> Result<String> {
         let base = library(dtype);
         let Some(item) = own.and_then(|o| o.get(function)).or_else(|| base.get(function)) else {

@@ -48,11 +48,22 @@ impl Primitive for Part {
 }
 
 /// The multiple of bytes at which parts of a buffer begin: ranges there can be bound, and hold whole vectors.
+///
+/// ```
+/// use calor::{gpu::Facts, graph::part_align};
+/// assert_eq!(part_align(&Facts::portable()), 256);
+/// ```
 pub fn part_align(facts: &Facts) -> u64 {
     u64::from(facts.storage_align).max(64)
 }
 
 /// Where each of some values begins in a pack, in bytes, and the bytes of the pack.
+///
+/// ```
+/// use calor::{DType, graph::{Spec, part_offsets}};
+/// let specs = [Spec::new(&[3], DType::F32), Spec::new(&[100], DType::F32)];
+/// assert_eq!(part_offsets(&specs, 256), (vec![0, 256], 768));
+/// ```
 pub fn part_offsets<'a>(specs: impl IntoIterator<Item = &'a Spec>, align: u64) -> (Vec<u64>, u64) {
     let mut end = 0;
     let offsets = specs.into_iter().map(|spec| {
@@ -66,6 +77,16 @@ pub fn part_offsets<'a>(specs: impl IntoIterator<Item = &'a Spec>, align: u64) -
 impl Engine {
     /// The flat value of some values of one dtype, in order. Where they are parts of one buffer already, as a pack has
     /// them, it is that buffer, and nothing is copied.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Engine, Spec, part_align}};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// let x = engine.upload("x", Spec::new(&[4], DType::U8), &[1, 2, 3, 4])?;
+    /// let flat = engine.pack(&[x.clone(), x])?;
+    /// let second = part_align(engine.gpu().facts()) as usize;
+    /// assert_eq!(engine.read(&flat)?[second..second + 4], [1, 2, 3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn pack(&self, values: &[Value]) -> Result<Value> {
         let Some(first) = values.first() else { bail!(Value, "pack", "nothing to pack") };
         let dtype = first.spec.dtype;
@@ -109,6 +130,15 @@ impl Engine {
     }
 
     /// The elements of `value`'s buffer from byte `offset` on, a multiple of [`part_align`], as a value of its own.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Engine, Spec}};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// let x = engine.upload("x", Spec::new(&[8], DType::U8), &[1, 2, 3, 4, 5, 6, 7, 8])?;
+    /// let part = engine.part(&x, 0, Spec::new(&[4], DType::U8))?;
+    /// assert_eq!(engine.read(&part)?, [1, 2, 3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn part(&self, value: &Value, offset: u64, spec: Spec) -> Result<Value> {
         let (bytes, whole) = (padded_bytes(&spec), padded_bytes(&value.spec));
         let fits = offset.checked_add(bytes).is_some_and(|end| end <= whole);

@@ -1,4 +1,17 @@
 //! `Plan`: the kernels for some values, as a recording and a list of what its slots stand for. Pure data.
+//!
+//! ```
+//! # use calor::{DType, gpu::Facts, graph::{Body, Input, Map, Node, Spec, Stored, plan::{Fresh, Options, Plan}, walk::Walk}};
+//! # let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+//! # let map = Map { name: "exp".into(), body: Body::call_all("op_exp", 1) };
+//! # let inputs = [Input::whole(&x, &[4])].into_iter().collect();
+//! # let y = Node::pending(std::sync::Arc::new(map), x.spec.clone(), inputs, Default::default());
+//! let plan = Plan::new(&Walk::new(&[y]), &Facts::portable(), Options { fuse: true }, &Fresh)?;
+//! assert!(plan.to_string().starts_with("1 kernels\n  0  map: exp"));
+//! let kernel = &plan.recording.dispatches().next().unwrap().kernel;
+//! assert!(kernel.source.contains("op_exp_f32"));
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 use super::body::Param;
 use super::codegen::{Bound, Generated, Number, generate};
@@ -14,6 +27,11 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// How to plan.
+///
+/// ```
+/// use calor::graph::plan::Options;
+/// assert_ne!(Options { fuse: true }, Options { fuse: false });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether operations may share kernels.
@@ -22,6 +40,13 @@ pub struct Options {
 
 /// What it takes to compute some values. It names them by their numbers in the walk, so that it serves every walk of
 /// the same structure once [`Plan::fill`] has put that walk's host numbers in.
+///
+/// ```
+/// use calor::{gpu::Facts, graph::{plan::{Fresh, Options, Plan}, walk::Walk}};
+/// let nothing = Plan::new(&Walk::new(&[]), &Facts::portable(), Options { fuse: true }, &Fresh)?;
+/// assert!(nothing.recording.commands.is_empty() && nothing.outputs.is_empty());
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Plan {
     /// The commands.
@@ -38,6 +63,19 @@ pub struct Plan {
 }
 
 /// A value that is kept.
+///
+/// ```
+/// # use calor::{DType, gpu::Facts, graph::{Body, Input, Map, Node, Spec, Stored, plan::{Fresh, Options, Plan}, walk::Walk}};
+/// # let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+/// # let map = Map { name: "exp".into(), body: Body::call_all("op_exp", 1) };
+/// # let inputs = [Input::whole(&x, &[4])].into_iter().collect();
+/// # let y = Node::pending(std::sync::Arc::new(map), x.spec.clone(), inputs, Default::default());
+/// let walk = Walk::new(&[y.clone()]);
+/// let plan = Plan::new(&walk, &Facts::portable(), Options { fuse: true }, &Fresh)?;
+/// let output = plan.outputs[0];
+/// assert_eq!((Some(output.node), output.owner, output.offset), (walk.number(&y), output.node, 0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     /// Its number in the walk.
@@ -88,12 +126,46 @@ enum Event<'a> {
 }
 
 /// Kernels by their text, so that equal ones are the same.
+///
+/// ```
+/// # use calor::{DType, gpu::Facts, graph::{Body, Input, Map, Node, Spec, Stored, plan::{Fresh, Options, Plan}, walk::Walk}};
+/// # let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+/// # let map = Map { name: "exp".into(), body: Body::call_all("op_exp", 1) };
+/// # let inputs = [Input::whole(&x, &[4])].into_iter().collect();
+/// # let y = Node::pending(std::sync::Arc::new(map), x.spec.clone(), inputs, Default::default());
+/// let walk = Walk::new(&[y]);
+/// let plan = |kernels| Plan::new(&walk, &Facts::portable(), Options { fuse: true }, kernels);
+/// let (a, b) = (plan(&Fresh)?, plan(&Fresh)?);
+/// // equal, but each made anew
+/// let kernel = |plan: &Plan| plan.recording.dispatches().next().unwrap().kernel.clone();
+/// assert!(kernel(&a) == kernel(&b) && !std::sync::Arc::ptr_eq(&kernel(&a), &kernel(&b)));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Kernels {
     /// The kernel with this text.
+    ///
+    /// ```
+    /// # use calor::{DType, gpu::Facts, graph::{Body, Input, Map, Node, Spec, Stored, plan::{Fresh, Options, Plan}, walk::Walk}};
+    /// # let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+    /// # let map = Map { name: "exp".into(), body: Body::call_all("op_exp", 1) };
+    /// # let inputs = [Input::whole(&x, &[4])].into_iter().collect();
+    /// # let y = Node::pending(std::sync::Arc::new(map), x.spec.clone(), inputs, Default::default());
+    /// let plan = Plan::new(&Walk::new(&[y]), &Facts::portable(), Options { fuse: true }, &Fresh)?;
+    /// // what it was asked for
+    /// assert_eq!(plan.recording.dispatches().next().unwrap().kernel.label, "map: exp");
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn kernel(&self, label: String, generated: &Generated) -> Arc<Kernel>;
 }
 
 /// Makes each kernel anew.
+///
+/// ```
+/// use calor::{gpu::Facts, graph::{plan::{Fresh, Options, Plan}, walk::Walk}};
+/// let plan = Plan::new(&Walk::new(&[]), &Facts::portable(), Options { fuse: true }, &Fresh)?;
+/// assert_eq!(plan.dispatches(), 0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct Fresh;
 
 impl Kernels for Fresh {
@@ -110,6 +182,20 @@ impl Kernels for Fresh {
 
 impl Plan {
     /// The plan that computes the roots of a walk on an adapter with these facts.
+    ///
+    /// ```
+    /// # use calor::{DType, gpu::Facts, graph::{Body, Input, Map, Node, Spec, Stored, plan::{Fresh, Options, Plan}, walk::Walk}};
+    /// # let exp = |x: &calor::graph::Value| {
+    /// #     let map = Map { name: "exp".into(), body: Body::call_all("op_exp", 1) };
+    /// #     let inputs = [Input::whole(x, &[4])].into_iter().collect();
+    /// #     Node::pending(std::sync::Arc::new(map), x.spec.clone(), inputs, Default::default())
+    /// # };
+    /// # let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+    /// let walk = Walk::new(&[exp(&exp(&x))]);
+    /// let kernels = |fuse| Plan::new(&walk, &Facts::portable(), Options { fuse }, &Fresh).map(|p| p.dispatches());
+    /// assert_eq!((kernels(true)?, kernels(false)?), (1, 2));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(walk: &Walk, facts: &Facts, options: Options, kernels: &dyn Kernels) -> Result<Self> {
         let graph = Graph::new(walk, facts)?;
         let mut groups = schedule(&graph, facts, options.fuse);
@@ -271,6 +357,24 @@ impl Plan {
     }
 
     /// Puts the host numbers of a walk into the parameters; `code` says under which code a fault is known.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::Facts, graph::{Body, Map, Node, Param, Spec, plan::{Fresh, Options, Plan}, walk::Walk}};
+    /// let full = |value: f32| {
+    ///     let mut body = Body::new();
+    ///     body.value(0, DType::F32);
+    ///     let params = [Param::F32(value)].into_iter().collect();
+    ///     let map = std::sync::Arc::new(Map { name: "full".into(), body });
+    ///     Walk::new(&[Node::pending(map, Spec::new(&[4], DType::F32), Default::default(), params)])
+    /// };
+    /// // one plan for both
+    /// let mut plan = Plan::new(&full(1.0), &Facts::portable(), Options { fuse: true }, &Fresh)?;
+    /// for value in [2.0, 3.0] {
+    ///     plan.fill(&full(value), |_| 0);
+    ///     assert!(plan.recording.dispatches().next().unwrap().params.contains(&value.to_bits()));
+    /// }
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn fill(&mut self, walk: &Walk, mut code: impl FnMut(&Arc<Error>) -> u32) {
         for (command, number) in &self.numbers {
             let Some(Command::Dispatch(d)) = self.recording.commands.get_mut(*command) else { continue };
@@ -287,6 +391,13 @@ impl Plan {
     }
 
     /// Bytes of memory that it holds, about; kernels are shared and not counted.
+    ///
+    /// ```
+    /// use calor::{gpu::Facts, graph::{plan::{Fresh, Options, Plan}, walk::Walk}};
+    /// let plan = Plan::new(&Walk::new(&[]), &Facts::portable(), Options { fuse: true }, &Fresh)?;
+    /// assert_eq!(plan.bytes(), 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn bytes(&self) -> usize {
         let command = |c: &Command| match c {
             Command::Dispatch(d) => 128 + d.params.len() * 4 + d.bindings.len() * size_of::<Binding>(),
@@ -301,6 +412,13 @@ impl Plan {
     }
 
     /// How many kernels it runs.
+    ///
+    /// ```
+    /// use calor::{gpu::Facts, graph::{plan::{Fresh, Options, Plan}, walk::Walk}};
+    /// let plan = Plan::new(&Walk::new(&[]), &Facts::portable(), Options { fuse: true }, &Fresh)?;
+    /// assert_eq!(plan.dispatches(), plan.recording.dispatches().count());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn dispatches(&self) -> usize {
         self.recording.dispatches().count()
     }

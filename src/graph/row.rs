@@ -175,14 +175,30 @@ impl Row {
 }
 
 /// Invocations of a workgroup that walks rows, at most.
+///
+/// ```
+/// assert!(calor::graph::GROUP <= calor::gpu::Facts::portable().max_invocations);
+/// ```
 pub const GROUP: u32 = 64;
 
 /// Invocations of a workgroup, where so many walk rows: a CPU's cores take a workgroup each.
+///
+/// ```
+/// use calor::{gpu::Facts, graph::{GROUP, group}};
+/// let (gpu, cpu) = (Facts::portable(), Facts { is_cpu: true, ..Facts::portable() });
+/// assert_eq!((group(100, &gpu), group(100, &cpu)), (GROUP, GROUP / 4));
+/// ```
 pub fn group(invocations: usize, facts: &Facts) -> u32 {
     if facts.is_cpu && invocations < 1024 { GROUP / 4 } else { GROUP }
 }
 
 /// Invocations that share a contiguous row.
+///
+/// ```
+/// use calor::{gpu::Facts, graph::lanes};
+/// let (gpu, cpu) = (Facts::portable(), Facts { is_cpu: true, ..Facts::portable() });
+/// assert_eq!((lanes(512, &gpu), lanes(8, &gpu), lanes(512, &cpu)), (32, 1, 1));
+/// ```
 pub fn lanes(length: usize, facts: &Facts) -> u32 {
     if facts.is_cpu { 1 } else { (length / 16).clamp(1, GROUP as usize).next_power_of_two() as u32 }
 }

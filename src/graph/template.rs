@@ -2,10 +2,39 @@
 //!
 //! The shader file is whole WGSL: its hooks stand in it as stubs. The generator drops the stubs and writes
 //! functions of the same names that compute what is fused in front of the kernel and behind it.
+//!
+//! ```
+//! use calor::{DType, graph::{Load, Prologue, Store, Template}};
+//! let twice = Template {
+//!     name: "twice",
+//!     source: "fn read(c0: u32) -> f32 { return 0.0; }\nfn write(c0: u32, value: f32) {}\n\
+//!              @compute @workgroup_size(1) fn main(@builtin(workgroup_id) wid: vec3<u32>) {\n\
+//!              write(wid.x, 2.0 * read(wid.x));\n}\n",
+//!     types: vec![],
+//!     consts: vec![],
+//!     calls: vec![],
+//!     loads: vec![Load { name: "read", input: 0, coords: vec![1], lanes: None, dtype: DType::F32 }],
+//!     stores: vec![Store { name: "write", coords: vec![1], lanes: false }],
+//!     params: vec![],
+//!     groups: 4,
+//!     prologue: Prologue::Any,
+//!     work: 4,
+//! };
+//! assert!(twice.head().is_empty() && !twice.writes_words());
+//! ```
 
 use crate::dtype::DType;
 
 /// A kernel from a shader file, ready for its hooks.
+///
+/// ```
+/// use calor::graph::{Prologue, Template};
+/// let template = Template {
+///     name: "mine", source: "", types: vec![("T", "f16".into())], consts: vec![("TILE", 16)], calls: vec![],
+///     loads: vec![], stores: vec![], params: vec![("rows", 8)], groups: 1, prologue: Prologue::Free, work: 8,
+/// };
+/// assert_eq!((template.name, template.head()), ("mine", "enable f16;\n".to_string()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Template {
     /// The shader's name: its file without ending.
@@ -35,6 +64,13 @@ pub struct Template {
 
 /// What a kernel does that only joins the last axes of its input into one element, while the others stay: it may be
 /// done together with others like it.
+///
+/// ```
+/// use calor::graph::Fold;
+/// // the sum over the last axis of a matrix
+/// let sum = Fold { join: "op_add", init: u64::from(0f32.to_bits()), keep: 1 };
+/// assert_ne!(sum, Fold { keep: 0, ..sum });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fold {
     /// The library function that joins two elements.
@@ -46,6 +82,14 @@ pub struct Fold {
 }
 
 /// What may be fused into the loads of a kernel.
+///
+/// ```
+/// use calor::graph::{Body, Prologue};
+/// // what may be computed inside loads that are done many times
+/// let fits = |prologue: Prologue, body: &Body| prologue == Prologue::Any || body.is_free();
+/// let exp = Body::call_all("op_exp", 1);
+/// assert!(fits(Prologue::Any, &exp) && !fits(Prologue::Free, &exp));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Prologue {
     /// Any map: each element is loaded about once.
@@ -55,6 +99,13 @@ pub enum Prologue {
 }
 
 /// A load hook: `fn name(c0: u32, c1: u32, ..) -> T` or, with four lanes, `-> vec4<T>`.
+///
+/// ```
+/// use calor::{DType, graph::Load};
+/// // `fn read(row: u32, k: u32) -> vec4<f32>` over an input `[batch, row, k]`
+/// let load = Load { name: "read", input: 0, coords: vec![2, 1], lanes: Some(1), dtype: DType::F32 };
+/// assert_eq!(load.coords.iter().sum::<usize>(), 3);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Load {
     /// The stub's name.
@@ -70,6 +121,13 @@ pub struct Load {
 }
 
 /// A store hook: `fn name(c0: u32, c1: u32, .., value: T)`.
+///
+/// ```
+/// use calor::graph::Store;
+/// // `fn write(row: u32, value: f32)`
+/// let store = Store { name: "write", coords: vec![1], lanes: false };
+/// assert_eq!((store.name, store.lanes), ("write", false));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Store {
     /// The stub's name.
@@ -83,6 +141,15 @@ pub struct Store {
 
 impl Template {
     /// What the kernel's text starts with: the extensions that its file and its types need.
+    ///
+    /// ```
+    /// # use calor::graph::{Prologue, Template};
+    /// # let template = |source| Template {
+    /// #     name: "mine", source, types: vec![], consts: vec![], calls: vec![], loads: vec![], stores: vec![],
+    /// #     params: vec![], groups: 1, prologue: Prologue::Free, work: 0,
+    /// # };
+    /// assert_eq!(template("enable subgroups;\nfn main() {}").head(), "enable subgroups;\n");
+    /// ```
     pub fn head(&self) -> String {
         let halves = self.types.iter().any(|t| t.1 == "f16").then_some("enable f16;");
         let own = self.source.lines().filter(|l| l.starts_with("enable ") && Some(*l) != halves);
@@ -90,6 +157,16 @@ impl Template {
     }
 
     /// Whether all stores write four neighbours: only then can sub-word types be written.
+    ///
+    /// ```
+    /// # use calor::graph::{Prologue, Store, Template};
+    /// # let template = |lanes| Template {
+    /// #     name: "mine", source: "", types: vec![], consts: vec![], calls: vec![], loads: vec![],
+    /// #     stores: vec![Store { name: "write", coords: vec![1], lanes }],
+    /// #     params: vec![], groups: 1, prologue: Prologue::Free, work: 0,
+    /// # };
+    /// assert!(template(true).writes_words() && !template(false).writes_words());
+    /// ```
     pub fn writes_words(&self) -> bool {
         self.stores.iter().all(|s| s.lanes)
     }

@@ -2,6 +2,19 @@
 //!
 //! Two walks of equal structure have equal plans, node for node. The structure is a row of words that can be read
 //! only one way (each list says how long it is), and the nodes' rules.
+//!
+//! ```
+//! # use calor::{DType, graph::{Body, Input, Map, Node, Spec, Stored, walk::Walk}};
+//! # let leaf = |n| Node::stored(Spec::new(&[n], DType::F32), Stored::Nowhere);
+//! # let exp = |x: &calor::graph::Value| {
+//! #     let map = Map { name: "exp".into(), body: Body::call_all("op_exp", 1) };
+//! #     let input = Input::whole(x, &x.spec.shape);
+//! #     Node::pending(std::sync::Arc::new(map), x.spec.clone(), [input].into_iter().collect(), Default::default())
+//! # };
+//! let (step, next) = (exp(&leaf(4)), exp(&leaf(4)));
+//! let known = Walk::new(&[step]).structure();
+//! assert!(known.is_of(&Walk::new(&[next])) && !known.is_of(&Walk::new(&[exp(&leaf(5))])));
+//! ```
 
 use super::body::Param;
 use super::node::{Input, Node, Primitive, Value};
@@ -14,6 +27,13 @@ const KIND_BITS: usize = 4;
 const KINDS: usize = 64 / KIND_BITS;
 
 /// The pending nodes that some roots need, and the stored ones they read.
+///
+/// ```
+/// use calor::{DType, graph::{Node, Spec, Stored, walk::Walk}};
+/// let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+/// let walk = Walk::new(&[x.clone()]);
+/// assert_eq!((walk.nodes.len(), walk.number(&x)), (1, Some(0)));
+/// ```
 #[derive(Debug, Default)]
 pub struct Walk {
     /// Nodes, each after its inputs.
@@ -25,6 +45,13 @@ pub struct Walk {
 }
 
 /// A node on the way.
+///
+/// ```
+/// use calor::{DType, graph::{Node, Spec, Stored, walk::Walk}};
+/// let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+/// let walk = Walk::new(&[x]);
+/// assert!(walk.nodes[0].root && walk.nodes[0].held && walk.nodes[0].spend.is_none());
+/// ```
 #[derive(Debug)]
 pub struct Reached {
     /// The node.
@@ -38,6 +65,13 @@ pub struct Reached {
 }
 
 /// Memory that is free once it was read.
+///
+/// ```
+/// use calor::graph::walk::Spend;
+/// // two halves of one allocation
+/// let (a, b) = (Spend { allocation: 3, whole: false }, Spend { allocation: 3, whole: false });
+/// assert_eq!(a, b);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spend {
     /// The same number for all values that lie in an allocation.
@@ -47,6 +81,14 @@ pub struct Spend {
 }
 
 /// What tells a walk from others, kept after it.
+///
+/// ```
+/// use calor::{DType, graph::{Node, Spec, Stored, walk::{Structure, Walk}}};
+/// let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+/// let walk = Walk::new(&[x]);
+/// let known: Structure = walk.structure();
+/// assert!(known.is_of(&walk) && known.hash() == walk.hash());
+/// ```
 #[derive(Debug)]
 pub struct Structure {
     hash: u64,
@@ -56,6 +98,11 @@ pub struct Structure {
 
 impl Walk {
     /// The nodes that `roots` need.
+    ///
+    /// ```
+    /// use calor::graph::walk::Walk;
+    /// assert!(Walk::new(&[]).nodes.is_empty());
+    /// ```
     pub fn new(roots: &[Value]) -> Self {
         let mut walk = Self::default();
         walk.visit(roots);
@@ -63,6 +110,15 @@ impl Walk {
     }
 
     /// Walks anew, in the memory of the walk before. Iterative: chains can be long.
+    ///
+    /// ```
+    /// use calor::{DType, graph::{Node, Spec, Stored, walk::Walk}};
+    /// let mut walk = Walk::default();
+    /// for n in [4, 8] {
+    ///     walk.visit(&[Node::stored(Spec::new(&[n], DType::F32), Stored::Nowhere)]);
+    ///     assert_eq!(walk.nodes.len(), 1);
+    /// }
+    /// ```
     pub fn visit(&mut self, roots: &[Value]) {
         self.clear();
         let mut hasher = FxHasher::default();
@@ -147,6 +203,13 @@ impl Walk {
     }
 
     /// Lets go of the nodes.
+    ///
+    /// ```
+    /// use calor::{DType, graph::{Node, Spec, Stored, walk::Walk}};
+    /// let mut walk = Walk::new(&[Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere)]);
+    /// walk.clear();
+    /// assert!(walk.nodes.is_empty());
+    /// ```
     pub fn clear(&mut self) {
         // readers first: what they read is still held then, and nothing has to be unwound
         while self.nodes.pop().is_some() {}
@@ -178,11 +241,25 @@ impl Walk {
     }
 
     /// The number of a node that was reached.
+    ///
+    /// ```
+    /// use calor::{DType, graph::{Node, Spec, Stored, walk::Walk}};
+    /// let leaf = || Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+    /// let (x, other) = (leaf(), leaf());
+    /// let walk = Walk::new(&[x.clone()]);
+    /// assert_eq!((walk.number(&x), walk.number(&other)), (Some(0), None));
+    /// ```
     pub fn number(&self, value: &Value) -> Option<usize> {
         self.number.get(&value.id).map(|&n| n as usize)
     }
 
     /// Hash of the structure.
+    ///
+    /// ```
+    /// use calor::{DType, graph::{Node, Spec, Stored, walk::Walk}};
+    /// let hash = |n| Walk::new(&[Node::stored(Spec::new(&[n], DType::F32), Stored::Nowhere)]).hash();
+    /// assert!(hash(4) == hash(4) && hash(4) != hash(5));
+    /// ```
     pub fn hash(&self) -> u64 {
         self.hash
     }
@@ -192,6 +269,12 @@ impl Walk {
     }
 
     /// The structure, to be kept.
+    ///
+    /// ```
+    /// use calor::graph::walk::Walk;
+    /// let walk = Walk::new(&[]);
+    /// assert!(walk.structure().is_of(&walk));
+    /// ```
     pub fn structure(&self) -> Structure {
         Structure { hash: self.hash, words: self.words.clone().into(), rules: self.rules().cloned().collect() }
     }
@@ -199,11 +282,24 @@ impl Walk {
 
 impl Structure {
     /// Hash of the structure.
+    ///
+    /// ```
+    /// use calor::graph::walk::Walk;
+    /// let walk = Walk::new(&[]);
+    /// assert_eq!(walk.structure().hash(), walk.hash());
+    /// ```
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
     /// Whether a walk has this structure: all is compared.
+    ///
+    /// ```
+    /// use calor::{DType, graph::{Node, Spec, Stored, walk::Walk}};
+    /// let walk = |dtype| Walk::new(&[Node::stored(Spec::new(&[4], dtype), Stored::Nowhere)]);
+    /// let known = walk(DType::F32).structure();
+    /// assert!(known.is_of(&walk(DType::F32)) && !known.is_of(&walk(DType::F16)));
+    /// ```
     pub fn is_of(&self, walk: &Walk) -> bool {
         let same = |(a, b): (&Arc<dyn Primitive>, &Arc<dyn Primitive>)| Arc::ptr_eq(a, b) || a.same(&**b);
         self.hash == walk.hash
@@ -213,6 +309,12 @@ impl Structure {
     }
 
     /// Bytes of memory that it holds, about.
+    ///
+    /// ```
+    /// use calor::{DType, graph::{Node, Spec, Stored, walk::Walk}};
+    /// let x = Node::stored(Spec::new(&[4], DType::F32), Stored::Nowhere);
+    /// assert!(Walk::new(&[x]).structure().bytes() > Walk::new(&[]).structure().bytes());
+    /// ```
     pub fn bytes(&self) -> usize {
         self.words.len() * 8 + self.rules.len() * 64
     }

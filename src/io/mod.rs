@@ -1,4 +1,13 @@
 //! Files: training states, safetensors, NumPy arrays, PyTorch checkpoints, IDX arrays, TensorBoard's events.
+//!
+//! ```
+//! use calor::{Device, Tensor, io};
+//! let state = [("w".to_string(), Tensor::new([1.0f32, 2.0], ())?)].into_iter().collect();
+//! let bytes = io::save_bytes(&state, &Default::default())?;
+//! let (back, _) = io::load_bytes(&bytes, &Device::best()?)?;
+//! assert_eq!(back.get("w").unwrap().to_vec::<f32>()?, [1.0, 2.0]);
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 mod archive;
 mod checkpoint;

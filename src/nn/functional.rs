@@ -1,4 +1,11 @@
 //! Stateless forms of the layers: `torch.nn.functional`.
+//!
+//! ```
+//! use calor::{Tensor, nn::functional as f};
+//! let logits = Tensor::new([[0.0f32, 100.0], [100.0, 0.0]], ())?;
+//! assert_eq!(f::cross_entropy(&logits, &Tensor::new([1, 0], ())?, ())?.item()?, 0.0);
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 pub use super::adaptive::{adaptive_avg_pool, adaptive_max_pool, local_response_norm, lp_pool};
 pub use super::attention::{AttentionOptions, bilinear, pdist, scaled_dot_product_attention};
@@ -58,12 +65,36 @@ macro_rules! of_one {
 
 of_one! {
     /// `max(x, 0)`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::functional as f};
+    /// assert_eq!(f::relu(&Tensor::new([-1.0f32, 2.0], ())?)?.to_vec::<f32>()?, [0.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     relu;
     /// `x sigmoid(x)`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::functional as f};
+    /// assert_eq!(f::silu(&Tensor::new([0.0f32, 50.0], ())?)?.to_vec::<f32>()?, [0.0, 50.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     silu;
     /// `1 / (1 + e^-x)`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::functional as f};
+    /// assert_eq!(f::sigmoid(&Tensor::new([0.0f32, 100.0], ())?)?.to_vec::<f32>()?, [0.5, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     sigmoid;
     /// Hyperbolic tangent.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::functional as f};
+    /// assert_eq!(f::tanh(&Tensor::new([0.0f32, 50.0], ())?)?.to_vec::<f32>()?, [0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     tanh;
 }
 
@@ -113,6 +144,15 @@ pub fn gumbel_softmax(logits: &Tensor, tau: f64, hard: bool, dim: isize) -> Resu
 }
 
 /// How much a batch moves running statistics.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{self as f, Momentum}};
+/// let (mean, var) = (Tensor::zeros([1], ())?, Tensor::ones([1], ())?);
+/// let x = Tensor::new([[2.0f32], [6.0]], ())?;
+/// f::batch_norm(&x, Some((&mean, &var)), None, None, true, &Momentum::Share(0.5), 0.0)?;
+/// assert_eq!(mean.item()?, 2.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Momentum {
     /// The batch's share.
@@ -125,6 +165,14 @@ pub enum Momentum {
 ///
 /// With `batch`, mean and (biased) variance are those of `x`, and the running ones (mean, variance) move towards the
 /// batch's, with the unbiased variance, in place; else they are the running ones.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{self as f, Momentum}};
+/// let x = Tensor::new([[2.0f32], [6.0]], ())?;
+/// let y = f::batch_norm(&x, None, None, None, true, &Momentum::Share(0.1), 0.0)?;
+/// assert_eq!(y.to_vec::<f32>()?, [-1.0, 1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where `x` has fewer than two dimensions, or a batch has one value per channel; `Value` without any
@@ -290,6 +338,14 @@ pub fn group_norm(
 
 /// [`batch_norm`] with the statistics of each sample: `x` is `[n, c, ..]`. With `own` they are those of `x`, and the
 /// running ones move towards their mean over the batch; else the running ones are used.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let x = Tensor::new([[[2.0f32, 6.0]], [[1.0, 5.0]]], ())?;
+/// let y = f::instance_norm(&x, None, None, None, true, 0.1, 0.0)?;
+/// assert_eq!(y.to_vec::<f32>()?, [-1.0, 1.0, -1.0, 1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where a sample has one value per channel.

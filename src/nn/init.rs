@@ -1,4 +1,13 @@
 //! Initial values, as in `torch.nn.init`: each function fills a tensor in place, without recording it.
+//!
+//! ```
+//! use calor::nn::{Linear, init};
+//! let linear = Linear::new(4, 2, ())?;
+//! init::zeros_(&linear.bias.as_ref().unwrap().tensor())?;
+//! init::xavier_uniform_(&linear.weight.tensor(), init::gain(init::Nonlinearity::Tanh, 0.0))?;
+//! assert!(linear.weight.tensor().abs()?.max()?.item()? <= 5.0 / 3.0);
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 use super::Parameter;
 use crate::dtype::{DType, Scalar};
@@ -7,6 +16,15 @@ use crate::no_grad;
 use crate::tensor::{Options, Tensor};
 
 /// Which side of a weight keeps its variance.
+///
+/// ```
+/// use calor::{Tensor, nn::init::{self, Fan, Nonlinearity}};
+/// // 100 inputs, 4 outputs
+/// let w = Tensor::zeros([4, 100], ())?;
+/// init::kaiming_uniform_(&w, 0.0, Fan::In, Nonlinearity::Linear)?;
+/// assert!(w.abs()?.max()?.item()? <= (3f64 / 100.0).sqrt() + 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fan {
     /// The inputs: forward values keep their size.
@@ -16,6 +34,11 @@ pub enum Fan {
 }
 
 /// What follows a weight: decides the gain.
+///
+/// ```
+/// use calor::nn::init::{Nonlinearity, gain};
+/// assert_eq!((gain(Nonlinearity::Tanh, 0.0), gain(Nonlinearity::Selu, 0.0)), (5.0 / 3.0, 0.75));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nonlinearity {
     /// Nothing, or a convolution: gain 1.
@@ -49,6 +72,14 @@ pub fn gain(nonlinearity: Nonlinearity, slope: f64) -> f64 {
 }
 
 /// Inputs and outputs that meet in one element: `[out, in, kernel...]`.
+///
+/// ```
+/// use calor::nn::init::fans;
+/// // 8 outputs, 4 inputs, windows of 3 x 3
+/// assert_eq!(fans(&[8, 4, 3, 3])?, (36, 72));
+/// assert!(fans(&[8]).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn fans(shape: &[usize]) -> Result<(usize, usize)> {
     if shape.len() < 2 {
         bail!(
@@ -101,11 +132,25 @@ pub fn constant_(t: &Tensor, value: impl Into<Scalar>) -> Result<()> {
 }
 
 /// Zeros.
+///
+/// ```
+/// let w = calor::Tensor::ones([2], ())?;
+/// calor::nn::init::zeros_(&w)?;
+/// assert_eq!(w.to_vec::<f32>()?, [0.0, 0.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn zeros_(t: &Tensor) -> Result<()> {
     constant_(t, 0.0)
 }
 
 /// Ones.
+///
+/// ```
+/// let w = calor::Tensor::zeros([2], ())?;
+/// calor::nn::init::ones_(&w)?;
+/// assert_eq!(w.to_vec::<f32>()?, [1.0, 1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn ones_(t: &Tensor) -> Result<()> {
     constant_(t, 1.0)
 }
@@ -126,6 +171,14 @@ pub fn xavier_uniform_(t: &Tensor, gain: f64) -> Result<()> {
 }
 
 /// Normal with standard deviation `gain sqrt(2 / (fan_in + fan_out))`.
+///
+/// ```
+/// use calor::{Tensor, nn::init};
+/// let w = Tensor::zeros([100, 100], ())?;
+/// init::xavier_normal_(&w, 1.0)?;
+/// assert!((w.std()?.item()? - 0.1).abs() < 0.01);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn xavier_normal_(t: &Tensor, gain: f64) -> Result<()> {
     let (inputs, outputs) = fans(&t.shape())?;
     normal_(t, 0.0, gain * (2.0 / (inputs + outputs) as f64).sqrt())
@@ -153,6 +206,14 @@ pub fn kaiming_uniform_(t: &Tensor, slope: f64, fan: Fan, nonlinearity: Nonlinea
 }
 
 /// Normal with standard deviation `gain / sqrt(fan)`.
+///
+/// ```
+/// use calor::{Tensor, nn::init::{self, Fan, Nonlinearity}};
+/// let w = Tensor::zeros([100, 200], ())?;
+/// init::kaiming_normal_(&w, 0.0, Fan::In, Nonlinearity::Relu)?;
+/// assert!((w.std()?.item()? - 0.1).abs() < 0.01);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn kaiming_normal_(t: &Tensor, slope: f64, fan: Fan, nonlinearity: Nonlinearity) -> Result<()> {
     normal_(t, 0.0, kaiming_std(t, slope, fan, nonlinearity)?)
 }
@@ -190,6 +251,14 @@ pub fn trunc_normal_(t: &Tensor, mean: f64, std: f64, low: f64, high: f64) -> Re
 }
 
 /// The identity: ones on the diagonal of a matrix.
+///
+/// ```
+/// use calor::{Tensor, nn::init};
+/// let w = Tensor::zeros([2, 3], ())?;
+/// init::eye_(&w)?;
+/// assert_eq!(w.to_vec::<f32>()?, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` unless there are 2 dimensions.

@@ -1,6 +1,14 @@
 //! Neural networks: modules, layers, losses, initialisation; `functional` holds the stateless forms.
 //!
 //! Names, shapes and initial values are PyTorch's, so its state dicts load.
+//!
+//! ```
+//! use calor::{Tensor, nn::{Layer, Linear, Module, ReLU, Sequential}};
+//! let model = Sequential::new().add(Linear::new(4, 8, ())?).add(ReLU).add(Linear::new(8, 2, ())?);
+//! assert_eq!(model.forward(&Tensor::ones([3, 4], ())?)?.shape()[..], [3, 2]);
+//! assert_eq!(model.parameters().len(), 4);
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 mod activation;
 mod adaptive;
@@ -99,8 +107,32 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 
 /// A module that takes a tensor and gives one: what [`Sequential`] is made of.
+///
+/// ```
+/// use calor::nn::{Layer, Linear, Module, Sequential};
+/// use calor::{Result, Tensor};
+/// /// `x + f(x)`.
+/// #[derive(Module)]
+/// struct Residual {
+///     inner: Linear,
+/// }
+/// impl Layer for Residual {
+///     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+///         x + self.inner.forward(x)?
+///     }
+/// }
+/// let model = Sequential::new().add(Residual { inner: Linear::new(4, 4, ())? });
+/// assert_eq!(model.forward(&Tensor::ones([2, 4], ())?)?.shape()[..], [2, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Layer: Field + Send + Sync {
     /// The output for an input.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, ReLU}};
+    /// assert_eq!(ReLU.forward(&Tensor::new([-1.0f32, 2.0], ())?)?.to_vec::<f32>()?, [0.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
 }
 

@@ -2,6 +2,15 @@
 //!
 //! Gradients of one dtype and device are looked at as one flat tensor, so that the number of kernels does not grow with
 //! the number of parameters.
+//!
+//! ```
+//! use calor::{Tensor, nn::{Linear, Module, utils}};
+//! let linear = Linear::new(3, 2, ())?;
+//! (linear.weight.tensor() * 100.0)?.sum()?.backward()?;
+//! utils::clip_grad_norm_(&linear.parameters(), 1.0, 2.0, false)?;
+//! assert!((linear.weight.grad().unwrap().norm()?.item()? - 1.0).abs() < 1e-4);
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 use super::Parameter;
 use crate::dtype::DType;
@@ -176,6 +185,15 @@ pub fn parameters_to_vector(parameters: &[Parameter]) -> Result<Tensor> {
 }
 
 /// Writes the elements of a vector into parameters, one after the other.
+///
+/// ```
+/// use calor::{Tensor, nn::{Linear, Module, utils}};
+/// let linear = Linear::new(3, 2, ())?;
+/// utils::vector_to_parameters(&Tensor::arange(0.0, 8.0, 1.0, ())?, &linear.parameters())?;
+/// assert_eq!(linear.bias.as_ref().unwrap().tensor().to_vec::<f32>()?, [6.0, 7.0]);
+/// assert!(utils::vector_to_parameters(&Tensor::zeros([7], ())?, &linear.parameters()).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where it has not as many elements.

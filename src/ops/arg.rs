@@ -6,6 +6,15 @@ use crate::tensor::{Device, Tensor};
 use smallvec::SmallVec;
 
 /// A tensor, a number, or the error of the expression that should have given one.
+///
+/// ```
+/// use calor::{Arg, Tensor};
+/// let x = Tensor::new([1.0f32, 2.0], ())?;
+/// assert!(matches!(Arg::from(&x), Arg::Tensor(_)) && matches!(Arg::from(2), Arg::Scalar(_)));
+/// // an error passes through the operations that follow
+/// assert!((&x + x.reshape([3])).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Arg {
     /// A tensor.
@@ -18,6 +27,15 @@ pub enum Arg {
 
 impl Arg {
     /// How it weighs in type promotion.
+    ///
+    /// ```
+    /// use calor::{Arg, DType, dtype::{Operand, result_type}};
+    /// let args = [Arg::from(&calor::Tensor::ones([2], DType::F16)?), Arg::from(0.5)];
+    /// let operands = [args[0].operand()?, args[1].operand()?];
+    /// assert!(matches!(operands[0], Operand::Dimensioned(DType::F16)));
+    /// assert_eq!(result_type(&operands), DType::F16);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn operand(&self) -> Result<Operand> {
         Ok(match self {
             Arg::Tensor(t) if t.dim() == 0 => Operand::ZeroDim(t.dtype()),
@@ -28,6 +46,13 @@ impl Arg {
     }
 
     /// As a tensor of `dtype`; a number becomes a constant without dimensions.
+    ///
+    /// ```
+    /// use calor::{Arg, DType, Device};
+    /// let t = Arg::from(3).tensor(DType::F32, &Device::best()?)?;
+    /// assert_eq!((t.dim(), t.dtype(), t.item()?), (0, DType::F32, 3.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor> {
         match self {
             Arg::Tensor(t) => t.to_dtype(dtype),

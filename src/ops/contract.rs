@@ -36,6 +36,14 @@ fn ranks(op: &str, tensors: &[(&Tensor, usize)]) -> Result<()> {
 }
 
 /// The factors of a sum of products.
+///
+/// ```
+/// use calor::{Factors, Tensor};
+/// let x = Tensor::eye(2, 2, ())?;
+/// // 3 x x - x
+/// assert_eq!(x.addmm(&x, &x, Factors::new(-1, 3))?.to_vec::<f32>()?, [2.0, 0.0, 0.0, 2.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Factors {
     /// Of what is added to; its values are not read where this is 0.
@@ -46,6 +54,11 @@ pub struct Factors {
 
 impl Factors {
     /// `beta` and `alpha`.
+    ///
+    /// ```
+    /// let factors = calor::Factors::new(0.5, 2);
+    /// assert_eq!((factors.beta.as_f64(), factors.alpha.as_f64()), (0.5, 2.0));
+    /// ```
     pub fn new(beta: impl Into<Scalar>, alpha: impl Into<Scalar>) -> Self {
         Self { beta: beta.into(), alpha: alpha.into() }
     }
@@ -151,6 +164,12 @@ impl Tensor {
     }
 
     /// [`Tensor::dot`]: they differ for complex numbers only.
+    ///
+    /// ```
+    /// let (a, b) = (calor::Tensor::new([1.0f32, 2.0], ())?, calor::Tensor::new([3.0f32, 4.0], ())?);
+    /// assert_eq!(a.vdot(&b)?.item()?, 11.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn vdot(&self, other: &Tensor) -> Result<Tensor> {
         self.dot(other)
     }
@@ -200,11 +219,25 @@ impl Tensor {
     }
 
     /// [`Tensor::addmm`] in place.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (sum, eye) = (Tensor::ones([2, 2], ())?, Tensor::eye(2, 2, ())?);
+    /// assert_eq!(sum.addmm_(&eye, &eye, Default::default())?.to_vec::<f32>()?, [2.0, 1.0, 1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn addmm_(&self, a: &Tensor, b: &Tensor, factors: Factors) -> Result<Tensor> {
         self.modify("addmm_", |x| x.addmm(a, b, factors))
     }
 
     /// `beta self + alpha a v` for a matrix and a vector.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (a, v) = (Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?, Tensor::ones([2], ())?);
+    /// assert_eq!(v.addmv(&a, &v, Default::default())?.to_vec::<f32>()?, [4.0, 8.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn addmv(&self, a: &Tensor, v: &Tensor, factors: Factors) -> Result<Tensor> {
         let [x, a, v] = &all_lowered([self, a, v])?;
         let _off = autocast_off();
@@ -214,6 +247,14 @@ impl Tensor {
     }
 
     /// `beta self + alpha (v outer w)` for vectors.
+    ///
+    /// ```
+    /// use calor::{Factors, Tensor};
+    /// let (v, w) = (Tensor::new([1.0f32, 2.0], ())?, Tensor::new([3.0f32, 4.0], ())?);
+    /// let y = Tensor::ones([2, 2], ())?.addr(&v, &w, Factors::new(1, 10))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [31.0, 41.0, 61.0, 81.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn addr(&self, v: &Tensor, w: &Tensor, factors: Factors) -> Result<Tensor> {
         ranks("addr", &[(v, 1), (w, 1)])?;
         let dtype = DType::promote(self.dtype(), DType::promote(v.dtype(), w.dtype()));
@@ -238,11 +279,25 @@ impl Tensor {
     }
 
     /// [`Tensor::baddbmm`] in place.
+    ///
+    /// ```
+    /// use calor::{Factors, Tensor};
+    /// let (c, a) = (Tensor::ones([3, 2, 2], ())?, Tensor::ones([3, 2, 2], ())?);
+    /// assert_eq!(c.baddbmm_(&a, &a, Factors::new(0.5, 1))?.to_vec::<f32>()?, [2.5; 12]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn baddbmm_(&self, a: &Tensor, b: &Tensor, factors: Factors) -> Result<Tensor> {
         self.modify("baddbmm_", |x| x.baddbmm(a, b, factors))
     }
 
     /// `beta self + alpha sum_i a[i] b[i]` for batches of matrices.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (c, a) = (Tensor::ones([2, 2], ())?, Tensor::ones([3, 2, 2], ())?);
+    /// assert_eq!(c.addbmm(&a, &a, Default::default())?.to_vec::<f32>()?, [7.0; 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn addbmm(&self, a: &Tensor, b: &Tensor, factors: Factors) -> Result<Tensor> {
         let [x, a, b] = &all_lowered([self, a, b])?;
         let _off = autocast_off();
@@ -335,6 +390,12 @@ impl Tensor {
     }
 
     /// Products of vectors along a dimension: `torch.linalg.vecdot`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.linalg_vecdot(&x, -1)?.to_vec::<f32>()?, [5.0, 25.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn linalg_vecdot(&self, other: &Tensor, dim: isize) -> Result<Tensor> {
         let dtype = DType::promote(self.dtype(), other.dtype());
         let product = self.to_dtype(dtype)?.wide()?.mul(&other.to_dtype(dtype)?.wide()?)?;
@@ -342,11 +403,24 @@ impl Tensor {
     }
 
     /// The diagonal of the last two dimensions, or of others: `torch.linalg.diagonal`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.linalg_diagonal(0, -2, -1)?.to_vec::<f32>()?, [1.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn linalg_diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Result<Tensor> {
         self.diagonal(offset, dim1, dim2)
     }
 
     /// Cross products of vectors of three elements along a dimension: `torch.linalg.cross`.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (x, y) = (Tensor::new([1.0f32, 0.0, 0.0], ())?, Tensor::new([0.0f32, 1.0, 0.0], ())?);
+    /// assert_eq!(x.linalg_cross(&y, -1)?.to_vec::<f32>()?, [0.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn linalg_cross(&self, other: &Tensor, dim: isize) -> Result<Tensor> {
         const OP: &str = "linalg.cross";
         if self.dim() != other.dim() {
@@ -407,6 +481,13 @@ impl Tensor {
 
 /// The product of some matrices in the order that costs least; the first and the last may be vectors:
 /// `torch.linalg.multi_dot` (Cormen et al., 15.2).
+///
+/// ```
+/// use calor::Tensor;
+/// let (a, b, v) = (Tensor::ones([2, 30], ())?, Tensor::ones([30, 4], ())?, Tensor::ones([4], ())?);
+/// assert_eq!(calor::multi_dot(&[&a, &b, &v])?.to_vec::<f32>()?, [120.0, 120.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn multi_dot(tensors: &[&Tensor]) -> Result<Tensor> {
     const OP: &str = "multi_dot";
     let (Some(first), Some(last)) = (tensors.first(), tensors.last()) else {
@@ -433,6 +514,12 @@ pub fn multi_dot(tensors: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// [`multi_dot`] of matrices: `torch.chain_matmul`.
+///
+/// ```
+/// let (a, b) = (calor::Tensor::ones([2, 3], ())?, calor::Tensor::ones([3, 4], ())?);
+/// assert_eq!(calor::chain_matmul(&[&a, &b, &b.t()?])?.to_vec::<f32>()?, [12.0; 6]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn chain_matmul(tensors: &[&Tensor]) -> Result<Tensor> {
     if let [one] = tensors {
         ranks("chain_matmul", &[(one, 2)])?;

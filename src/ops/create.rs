@@ -120,11 +120,23 @@ impl Tensor {
     }
 
     /// Ones of this dtype and device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1, 2], ())?;
+    /// assert_eq!(x.new_ones([3])?.to_vec::<i32>()?, [1, 1, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new_ones(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         Self::ones(shape, (self.dtype(), self.device()))
     }
 
     /// One value in this dtype and device.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32], ())?;
+    /// assert_eq!(x.new_full([2], 7)?.to_vec::<f32>()?, [7.0, 7.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new_full(&self, shape: impl AsRef<[usize]>, value: impl Into<Scalar>) -> Result<Tensor> {
         Self::full(shape, value, (self.dtype(), self.device()))
     }
@@ -196,6 +208,11 @@ impl Tensor {
     }
 
     /// `base` to the powers that [`Tensor::linspace`] gives.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::logspace(0, 2, 3, 10.0, ())?.to_vec::<f32>()?, [1.0, 10.0, 100.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn logspace(
         start: impl Into<Scalar>,
         end: impl Into<Scalar>,
@@ -225,6 +242,12 @@ impl Tensor {
 
     /// The powers `0 .. n` of each element along a new last dimension: `torch.linalg.vander`. Without `n`, as many as
     /// the last dimension has elements.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([2, 3], ())?;
+    /// assert_eq!(x.linalg_vander(Some(3))?.to_vec::<i32>()?, [1, 2, 4, 1, 3, 9]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn linalg_vander(&self, n: Option<usize>) -> Result<Tensor> {
         let n = match n {
             Some(n) => n,

@@ -45,6 +45,12 @@ impl Tensor {
 
     /// `e^x` for normal random numbers `x` of this mean and standard deviation, in place.
     ///
+    /// ```
+    /// let t = calor::Tensor::zeros([100], ())?.log_normal_(0.0, 0.5)?;
+    /// assert!(t.to_vec::<f32>()?.iter().all(|&x| x > 0.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where `std` is not above 0, `DType` for integers.
     pub fn log_normal_(&self, mean: f64, std: f64) -> Result<Tensor> {
@@ -58,6 +64,12 @@ impl Tensor {
     }
 
     /// Cauchy random numbers in place: `median + sigma tan(pi (u - 1/2))`.
+    ///
+    /// ```
+    /// let t = calor::Tensor::zeros([100], ())?.cauchy_(5.0, 1e-6)?;
+    /// assert!((t.median()?.item()? - 5.0).abs() < 1e-3);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where `sigma` is not above 0, `DType` for integers.
@@ -73,6 +85,12 @@ impl Tensor {
 
     /// How many trials of probability `p` it takes until the first succeeds, in place: `ceil(ln u / ln(1 - p))`.
     ///
+    /// ```
+    /// let t = calor::Tensor::zeros([100], ())?.geometric_(0.5)?;
+    /// assert!(t.to_vec::<f32>()?.iter().all(|&x| x >= 1.0 && x.fract() == 0.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where `p` is not between 0 and 1.
     pub fn geometric_(&self, p: f64) -> Result<Tensor> {
@@ -85,6 +103,12 @@ impl Tensor {
 
     /// Random whole numbers in `low .. high` in place.
     ///
+    /// ```
+    /// let t = calor::Tensor::zeros([100], calor::DType::I32)?.random_(-2, 3)?;
+    /// assert!(t.to_vec::<i32>()?.iter().all(|x| (-2..3).contains(x)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As those of [`Tensor::randint`].
     pub fn random_(&self, low: i64, high: i64) -> Result<Tensor> {
@@ -92,16 +116,34 @@ impl Tensor {
     }
 
     /// Uniform random numbers in `0 .. 1` of this shape, dtype and device.
+    ///
+    /// ```
+    /// let t = calor::Tensor::zeros([2, 50], ())?.rand_like()?;
+    /// assert!(t.to_vec::<f32>()?.iter().all(|x| (0.0..1.0).contains(x)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn rand_like(&self) -> Result<Tensor> {
         Tensor::rand(self.shape(), (self.dtype(), self.device()))
     }
 
     /// Normal random numbers of this shape, dtype and device.
+    ///
+    /// ```
+    /// let t = calor::Tensor::zeros([10_000], ())?.randn_like()?;
+    /// assert!(t.mean()?.item()?.abs() < 0.1 && (t.std()?.item()? - 1.0).abs() < 0.1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn randn_like(&self) -> Result<Tensor> {
         Tensor::randn(self.shape(), (self.dtype(), self.device()))
     }
 
     /// Random whole numbers in `low .. high` of this shape, dtype and device.
+    ///
+    /// ```
+    /// let t = calor::Tensor::zeros([100], calor::DType::I32)?.randint_like(0, 6)?;
+    /// assert!(t.to_vec::<i32>()?.iter().all(|x| (0..6).contains(x)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn randint_like(&self, low: i64, high: i64) -> Result<Tensor> {
         Tensor::randint(low, high, self.shape(), (self.dtype(), self.device()))
     }

@@ -160,11 +160,23 @@ pub fn vstack(tensors: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// Tensors along a third dimension.
+///
+/// ```
+/// let x = calor::Tensor::ones([2, 3], ())?;
+/// assert_eq!(calor::dstack(&[&x, &x])?.shape()[..], [2, 3, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn dstack(tensors: &[&Tensor]) -> Result<Tensor> {
     joined("dstack", tensors, 2, Tensor::atleast_3d)
 }
 
 /// Tensors side by side; vectors become columns.
+///
+/// ```
+/// let x = calor::Tensor::new([1, 2, 3], ())?;
+/// assert_eq!(calor::column_stack(&[&x, &x])?.to_vec::<i32>()?, [1, 1, 2, 2, 3, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn column_stack(tensors: &[&Tensor]) -> Result<Tensor> {
     joined("column_stack", tensors, 1, |t| if t.dim() < 2 { t.reshape([t.numel(), 1]) } else { Ok(t.clone()) })
 }
@@ -197,6 +209,14 @@ pub fn block_diag(tensors: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// How [`meshgrid`] orders its dimensions.
+///
+/// ```
+/// use calor::{Indexing, Tensor, meshgrid};
+/// let (a, b) = (Tensor::arange(0, 2, 1, ())?, Tensor::arange(0, 3, 1, ())?);
+/// assert_eq!(meshgrid(&[&a, &b], Indexing::Ij)?[0].shape()[..], [2, 3]);
+/// assert_eq!(meshgrid(&[&a, &b], Indexing::Xy)?[0].shape()[..], [3, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Indexing {
     /// As the vectors are given.

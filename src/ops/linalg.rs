@@ -180,6 +180,14 @@ fn pivots(op: &'static str, a: &Tensor) -> Result<(Tensor, Tensor, Dims)> {
 }
 
 /// The order of a norm of matrices.
+///
+/// ```
+/// use calor::{NormOrder, Tensor};
+/// let a = Tensor::new([[3.0f32, 0.0], [0.0, -4.0]], ())?;
+/// let norm = |order| a.linalg_matrix_norm(order, [0, 1], false)?.item();
+/// assert_eq!((norm(NormOrder::Fro)?, norm(NormOrder::P(1.0))?), (5.0, 4.0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NormOrder {
     /// The root of the sum of squares.
@@ -220,6 +228,14 @@ impl Tensor {
 
     /// `X` in `self X = b`, or in `X self = b` unless `left`, where only the upper or lower triangle of this tensor
     /// counts, with ones on its diagonal if `unitriangular`: `torch.linalg.solve_triangular`.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let a = Tensor::new([[2.0f32, 0.0], [1.0, 4.0]], ())?;
+    /// let x = a.linalg_solve_triangular(&Tensor::new([[2.0f32], [9.0]], ())?, false, true, false)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn linalg_solve_triangular(&self, b: &Tensor, upper: bool, left: bool, unitriangular: bool) -> Result<Tensor> {
         const OP: &str = "linalg.solve_triangular";
         square(OP, self)?;
@@ -241,6 +257,12 @@ impl Tensor {
     }
 
     /// The inverses of square matrices: `torch.linalg.inv`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[2.0f32, 0.0], [0.0, 4.0]], ())?;
+    /// assert_eq!(x.inverse()?.to_vec::<f32>()?, [0.5, 0.0, 0.0, 0.25]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value`, once the result is read, where a matrix is singular.
@@ -288,6 +310,12 @@ impl Tensor {
     }
 
     /// The signs of determinants, and the logarithms of their absolute values: `torch.linalg.slogdet`.
+    ///
+    /// ```
+    /// let (sign, log) = calor::Tensor::new([[0.0f32, 2.0], [3.0, 4.0]], ())?.slogdet()?;
+    /// assert!(sign.item()? == -1.0 && (log.item()? - 6f64.ln()).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn slogdet(&self) -> Result<(Tensor, Tensor)> {
         let (sign, log) = no_grad(|| {
             let (pivots, signs, lead) = pivots("linalg.slogdet", self)?;
@@ -306,6 +334,12 @@ impl Tensor {
     }
 
     /// The logarithms of determinants; NaN where one is negative.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[2.0f32, 0.0], [0.0, 4.0]], ())?;
+    /// assert!((x.logdet()?.item()? - 8f64.ln()).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn logdet(&self) -> Result<Tensor> {
         let (sign, log) = self.slogdet()?;
         sign.eq(-1.0)?.where_(f64::NAN, &log)?.to_dtype(self.dtype())
@@ -403,6 +437,12 @@ impl Tensor {
     }
 
     /// `sum_k self^k / k!` for square matrices, by scaling and squaring; waits for the matrices' norm.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[0.0f32, 1.0], [0.0, 0.0]], ())?;
+    /// assert_eq!(x.matrix_exp()?.to_vec::<f32>()?, [1.0, 1.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn matrix_exp(&self) -> Result<Tensor> {
         const OP: &str = "matrix_exp";
         let n = square(OP, self)?;
@@ -477,6 +517,14 @@ impl Tensor {
 
     /// Norms of vectors (one dimension) or matrices (two): `torch.linalg.norm`. Without dimensions, those of the whole
     /// tensor; without order, the root of the sum of squares of any number of dimensions.
+    ///
+    /// ```
+    /// use calor::{NormOrder, Tensor};
+    /// let x = Tensor::new([3.0f32, -4.0], ())?;
+    /// assert_eq!(x.linalg_norm(None, None, false)?.item()?, 5.0);
+    /// assert_eq!(x.linalg_norm(Some(NormOrder::P(1.0)), None, false)?.item()?, 7.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn linalg_norm(&self, order: Option<NormOrder>, dims: Option<&[isize]>, keepdim: bool) -> Result<Tensor> {
         const OP: &str = "linalg.norm";
         let Some(order) = order else {

@@ -8,6 +8,15 @@ use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 
 /// What lies outside in [`Tensor::pad`].
+///
+/// ```
+/// use calor::{PadMode, Tensor};
+/// let t = Tensor::new([[1, 2, 3]], ())?;
+/// assert_eq!(t.pad(&[0, 2], PadMode::Reflect)?.to_vec::<i32>()?, [1, 2, 3, 2, 1]);
+/// assert_eq!(t.pad(&[0, 2], PadMode::Replicate)?.to_vec::<i32>()?, [1, 2, 3, 3, 3]);
+/// assert_eq!(t.pad(&[0, 2], PadMode::Circular)?.to_vec::<i32>()?, [1, 2, 3, 1, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PadMode {
     /// A number.
@@ -49,17 +58,36 @@ impl Tensor {
     }
 
     /// [`Tensor::expand`].
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1, 2], ())?;
+    /// assert_eq!(x.broadcast_to([2, 2])?.to_vec::<i32>()?, [1, 2, 1, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn broadcast_to(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         self.expand(shape)
     }
 
     /// [`Tensor::view`] with another tensor's shape.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([4], ())?;
+    /// let y = x.view_as(&calor::Tensor::zeros([2, 2], ())?)?;
+    /// assert!(y.shape()[..] == [2, 2] && y.shares_storage(&x));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn view_as(&self, other: &Tensor) -> Result<Tensor> {
         let shape: Vec<isize> = other.shape().iter().map(|&s| s as isize).collect();
         self.view(&shape)
     }
 
     /// [`Tensor::reshape`] to another tensor's shape.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([4], ())?;
+    /// assert_eq!(x.reshape_as(&calor::Tensor::zeros([2, 2], ())?)?.shape()[..], [2, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn reshape_as(&self, other: &Tensor) -> Result<Tensor> {
         self.reshape(other.shape())
     }
@@ -76,6 +104,11 @@ impl Tensor {
     }
 
     /// The last two dimensions swapped.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2, 3, 4], ())?.mT()?.shape()[..], [2, 4, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[allow(non_snake_case, reason = "PyTorch's name")]
     pub fn mT(&self) -> Result<Tensor> {
         if self.dim() < 2 {
@@ -85,6 +118,11 @@ impl Tensor {
     }
 
     /// All dimensions in reverse order.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2, 3, 4], ())?.T()?.shape()[..], [4, 3, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[allow(non_snake_case, reason = "PyTorch's name")]
     pub fn T(&self) -> Result<Tensor> {
         let order: Vec<isize> = (0..self.dim() as isize).rev().collect();
@@ -92,6 +130,11 @@ impl Tensor {
     }
 
     /// [`Tensor::transpose`].
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([2, 3, 4], ())?.swapaxes(0, 1)?.shape()[..], [3, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn swapaxes(&self, a: isize, b: isize) -> Result<Tensor> {
         self.transpose(a, b)
     }
@@ -168,11 +211,21 @@ impl Tensor {
     }
 
     /// At least one dimension.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::scalar(3, ())?.atleast_1d()?.shape()[..], [1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn atleast_1d(&self) -> Result<Tensor> {
         if self.dim() == 0 { self.reshape([1]) } else { Ok(self.clone()) }
     }
 
     /// At least two dimensions; a vector becomes a row.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([3], ())?.atleast_2d()?.shape()[..], [1, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn atleast_2d(&self) -> Result<Tensor> {
         match self.dim() {
             0 => self.reshape([1, 1]),
@@ -182,6 +235,12 @@ impl Tensor {
     }
 
     /// At least three dimensions; a vector lies along the second, a matrix in the first two.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([3], ())?.atleast_3d()?.shape()[..], [1, 3, 1]);
+    /// assert_eq!(calor::Tensor::zeros([3, 4], ())?.atleast_3d()?.shape()[..], [3, 4, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn atleast_3d(&self) -> Result<Tensor> {
         match self.dim() {
             0 => self.reshape([1, 1, 1]),
@@ -206,6 +265,11 @@ impl Tensor {
     }
 
     /// Left and right swapped.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([[1, 2], [3, 4]], ())?.fliplr()?.to_vec::<i32>()?, [2, 1, 4, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn fliplr(&self) -> Result<Tensor> {
         if self.dim() < 2 {
             bail!(Dim, "fliplr", "input must be >= 2-d, got shape {:?}", self.shape());
@@ -214,6 +278,11 @@ impl Tensor {
     }
 
     /// Up and down swapped.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([[1, 2], [3, 4]], ())?.flipud()?.to_vec::<i32>()?, [3, 4, 1, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn flipud(&self) -> Result<Tensor> {
         if self.dim() < 1 {
             bail!(Dim, "flipud", "input must be >= 1-d");
@@ -259,6 +328,12 @@ impl Tensor {
     }
 
     /// Turned by 90 degrees `k` times, from the first of two dimensions towards the second.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1, 2], [3, 4]], ())?;
+    /// assert_eq!(x.rot90(1, [0, 1])?.to_vec::<i32>()?, [2, 4, 1, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn rot90(&self, k: isize, dims: [isize; 2]) -> Result<Tensor> {
         let list = check_dims("rot90", &dims, self.dim())?;
         if self.dim() < 2 || list.len() != 2 {
@@ -337,6 +412,13 @@ impl Tensor {
 
     /// Element `i` of a dimension `times[i]` times in a row; `times` holds one number for each, or one for all. Reads
     /// `times` back: the size of the result depends on it.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (x, times) = (Tensor::new([7, 8, 9], ())?, Tensor::new([2, 0, 1], ())?);
+    /// assert_eq!(x.repeat_interleave_by(&times, Some(0))?.to_vec::<i32>()?, [7, 7, 9]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn repeat_interleave_by(&self, times: &Tensor, dim: Option<isize>) -> Result<Tensor> {
         const OP: &str = "repeat_interleave";
         let Some(dim) = dim else { return self.ravel()?.repeat_interleave_by(times, Some(0)) };
@@ -440,6 +522,13 @@ impl Tensor {
     }
 
     /// The inverse of [`Tensor::pixel_shuffle`].
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 4, 1, ())?.reshape([1, 2, 2])?;
+    /// let y = x.pixel_unshuffle(2)?;
+    /// assert_eq!((&y.shape()[..], y.to_vec::<i32>()?), (&[4, 1, 1][..], vec![0, 1, 2, 3]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn pixel_unshuffle(&self, factor: usize) -> Result<Tensor> {
         let own = self.shape();
         let rank = own.len();
@@ -461,6 +550,12 @@ impl Tensor {
     }
 
     /// Channels (dimension 1) of `groups` groups interleaved (Zhang et al., 2018).
+    ///
+    /// ```
+    /// let x = calor::Tensor::arange(0, 4, 1, ())?.reshape([1, 4, 1])?;
+    /// assert_eq!(x.channel_shuffle(2)?.to_vec::<i32>()?, [0, 2, 1, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn channel_shuffle(&self, groups: usize) -> Result<Tensor> {
         let own = self.shape();
         if own.len() < 3 || groups == 0 || !own[1].is_multiple_of(groups) {
@@ -505,26 +600,61 @@ impl Tensor {
     }
 
     /// [`Tensor::squeeze`] of this tensor itself.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([1, 3, 1], ())?;
+    /// x.squeeze_()?;
+    /// assert_eq!(x.shape()[..], [3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn squeeze_(&self) -> Result<Tensor> {
         self.revise("squeeze_", Tensor::squeeze)
     }
 
     /// [`Tensor::squeeze_dims`] of this tensor itself.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([1, 3, 1], ())?;
+    /// x.squeeze_dims_(&[0])?;
+    /// assert_eq!(x.shape()[..], [3, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn squeeze_dims_(&self, dims: &[isize]) -> Result<Tensor> {
         self.revise("squeeze_", |t| t.squeeze_dims(dims))
     }
 
     /// [`Tensor::unsqueeze`] of this tensor itself.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([3], ())?;
+    /// x.unsqueeze_(0)?;
+    /// assert_eq!(x.shape()[..], [1, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn unsqueeze_(&self, dim: isize) -> Result<Tensor> {
         self.revise("unsqueeze_", |t| t.unsqueeze(dim))
     }
 
     /// [`Tensor::t`] of this tensor itself.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1, 2], [3, 4]], ())?;
+    /// x.t_()?;
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn t_(&self) -> Result<Tensor> {
         self.revise("t_", Tensor::t)
     }
 
     /// [`Tensor::transpose`] of this tensor itself.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([2, 3, 4], ())?;
+    /// x.transpose_(0, 2)?;
+    /// assert_eq!(x.shape()[..], [4, 3, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn transpose_(&self, a: isize, b: isize) -> Result<Tensor> {
         self.revise("transpose_", |t| t.transpose(a, b))
     }

@@ -143,6 +143,13 @@ impl Tensor {
     }
 
     /// 1 with the probability that each element says, else 0. One that is none is reported at the next read.
+    ///
+    /// ```
+    /// let p = calor::Tensor::new([0.0f32, 1.0, 0.5], ())?;
+    /// let t = p.bernoulli()?.to_vec::<f32>()?;
+    /// assert!(t[..2] == [0.0, 1.0] && (t[2] == 0.0 || t[2] == 1.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn bernoulli(&self) -> Result<Tensor> {
         if !self.dtype().is_float() {
             bail!(DType, "bernoulli", "expected floats as probabilities, got {}", self.dtype());
@@ -195,6 +202,12 @@ impl Tensor {
     }
 
     /// 1 with probability `p`, a number or a tensor of them, else 0, in place.
+    ///
+    /// ```
+    /// let t = calor::Tensor::zeros([10_000], ())?.bernoulli_(0.25)?;
+    /// assert!((t.mean()?.item()? - 0.25).abs() < 0.05);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn bernoulli_(&self, p: impl Into<Arg>) -> Result<Tensor> {
         let p = p.into();
         if let Arg::Scalar(s) = &p

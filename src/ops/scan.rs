@@ -204,6 +204,12 @@ impl Tensor {
     }
 
     /// [`Tensor::cumsum`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1, 2, 3], ())?;
+    /// assert_eq!(x.cumsum_(0)?.to_vec::<i32>()?, [1, 3, 6]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cumsum_(&self, dim: isize) -> Result<Tensor> {
         self.modify("cumsum_", |x| x.cumsum(dim))
     }
@@ -232,6 +238,12 @@ impl Tensor {
     }
 
     /// [`Tensor::cumprod`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([2, 3, 4], ())?;
+    /// assert_eq!(x.cumprod_(0)?.to_vec::<i32>()?, [2, 6, 24]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cumprod_(&self, dim: isize) -> Result<Tensor> {
         self.modify("cumprod_", |x| x.cumprod(dim))
     }
@@ -252,6 +264,12 @@ impl Tensor {
     }
 
     /// Running `log(sum(e^x))` along a dimension; floats only.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([3], ())?;
+    /// assert!((x.logcumsumexp(0)?.to_vec::<f32>()?[2] - 3f32.ln()).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn logcumsumexp(&self, dim: isize) -> Result<Tensor> {
         let dtype = self.dtype();
         if !dtype.is_float() {

@@ -6,6 +6,14 @@ use crate::shape::dim as check_dim;
 use crate::tensor::Tensor;
 
 /// Where to split: into equal parts, or at places.
+///
+/// ```
+/// use calor::{Sections, Tensor};
+/// let x = Tensor::arange(0, 4, 1, ())?;
+/// assert_eq!(x.tensor_split(&Sections::Parts(2), 0)?[1].to_vec::<i32>()?, [2, 3]);
+/// assert_eq!(x.tensor_split(&Sections::At(vec![1]), 0)?[1].to_vec::<i32>()?, [1, 2, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Sections {
     /// So many parts.
@@ -93,6 +101,12 @@ impl Tensor {
     }
 
     /// Parts whose sizes differ by at most one, or what lies between places.
+    ///
+    /// ```
+    /// let parts = calor::Tensor::arange(0, 5, 1, ())?.tensor_split(&calor::Sections::Parts(3), 0)?;
+    /// assert_eq!(parts.iter().map(|p| p.numel()).collect::<Vec<_>>(), [2, 2, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn tensor_split(&self, sections: &Sections, dim: isize) -> Result<Vec<Tensor>> {
         if self.dim() == 0 {
             bail!(Dim, "tensor_split", "expected at least a 1-dimensional tensor");
@@ -149,21 +163,45 @@ impl Tensor {
     }
 
     /// Parts side by side: along dimension 1, or 0 for vectors.
+    ///
+    /// ```
+    /// let parts = calor::Tensor::new([[1, 2], [3, 4]], ())?.hsplit(&calor::Sections::Parts(2))?;
+    /// assert_eq!(parts[0].to_vec::<i32>()?, [1, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn hsplit(&self, sections: &Sections) -> Result<Vec<Tensor>> {
         self.split_at("hsplit", sections, usize::from(self.dim() > 1), 1)
     }
 
     /// Parts one below the other.
+    ///
+    /// ```
+    /// let parts = calor::Tensor::new([[1, 2], [3, 4]], ())?.vsplit(&calor::Sections::Parts(2))?;
+    /// assert_eq!(parts[0].to_vec::<i32>()?, [1, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn vsplit(&self, sections: &Sections) -> Result<Vec<Tensor>> {
         self.split_at("vsplit", sections, 0, 2)
     }
 
     /// Parts along the third dimension.
+    ///
+    /// ```
+    /// let parts = calor::Tensor::zeros([2, 3, 4], ())?.dsplit(&calor::Sections::At(vec![1]))?;
+    /// assert_eq!((parts[0].size(2)?, parts[1].size(2)?), (1, 3));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn dsplit(&self, sections: &Sections) -> Result<Vec<Tensor>> {
         self.split_at("dsplit", sections, 2, 3)
     }
 
     /// [`Sections`] from a tensor of places, or of one number; reads it back.
+    ///
+    /// ```
+    /// let sections = calor::Tensor::new([1, 3], ())?.to_sections()?;
+    /// assert!(matches!(sections, calor::Sections::At(places) if places == [1, 3]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn to_sections(&self) -> Result<Sections> {
         let values = self.to_dtype(DType::I32)?.to_vec::<i32>()?;
         match (self.dim(), values.as_slice()) {

@@ -70,6 +70,12 @@ impl Tensor {
     }
 
     /// [`Tensor::reshape`] where one size may be -1.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([2, 6], ())?;
+    /// assert_eq!(x.reshape_infer("flatten", &[3, -1])?.shape()[..], [3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn reshape_infer(&self, op: &str, shape: &[isize]) -> Result<Tensor> {
         let shape = infer(op, shape, self.numel())?;
         let own = self.shape();
@@ -306,6 +312,11 @@ impl Tensor {
     }
 
     /// Without those of some dimensions whose size is 1.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::zeros([1, 3, 1], ())?.squeeze_dims(&[0, 1])?.shape()[..], [3, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn squeeze_dims(&self, dims: &[isize]) -> Result<Tensor> {
         let dims = check_dims("squeeze", dims, self.dim())?;
         let own = self.shape();

@@ -9,6 +9,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`Adafactor`], PyTorch's names and defaults; its `eps` is a pair, here `eps1` and `eps2`.
+    ///
+    /// ```
+    /// let options = calor::optim::AdafactorOptions::default();
+    /// assert_eq!((options.lr, options.beta2_decay, options.eps1), (1e-2, -0.8, None));
+    /// ```
     AdafactorOptions {
         /// Upper bound of the relative step, and what the weight decay is multiplied by.
         lr: f64 = 1e-2,

@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`Adagrad`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::AdagradOptions::default();
+    /// assert_eq!((options.lr, options.lr_decay, options.eps), (1e-2, 0.0, 1e-10));
+    /// ```
     AdagradOptions {
         /// Learning rate.
         lr: f64 = 1e-2,
@@ -26,6 +31,11 @@ options! {
 
 options! {
     /// Settings of [`Adadelta`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::AdadeltaOptions::default().rho(0.95);
+    /// assert_eq!((options.lr, options.rho, options.eps), (1.0, 0.95, 1e-6));
+    /// ```
     AdadeltaOptions {
         /// Learning rate.
         lr: f64 = 1.0,

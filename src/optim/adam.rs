@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`Adam`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::AdamOptions::default().amsgrad(true);
+    /// assert_eq!((options.lr, options.beta1, options.beta2, options.amsgrad), (1e-3, 0.9, 0.999, true));
+    /// ```
     AdamOptions {
         /// Learning rate.
         lr: f64 = 1e-3,
@@ -30,6 +35,11 @@ options! {
 
 options! {
     /// Settings of [`AdamW`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::AdamWOptions::new(0.1);
+    /// assert_eq!((options.lr, options.weight_decay), (0.1, 1e-2));
+    /// ```
     AdamWOptions {
         /// Learning rate.
         lr: f64 = 1e-3,
@@ -66,6 +76,18 @@ options! {
 pub type Adam = Optim<AdamOptions>;
 
 /// Adam with decoupled weight decay: `p *= 1 - lr weight_decay` before [`Adam`]'s step.
+///
+/// ```
+/// use calor::optim::{AdamW, AdamWOptions, Optimizer};
+/// use calor::{Tensor, nn::Parameter};
+/// let w = Parameter::new(&Tensor::new([4.0f32], ())?)?;
+/// let mut adam = AdamW::new([w.clone()], AdamWOptions::new(0.5).weight_decay(0.5))?;
+/// (w.tensor() * 0.0)?.sum()?.backward()?;
+/// adam.step()?;
+/// // without a gradient the decay is left
+/// assert_eq!(w.tensor().item()?, 3.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type AdamW = Optim<AdamWOptions>;
 
 /// What both rules are, by their settings.

@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`Adamax`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::AdamaxOptions::default();
+    /// assert_eq!((options.lr, options.beta1, options.beta2), (2e-3, 0.9, 0.999));
+    /// ```
     AdamaxOptions {
         /// Learning rate.
         lr: f64 = 2e-3,

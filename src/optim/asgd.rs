@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`Asgd`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::AsgdOptions::default();
+    /// assert_eq!((options.lr, options.lambd, options.t0), (1e-2, 1e-4, 1e6));
+    /// ```
     AsgdOptions {
         /// Learning rate.
         lr: f64 = 1e-2,

@@ -10,9 +10,26 @@ use std::sync::Arc;
 
 /// A new average of the average so far, the model's values, and the number of models in the average, which has no
 /// dimensions. It must be elementwise: it is called with the values of many parameters as one vector.
+///
+/// ```
+/// use calor::{Tensor, optim::{AvgFn, get_ema_avg_fn}};
+/// let first_stays: AvgFn = std::sync::Arc::new(|average, _, _| Ok(average.clone()));
+/// let (a, b, n) = (Tensor::ones([1], ())?, Tensor::zeros([1], ())?, Tensor::scalar(3, ())?);
+/// assert_eq!(first_stays(&a, &b, &n)?.item()?, 1.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type AvgFn = Arc<dyn Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor> + Send + Sync>;
 
 /// The exponential moving average `decay average + (1 - decay) model`.
+///
+/// ```
+/// use calor::{Tensor, optim::get_ema_avg_fn};
+/// let ema = get_ema_avg_fn(0.75)?;
+/// let (average, model, n) = (Tensor::zeros([1], ())?, Tensor::ones([1], ())?, Tensor::scalar(1, ())?);
+/// assert_eq!(ema(&average, &model, &n)?.item()?, 0.25);
+/// assert!(get_ema_avg_fn(1.5).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Value` for a decay that is not in `0 ..= 1`.
@@ -27,6 +44,13 @@ pub fn get_ema_avg_fn(decay: f64) -> Result<AvgFn> {
 }
 
 /// The mean of all models: `average + (model - average) / (n + 1)`.
+///
+/// ```
+/// use calor::{Tensor, optim::get_swa_avg_fn};
+/// let (average, model, n) = (Tensor::zeros([1], ())?, Tensor::ones([1], ())?, Tensor::scalar(3, ())?);
+/// assert_eq!(get_swa_avg_fn()(&average, &model, &n)?.item()?, 0.25);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn get_swa_avg_fn() -> AvgFn {
     Arc::new(|average, model, n| average + ((model - average)? / (n + 1.0)?)?)
 }
@@ -68,6 +92,15 @@ impl<M: Module> AveragedModel<M> {
     /// An average of nothing yet, with `model`'s values and by [`get_swa_avg_fn`]. It is kept in `twin`, which is made as the
     /// model was: a clone would be the same parameters.
     ///
+    /// ```
+    /// use calor::{nn::Linear, optim::AveragedModel};
+    /// let model = Linear::new(2, 1, ())?;
+    /// let average = AveragedModel::new(&model, Linear::new(2, 1, ())?)?;
+    /// assert_eq!(average.module.weight.tensor().to_vec::<f32>()?, model.weight.tensor().to_vec::<f32>()?);
+    /// assert!(AveragedModel::new(&model, model.clone()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where the two share a parameter or their names differ, `Shape` where shapes do.
     pub fn new(model: &M, twin: M) -> Result<Self> {
@@ -85,6 +118,18 @@ impl<M: Module> AveragedModel<M> {
     }
 
     /// Averages by another function.
+    ///
+    /// ```
+    /// use calor::{nn::{Linear, init}, optim::{AveragedModel, get_ema_avg_fn}};
+    /// let model = Linear::new(1, 1, ())?;
+    /// let ema = AveragedModel::new(&model, Linear::new(1, 1, ())?)?.avg_fn(get_ema_avg_fn(0.5)?);
+    /// for value in [1.0, 2.0] {
+    ///     init::constant_(&model.weight.tensor(), value)?;
+    ///     ema.update_parameters(&model)?;
+    /// }
+    /// assert_eq!(ema.module.weight.tensor().item()?, 1.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn avg_fn(mut self, avg_fn: AvgFn) -> Self {
         self.avg_fn = avg_fn;
@@ -92,6 +137,18 @@ impl<M: Module> AveragedModel<M> {
     }
 
     /// Whether buffers are averaged too; otherwise they are those of the last model.
+    ///
+    /// ```
+    /// use calor::{nn::{BatchNorm1d, init}, optim::AveragedModel};
+    /// let model = BatchNorm1d::new(1, ())?;
+    /// let average = AveragedModel::new(&model, BatchNorm1d::new(1, ())?)?.use_buffers(true);
+    /// for value in [1.0, 3.0] {
+    ///     init::constant_(&model.running_mean.as_ref().unwrap().tensor(), value)?;
+    ///     average.update_parameters(&model)?;
+    /// }
+    /// assert_eq!(average.module.running_mean.as_ref().unwrap().tensor().item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn use_buffers(mut self, on: bool) -> Self {
         self.use_buffers = on;
@@ -99,6 +156,18 @@ impl<M: Module> AveragedModel<M> {
     }
 
     /// Takes a model into the average; the first one is copied.
+    ///
+    /// ```
+    /// use calor::{nn::{Linear, init}, optim::AveragedModel};
+    /// let model = Linear::new(1, 1, ())?;
+    /// let mean = AveragedModel::new(&model, Linear::new(1, 1, ())?)?;
+    /// for value in [1.0, 3.0] {
+    ///     init::constant_(&model.weight.tensor(), value)?;
+    ///     mean.update_parameters(&model)?;
+    /// }
+    /// assert_eq!(mean.module.weight.tensor().item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where names of the model differ, `Shape` where shapes do; nothing is changed then.

@@ -12,6 +12,16 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::Arc;
 
 /// A formula being written: see [`formula`].
+///
+/// ```
+/// use calor::{DType, Tensor, optim::{Formula, Term, formula}};
+/// fn halfway<'f, 't>(f: &'f Formula<'t>, a: &'t Tensor, b: &'t Tensor) -> Term<'f> {
+///     f.read(a).lerp(f.read(b), 0.5)
+/// }
+/// let (a, b) = (Tensor::ones([2], ())?, Tensor::zeros([2], ())?);
+/// assert_eq!(formula("halfway", DType::F32, |f| halfway(f, &a, &b))?.to_vec::<f32>()?, [0.5, 0.5]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct Formula<'t> {
     dtype: DType,
     inner: RefCell<Inner<'t>>,
@@ -25,6 +35,14 @@ struct Inner<'t> {
 }
 
 /// A value inside a formula: an element, or a number.
+///
+/// ```
+/// use calor::{DType, Tensor, optim::formula};
+/// let x = Tensor::new([4.0f32], ())?;
+/// let y = formula("example", DType::F32, |f| 1.0 - f.read(&x) * 2.0)?;
+/// assert_eq!(y.item()?, -7.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Term<'f> {
     formula: &'f dyn Call,
@@ -40,6 +58,14 @@ enum At {
 }
 
 /// A number of an update, such as the count of steps: the host knows it, or it lies on the device, where nobody waits for it.
+///
+/// ```
+/// use calor::{Tensor, optim::Number};
+/// let (host, device) = (Number::Host(2.0), Number::Device(Tensor::scalar(2.0, ())?));
+/// assert!(matches!(Number::of(|f| f.number(&host) + 1.0)?, Number::Host(3.0)));
+/// assert!(matches!(Number::of(|f| f.number(&device) + 1.0)?, Number::Device(t) if t.item()? == 3.0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Number {
     /// Known on the host.
@@ -66,6 +92,12 @@ impl Number {
     }
 
     /// The number for an operation.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0], ())?;
+    /// assert_eq!(x.mul(calor::optim::Number::Host(3.0).arg())?.to_vec::<f32>()?, [3.0, 6.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn arg(&self) -> Arg {
         match self {
             Number::Host(value) => (*value).into(),
@@ -74,6 +106,13 @@ impl Number {
     }
 
     /// A number computed of others, on the device if one of them is there.
+    ///
+    /// ```
+    /// use calor::optim::Number;
+    /// let step = Number::Host(3.0);
+    /// assert!(matches!(Number::of(|f| f.number(&step) * 2.0)?, Number::Host(6.0)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the device.
@@ -162,6 +201,13 @@ fn build<'t>(
 
 impl<'t> Formula<'t> {
     /// An element of a tensor; all of them have the shape of the result.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([2.0f32], ())?;
+    /// assert_eq!(formula("twice", DType::F32, |f| f.read(&x) + f.read(&x))?.item()?, 4.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn read(&self, tensor: &'t Tensor) -> Term<'_> {
         let mut inner = self.inner.borrow_mut();
         let k = match inner.inputs.iter().position(|t| t.id() == tensor.id()) {
@@ -180,6 +226,13 @@ impl<'t> Formula<'t> {
     }
 
     /// A number.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::{Number, formula}};
+    /// let (x, step) = (Tensor::new([2.0f32], ())?, Number::Host(3.0));
+    /// assert_eq!(formula("scaled", DType::F32, |f| f.read(&x) * f.number(&step))?.item()?, 6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn number(&self, number: &'t Number) -> Term<'_> {
         match number {
             Number::Host(value) => Term { formula: self, at: At::Number(*value) },
@@ -217,46 +270,113 @@ impl<'f> Term<'f> {
     }
 
     /// A number beside it.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([2.0f32], ())?;
+    /// let y = formula("example", DType::F32, |f| f.read(&x).constant(8.0) - f.read(&x))?;
+    /// assert_eq!(y.item()?, 6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn constant(self, value: f64) -> Term<'f> {
         Term { at: At::Number(value), ..self }
     }
 
     /// Its magnitude.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([-2.0f32], ())?;
+    /// assert_eq!(formula("example", DType::F32, |f| f.read(&x).abs())?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn abs(self) -> Term<'f> {
         self.alone("op_abs", f64::abs)
     }
 
     /// -1, 0 or 1; 0 for NaN.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([-2.0f32, 0.0, 3.0], ())?;
+    /// assert_eq!(formula("example", DType::F32, |f| f.read(&x).sign())?.to_vec::<f32>()?, [-1.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn sign(self) -> Term<'f> {
         self.alone("op_sign", |x| if x > 0.0 { 1.0 } else { -f64::from(u8::from(x < 0.0)) })
     }
 
     /// Square root.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([9.0f32], ())?;
+    /// assert!((formula("example", DType::F32, |f| f.read(&x).sqrt())?.item()? - 3.0).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn sqrt(self) -> Term<'f> {
         self.alone("op_sqrt", f64::sqrt)
     }
 
     /// The smaller one.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([1.0f32, 5.0], ())?;
+    /// let y = formula("example", DType::F32, |f| f.read(&x).minimum(f.read(&x).constant(3.0)))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn minimum(self, other: Term<'f>) -> Term<'f> {
         self.with("op_minimum", other, f64::min)
     }
 
     /// The larger one.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([1.0f32, 5.0], ())?;
+    /// let y = formula("example", DType::F32, |f| f.read(&x).maximum(f.read(&x).constant(3.0)))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [3.0, 5.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn maximum(self, other: Term<'f>) -> Term<'f> {
         self.with("op_maximum", other, f64::max)
     }
 
     /// At least `low`, at most `high`.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([-5.0f32, 0.5, 5.0], ())?;
+    /// assert_eq!(formula("example", DType::F32, |f| f.read(&x).clamp(-1.0, 1.0))?.to_vec::<f32>()?, [-1.0, 0.5, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn clamp(self, low: f64, high: f64) -> Term<'f> {
         self.maximum(self.constant(low)).minimum(self.constant(high))
     }
 
     /// A power of it; it must not be negative.
+    ///
+    /// ```
+    /// use calor::optim::Number;
+    /// let x = Number::Host(2.0);
+    /// assert!(matches!(Number::of(|f| f.number(&x).powf(3.0))?, Number::Host(8.0)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn powf(self, power: f64) -> Term<'f> {
         self.with("op_pow", self.constant(power), f64::powf)
     }
 
     /// `1 - base^x`, exact also for a base near 1.
+    ///
+    /// ```
+    /// use calor::optim::Number;
+    /// // Adam's bias correction after two steps
+    /// let step = Number::Host(2.0);
+    /// assert!(matches!(Number::of(|f| f.number(&step).correction(0.5))?, Number::Host(0.75)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn correction(self, base: f64) -> Term<'f> {
         match self.at {
             At::Number(x) => self.constant(1.0 - base.powf(x)),
@@ -265,6 +385,13 @@ impl<'f> Term<'f> {
     }
 
     /// Rounded to single precision.
+    ///
+    /// ```
+    /// use calor::optim::Number;
+    /// let x = Number::Host(0.1);
+    /// assert!(matches!(Number::of(|f| f.number(&x).single())?, Number::Host(y) if y == f64::from(0.1f32)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn single(self) -> Term<'f> {
         match self.at {
             At::Number(x) => self.constant(f64::from(x as f32)),
@@ -274,6 +401,14 @@ impl<'f> Term<'f> {
     }
 
     /// `above` where it is above a limit, else `not`. Of a number only the one that holds is written.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([1.0f32, 5.0], ())?;
+    /// let y = formula("example", DType::F32, |f| f.read(&x).above(3.0, || f.read(&x) * 10.0, || f.read(&x)))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 50.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn above(self, limit: f64, above: impl FnOnce() -> Term<'f>, not: impl FnOnce() -> Term<'f>) -> Term<'f> {
         match self.at {
             At::Number(x) if x > limit => above(),
@@ -289,11 +424,29 @@ impl<'f> Term<'f> {
     }
 
     /// `above` where it is above zero, `below` where it is below, else `level`.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let x = Tensor::new([-2.0f32, 0.0, 3.0], ())?;
+    /// let y = formula("example", DType::F32, |f| {
+    ///     let x = f.read(&x);
+    ///     x.by_sign(x.constant(0.5), x.constant(1.0), x.constant(1.2))
+    /// })?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0.5, 1.0, 1.2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn by_sign(self, below: Term<'f>, level: Term<'f>, above: Term<'f>) -> Term<'f> {
         self.above(0.0, || above, || (-self).above(0.0, || below, || level))
     }
 
     /// `self + (other - self) * weight`, which is exact where both agree.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, optim::formula};
+    /// let (x, y) = (Tensor::new([1.0f32], ())?, Tensor::new([5.0f32], ())?);
+    /// assert_eq!(formula("example", DType::F32, |f| f.read(&x).lerp(f.read(&y), 0.25))?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn lerp(self, other: Term<'f>, weight: f64) -> Term<'f> {
         self + (other - self) * weight
     }

@@ -11,6 +11,11 @@ use std::sync::Arc;
 
 options! {
     /// Settings of [`Lbfgs`], PyTorch's names and defaults; its `line_search_fn` is `strong_wolfe` here.
+    ///
+    /// ```
+    /// let options = calor::optim::LbfgsOptions::default().history_size(10);
+    /// assert_eq!((options.lr, options.max_iter, options.history_size), (1.0, 20, 10));
+    /// ```
     LbfgsOptions {
         /// Length of a step along its direction, or the first one that the line search tries.
         lr: f64 = 1.0,
@@ -33,6 +38,11 @@ options! {
 
 impl LbfgsOptions {
     /// Changes a setting by name, truth values as 0 and 1; false if there is none of that name.
+    ///
+    /// ```
+    /// let mut options = calor::optim::LbfgsOptions::default();
+    /// assert!(options.set("strong_wolfe", 1.0) && options.strong_wolfe && !options.set("beta1", 0.5));
+    /// ```
     pub fn set(&mut self, name: &str, value: f64) -> bool {
         self.assign(name, value)
     }
@@ -116,6 +126,12 @@ pub struct Lbfgs {
 
 impl Lbfgs {
     /// An optimizer of one group.
+    ///
+    /// ```
+    /// use calor::optim::{Lbfgs, LbfgsOptions, Optimizer};
+    /// assert_eq!(Lbfgs::new([], LbfgsOptions::new(0.5))?.lr(0), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(parameters: impl IntoIterator<Item = Parameter>, options: LbfgsOptions) -> Result<Self> {
         options.check()?;
         let parameters: Vec<Parameter> = parameters.into_iter().collect();
@@ -129,12 +145,32 @@ impl Lbfgs {
     }
 
     /// The settings.
+    ///
+    /// ```
+    /// use calor::optim::{Lbfgs, LbfgsOptions};
+    /// assert_eq!(Lbfgs::new([], LbfgsOptions::new(0.5))?.options().max_iter, 20);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn options(&self) -> &LbfgsOptions {
         &self.options
     }
 
     /// A step of up to `max_iter` iterations. The closure forgets the gradients, computes the loss, goes back through it
     /// and returns it. Gives the loss before the step.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::Parameter, optim::{Lbfgs, LbfgsOptions}};
+    /// let w = Parameter::new(&Tensor::new([3.0f32], ())?)?;
+    /// let mut lbfgs = Lbfgs::new([w.clone()], LbfgsOptions::default())?;
+    /// let before = lbfgs.step_with(|| {
+    ///     w.zero_grad();
+    ///     let loss = w.tensor().square()?.sum()?;
+    ///     loss.backward()?;
+    ///     Ok(loss)
+    /// })?;
+    /// assert!(before.item()? == 9.0 && w.tensor().item()?.abs() < 1e-3);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn step_with(&mut self, mut closure: impl FnMut() -> Result<Tensor>) -> Result<Tensor> {
         let _guard = crate::set_grad_enabled(false);
         let o = self.options.clone();

@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`Lion`], names as in [`Adam`](super::Adam), the paper's defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::LionOptions::default();
+    /// assert_eq!((options.lr, options.beta1, options.beta2), (1e-4, 0.9, 0.99));
+    /// ```
     LionOptions {
         /// Learning rate.
         lr: f64 = 1e-4,

@@ -2,6 +2,23 @@
 //!
 //! An optimizer is a [`Rule`]: settings, and how one parameter is updated from its gradient and state. Everything else
 //! (groups, stepping, saving) is [`Optim`], the same for all.
+//!
+//! ```
+//! use calor::optim::{Optimizer, Sgd, SgdOptions, StepLr, Scheduler};
+//! use calor::{Tensor, nn::Parameter};
+//! let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+//! let mut sgd = Sgd::new([w.clone()], SgdOptions::new(0.25))?;
+//! let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+//! for _ in 0..2 {
+//!     sgd.zero_grad();
+//!     w.tensor().square()?.sum()?.backward()?;
+//!     sgd.step()?;
+//!     schedule.step(&mut sgd)?;
+//! }
+//! // 1 - 0.25 * 2, then 0.5 - 0.125 * 1
+//! assert_eq!((w.tensor().item()?, sgd.lr(0)), (0.375, 0.0625));
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 mod adafactor;
 mod adagrad;
@@ -75,40 +92,138 @@ pub trait Optimizer {
     ///
     /// Parameters of a group, and what is kept for them, lie in one buffer from then on where their dtype and count of
     /// steps are the same: one kernel updates them all. Whoever keeps one of them keeps that buffer; a clone does not.
+    ///
+    /// ```
+    /// # use calor::{Tensor, nn::Parameter, optim::{Optimizer, Sgd, SgdOptions}};
+    /// # let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let mut sgd = Sgd::new([w.clone()], SgdOptions::new(0.5))?;
+    /// (w.tensor() * 4.0)?.sum()?.backward()?;
+    /// sgd.step()?;
+    /// assert_eq!(w.tensor().item()?, -1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn step(&mut self) -> Result<()>;
 
     /// [`Optimizer::step`], which changes no value where the device finds that `skip`, a truth value, holds; the host
     /// does not wait to know. A step that was skipped does not count, so that the count is on the device from then on.
+    ///
+    /// ```
+    /// # use calor::{Tensor, nn::Parameter, optim::{Optimizer, Sgd, SgdOptions}};
+    /// # let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let mut sgd = Sgd::new([w.clone()], SgdOptions::new(0.5))?;
+    /// (w.tensor() * f64::INFINITY)?.sum()?.backward()?;
+    /// sgd.step_unless(&w.grad().unwrap().isinf()?.any()?)?;
+    /// assert_eq!(w.tensor().item()?, 1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Unsupported` for optimizers whose steps the host decides.
     fn step_unless(&mut self, skip: &Tensor) -> Result<()>;
 
     /// All parameters, group by group.
+    ///
+    /// ```
+    /// # use calor::{Tensor, nn::Parameter, optim::{Optimizer, Sgd, SgdOptions}};
+    /// # let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let sgd = Sgd::new([w.clone()], SgdOptions::new(0.5))?;
+    /// assert!(sgd.parameters().len() == 1 && sgd.parameters()[0].same(&w));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn parameters(&self) -> Vec<Parameter>;
 
     /// Forgets the gradients of all parameters.
+    ///
+    /// ```
+    /// # use calor::{Tensor, nn::Parameter, optim::{Optimizer, Sgd, SgdOptions}};
+    /// # let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let mut sgd = Sgd::new([w.clone()], SgdOptions::new(0.5))?;
+    /// w.tensor().sum()?.backward()?;
+    /// sgd.zero_grad();
+    /// assert!(w.grad().is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn zero_grad(&mut self);
 
     /// Number of parameter groups.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(0.5))?;
+    /// sgd.add_param_group([], SgdOptions::new(0.1))?;
+    /// assert_eq!(sgd.num_groups(), 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn num_groups(&self) -> usize;
 
     /// The learning rate of a group.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// assert_eq!(Sgd::new([], SgdOptions::new(0.5))?.lr(0), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn lr(&self, group: usize) -> f64;
 
     /// Changes the learning rate of a group.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(0.5))?;
+    /// sgd.set_lr(0, 0.25);
+    /// assert_eq!(sgd.lr(0), 0.25);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn set_lr(&mut self, group: usize, lr: f64);
 
     /// A setting of a group by PyTorch's name, truth values as 0 and 1; `initial_lr` is what a scheduler started from.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// let sgd = Sgd::new([], SgdOptions::new(0.5).momentum(0.9).nesterov(true))?;
+    /// assert_eq!((sgd.setting(0, "momentum"), sgd.setting(0, "nesterov")), (Some(0.9), Some(1.0)));
+    /// assert_eq!(sgd.setting(0, "beta1"), None);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn setting(&self, group: usize, name: &str) -> Option<f64>;
 
     /// Changes a setting of a group; false if there is none of that name.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(0.5))?;
+    /// assert!(sgd.set_setting(0, "momentum", 0.9) && !sgd.set_setting(0, "beta1", 0.9));
+    /// assert_eq!(sgd.options(0).unwrap().momentum, 0.9);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn set_setting(&mut self, group: usize, name: &str, value: f64) -> bool;
 
     /// Settings and state, sharing storage with the optimizer.
+    ///
+    /// ```
+    /// # use calor::{Tensor, nn::Parameter, optim::{AdamW, AdamWOptions, Kept, Optimizer}};
+    /// # let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let mut adam = AdamW::new([w.clone()], AdamWOptions::new(0.5))?;
+    /// w.tensor().sum()?.backward()?;
+    /// adam.step()?;
+    /// let state = adam.state_dict();
+    /// assert!(matches!(state.state[&0]["step"], Kept::Number(1.0)));
+    /// assert_eq!(state.param_groups[0].settings["lr"], 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn state_dict(&self) -> OptimState;
 
     /// Takes settings and state over, converted to each parameter's dtype and device.
+    ///
+    /// ```
+    /// # use calor::{Tensor, nn::Parameter, optim::{Optimizer, Sgd, SgdOptions}};
+    /// # let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let saved = Sgd::new([w.clone()], SgdOptions::new(0.5).momentum(0.9))?.state_dict();
+    /// let mut sgd = Sgd::new([w], SgdOptions::new(0.1))?;
+    /// sgd.load_state_dict(&saved)?;
+    /// assert_eq!((sgd.lr(0), sgd.setting(0, "momentum")), (0.5, Some(0.9)));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn load_state_dict(&mut self, state: &OptimState) -> Result<()>;
 }
 
@@ -192,12 +307,29 @@ fn packed(packs: &[Vec<flat::Due>]) -> Vec<Vec<usize>> {
 }
 
 /// An optimizer by a [`Rule`]: groups of parameters, each with settings of its own.
+///
+/// ```
+/// use calor::optim::{Optim, Optimizer, SgdOptions};
+/// // `Sgd` is this type
+/// let sgd: Optim<SgdOptions> = Optim::new([], SgdOptions::new(0.5))?;
+/// assert_eq!(sgd.lr(0), 0.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct Optim<R: Rule> {
     groups: Vec<Group<R>>,
 }
 
 impl<R: Rule> Optim<R> {
     /// An optimizer of one group.
+    ///
+    /// ```
+    /// use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// use calor::{Tensor, nn::Parameter};
+    /// let w = Parameter::new(&Tensor::ones([1], ())?)?;
+    /// assert_eq!(Sgd::new([w.clone()], SgdOptions::new(0.5))?.num_groups(), 1);
+    /// assert!(Sgd::new([w.clone(), w], SgdOptions::new(0.5)).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(parameters: impl IntoIterator<Item = Parameter>, options: R) -> Result<Self> {
         let mut out = Self { groups: Vec::new() };
         out.add_param_group(parameters, options)?;
@@ -238,11 +370,26 @@ impl<R: Rule> Optim<R> {
     }
 
     /// A group's settings.
+    ///
+    /// ```
+    /// let sgd = calor::optim::Sgd::new([], calor::optim::SgdOptions::new(0.5))?;
+    /// assert_eq!(sgd.options(0).map(|o| o.lr), Some(0.5));
+    /// assert!(sgd.options(1).is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn options(&self, group: usize) -> Option<&R> {
         self.groups.get(group).map(|g| &g.rule)
     }
 
     /// A group's settings, to change them.
+    ///
+    /// ```
+    /// use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(0.5))?;
+    /// sgd.options_mut(0).unwrap().lr = 0.25;
+    /// assert_eq!(sgd.lr(0), 0.25);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn options_mut(&mut self, group: usize) -> Option<&mut R> {
         self.groups.get_mut(group).map(|g| &mut g.rule)
     }

@@ -8,6 +8,12 @@ use crate::error::{Result, bail};
 use crate::tensor::Tensor;
 
 /// How [`Muon`] fits its rate to a matrix of `a` rows and `b` columns.
+///
+/// ```
+/// use calor::optim::{AdjustLr, MuonOptions};
+/// let options = MuonOptions::new(0.02).adjust_lr_fn(AdjustLr::MatchRmsAdamW);
+/// assert_eq!(options.adjust_lr_fn, AdjustLr::MatchRmsAdamW);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AdjustLr {
     /// Times `sqrt(max(1, a / b))`.
@@ -31,6 +37,11 @@ impl Setting for AdjustLr {
 
 options! {
     /// Settings of [`Muon`], PyTorch's names and defaults; its `ns_coefficients` are `ns_a`, `ns_b` and `ns_c` here.
+    ///
+    /// ```
+    /// let options = calor::optim::MuonOptions::default();
+    /// assert_eq!((options.lr, options.momentum, options.ns_steps), (1e-3, 0.95, 5));
+    /// ```
     MuonOptions {
         /// Learning rate.
         lr: f64 = 1e-3,

@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`NAdam`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::NAdamOptions::default();
+    /// assert_eq!((options.lr, options.momentum_decay), (2e-3, 4e-3));
+    /// ```
     NAdamOptions {
         /// Learning rate.
         lr: f64 = 2e-3,

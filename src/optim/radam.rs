@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`RAdam`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::RAdamOptions::default().decoupled_weight_decay(true);
+    /// assert_eq!((options.lr, options.decoupled_weight_decay), (1e-3, true));
+    /// ```
     RAdamOptions {
         /// Learning rate.
         lr: f64 = 1e-3,

@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`RmsProp`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::RmsPropOptions::default().centered(true);
+    /// assert_eq!((options.lr, options.alpha, options.centered), (1e-2, 0.99, true));
+    /// ```
     RmsPropOptions {
         /// Learning rate.
         lr: f64 = 1e-2,

@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`Rprop`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::RpropOptions::default();
+    /// assert_eq!((options.eta_minus, options.eta_plus, options.step_max), (0.5, 1.2, 50.0));
+    /// ```
     RpropOptions {
         /// Learning rate.
         lr: f64 = 1e-2,

@@ -8,6 +8,13 @@ use crate::no_grad;
 use crate::tensor::{Device, Tensor};
 
 /// Settings of a [`GradScaler`]: PyTorch's.
+///
+/// ```
+/// use calor::{Device, optim::{GradScaler, GradScalerOptions}};
+/// let options = GradScalerOptions { init_scale: 8.0, ..GradScalerOptions::default() };
+/// assert_eq!(GradScaler::new(&Device::best()?, options)?.get_scale()?, 8.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct GradScalerOptions {
     /// What losses are multiplied by at first.
@@ -73,6 +80,15 @@ pub struct GradScaler {
 impl GradScaler {
     /// A scaler for optimizers on a device.
     ///
+    /// ```
+    /// use calor::{Device, optim::{GradScaler, GradScalerOptions}};
+    /// let device = Device::best()?;
+    /// assert_eq!(GradScaler::new(&device, ())?.get_scale()?, 65536.0);
+    /// let shrinks = GradScalerOptions { growth_factor: 0.5, ..GradScalerOptions::default() };
+    /// assert!(GradScaler::new(&device, shrinks).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` for factors that do not grow and shrink.
     pub fn new(device: &Device, options: impl Into<GradScalerOptions>) -> Result<Self> {
@@ -91,6 +107,13 @@ impl GradScaler {
     }
 
     /// The loss times the scale.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor, optim::GradScaler};
+    /// let scaler = GradScaler::new(&Device::best()?, ())?;
+    /// assert_eq!(scaler.scale(&Tensor::new([2.0f32], ())?)?.item()?, 131072.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn scale(&self, loss: &Tensor) -> Result<Tensor> {
         if self.options.enabled { loss.mul(self.scale.snapshot()) } else { Ok(loss.clone()) }
     }
@@ -101,6 +124,17 @@ impl GradScaler {
 
     /// Divides the gradients of an optimizer by the scale, for whoever wants to clip or look at them before
     /// [`GradScaler::step`], which does it otherwise.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor, nn::Parameter, optim::{GradScaler, Sgd, SgdOptions}};
+    /// let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let sgd = Sgd::new([w.clone()], SgdOptions::new(0.5))?;
+    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// scaler.scale(&(w.tensor() * 3.0)?.sum()?)?.backward()?;
+    /// scaler.unscale_(&sgd)?;
+    /// assert_eq!(w.grad().unwrap().item()?, 3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where that was done since the last update, `DType` for gradients in f16.
@@ -143,6 +177,17 @@ impl GradScaler {
 
     /// Unscales the gradients of an optimizer, where that was not done, and steps unless one of them is infinite or NaN.
     ///
+    /// ```
+    /// use calor::{Device, Tensor, nn::Parameter, optim::{GradScaler, Sgd, SgdOptions}};
+    /// let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let mut sgd = Sgd::new([w.clone()], SgdOptions::new(0.5))?;
+    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// scaler.scale(&(w.tensor() * 4.0)?.sum()?)?.backward()?;
+    /// scaler.step(&mut sgd)?;
+    /// assert_eq!(w.tensor().item()?, -1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where it stepped already since the last update; those of [`GradScaler::unscale_`] and of the optimizer.
     pub fn step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
@@ -164,6 +209,18 @@ impl GradScaler {
     }
 
     /// Lowers the scale where gradients overflowed since the last update, raises it after enough steps where none did.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor, nn::Parameter, optim::{GradScaler, Sgd, SgdOptions}};
+    /// let w = Parameter::new(&Tensor::new([1.0f32], ())?)?;
+    /// let mut sgd = Sgd::new([w.clone()], SgdOptions::new(0.5))?;
+    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// scaler.scale(&(w.tensor() * f64::INFINITY)?.sum()?)?.backward()?;
+    /// scaler.step(&mut sgd)?;
+    /// scaler.update()?;
+    /// assert_eq!(scaler.get_scale()?, 32768.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where no optimizer was unscaled or stepped.
@@ -189,11 +246,25 @@ impl GradScaler {
     }
 
     /// The scale; waits for it. 1 where the scaler is off.
+    ///
+    /// ```
+    /// use calor::{Device, optim::{GradScaler, GradScalerOptions}};
+    /// let off = GradScalerOptions { enabled: false, ..GradScalerOptions::default() };
+    /// assert_eq!(GradScaler::new(&Device::best()?, off)?.get_scale()?, 1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn get_scale(&self) -> Result<f64> {
         if self.options.enabled { self.scale.item() } else { Ok(1.0) }
     }
 
     /// Scale and number of steps without overflow as `scale` and `growth_tracker`; empty where the scaler is off.
+    ///
+    /// ```
+    /// use calor::{Device, optim::GradScaler};
+    /// let state = GradScaler::new(&Device::best()?, ())?.state_dict();
+    /// assert_eq!(state.get("scale").unwrap().item()?, 65536.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn state_dict(&self) -> StateDict {
         let mut out = StateDict::new();
         if self.options.enabled {
@@ -204,6 +275,17 @@ impl GradScaler {
     }
 
     /// Takes what [`GradScaler::state_dict`] gave.
+    ///
+    /// ```
+    /// use calor::{Device, optim::{GradScaler, GradScalerOptions}};
+    /// let device = Device::best()?;
+    /// let saved = GradScaler::new(&device, ())?.state_dict();
+    /// let options = GradScalerOptions { init_scale: 8.0, ..GradScalerOptions::default() };
+    /// let mut scaler = GradScaler::new(&device, options)?;
+    /// scaler.load_state_dict(&saved)?;
+    /// assert_eq!(scaler.get_scale()?, 65536.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where one of them is missing, `Shape` where one is not a single number.

@@ -8,6 +8,11 @@ use crate::tensor::Tensor;
 
 options! {
     /// Settings of [`Sgd`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::SgdOptions::new(0.1).momentum(0.9);
+    /// assert_eq!((options.lr, options.momentum, options.nesterov), (0.1, 0.9, false));
+    /// ```
     SgdOptions {
         /// Learning rate.
         lr: f64 = 1e-3,

@@ -7,6 +7,11 @@ use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
 /// Something kept for a parameter.
+///
+/// ```
+/// use calor::optim::{Kept, Number};
+/// assert!(matches!(Kept::from(&Number::Host(3.0)), Kept::Number(3.0)));
+/// ```
 #[derive(Clone)]
 pub enum Kept {
     /// A tensor of the parameter's shape.
@@ -25,6 +30,13 @@ impl From<&Number> for Kept {
 }
 
 /// A parameter group without its parameters.
+///
+/// ```
+/// use calor::optim::{Optimizer, Sgd, SgdOptions};
+/// let group = &Sgd::new([], SgdOptions::new(0.5))?.state_dict().param_groups[0];
+/// assert_eq!((group.params.len(), group.settings["lr"]), (0, 0.5));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupState {
     /// Numbers of its parameters, counted through all groups.
@@ -34,6 +46,13 @@ pub struct GroupState {
 }
 
 /// The state dict of an optimizer.
+///
+/// ```
+/// use calor::optim::{OptimState, Optimizer, Sgd, SgdOptions};
+/// let state: OptimState = Sgd::new([], SgdOptions::new(0.5))?.state_dict();
+/// assert!(state.state.is_empty() && state.param_groups.len() == 1);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct OptimState {
     /// By number of the parameter: what is kept for it, by PyTorch's names.
@@ -44,6 +63,13 @@ pub struct OptimState {
 
 impl OptimState {
     /// As tensors (`state.0.exp_avg`) and texts (`state.0.step`, `param_groups.0.lr`): what a safetensors file holds.
+    ///
+    /// ```
+    /// use calor::optim::{Optimizer, Sgd, SgdOptions};
+    /// let (tensors, texts) = Sgd::new([], SgdOptions::new(0.5))?.state_dict().to_parts();
+    /// assert!(tensors.is_empty() && texts["param_groups.0.lr"] == "0.5");
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn to_parts(&self) -> (StateDict, BTreeMap<String, String>) {
         let (mut tensors, mut texts) = (StateDict::new(), BTreeMap::new());
         for (number, kept) in &self.state {
@@ -67,6 +93,14 @@ impl OptimState {
     }
 
     /// From what [`OptimState::to_parts`] gave; other names are ignored.
+    ///
+    /// ```
+    /// use calor::optim::{OptimState, Optimizer, Sgd, SgdOptions};
+    /// let state = Sgd::new([], SgdOptions::new(0.5))?.state_dict();
+    /// let (tensors, texts) = state.to_parts();
+    /// assert_eq!(OptimState::from_parts(&tensors, &texts)?.param_groups, state.param_groups);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn from_parts(tensors: &StateDict, texts: &BTreeMap<String, String>) -> Result<Self> {
         let mut out = Self::default();
         for (name, tensor) in tensors.iter() {

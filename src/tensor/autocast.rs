@@ -25,6 +25,15 @@ struct Cast {
 }
 
 /// Restores a thread's precision when dropped.
+///
+/// ```
+/// use calor::{DType, autocast, autocast_dtype};
+/// let guard = autocast(DType::F16)?;
+/// assert_eq!(autocast_dtype(), Some(DType::F16));
+/// drop(guard);
+/// assert_eq!(autocast_dtype(), None);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct AutocastGuard {
     before: Option<DType>,
     // a guard belongs to its thread
@@ -94,6 +103,13 @@ pub fn autocast_off() -> AutocastGuard {
 }
 
 /// The type that products on this thread compute in; `None` outside of [`autocast`].
+///
+/// ```
+/// assert_eq!(calor::autocast_dtype(), None);
+/// let _half = calor::autocast(calor::DType::BF16)?;
+/// assert_eq!(calor::autocast_dtype(), Some(calor::DType::BF16));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn autocast_dtype() -> Option<DType> {
     MODE.get()
 }

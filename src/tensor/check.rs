@@ -8,6 +8,13 @@ use crate::graph::Value;
 use std::fmt;
 
 /// What [`check_fusion`] found.
+///
+/// ```
+/// let x = calor::Tensor::ones([8], ())?;
+/// let check = calor::check_fusion((), 1e-5, || Ok(vec![(&x * 2.0)?]))?;
+/// assert_eq!((check.compared, check.largest, check.difference), (8, 0.0, None));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct FusionCheck {
     /// How many numbers were compared.
@@ -19,6 +26,14 @@ pub struct FusionCheck {
 }
 
 /// A value that differs.
+///
+/// ```
+/// use calor::{DType, Difference, FusionCheck};
+/// let (op, shape) = ("mul".into(), vec![2]);
+/// let found = Difference { op, place: Some(3), shape, dtype: DType::F32, element: 1, fused: 1.5, alone: 1.0 };
+/// let check = FusionCheck { compared: 2, largest: 0.25, difference: Some(found) };
+/// assert!(check.to_string().ends_with("differs at element 1: 1.5 fused, 1 alone"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// The operation that made it.

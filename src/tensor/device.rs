@@ -53,11 +53,27 @@ impl Device {
     }
 
     /// Opens an adapter by choice.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor, gpu::AdapterChoice};
+    /// let device = Device::open(&AdapterChoice::from_env()?)?;
+    /// assert_eq!(Tensor::ones([3], &device)?.sum()?.item()?, 3.0);
+    /// // each opening is a device of its own
+    /// assert!(!device.same(&Device::best()?));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn open(choice: &AdapterChoice) -> Result<Device> {
         Ok(Self::over(Gpu::open(choice)?))
     }
 
     /// Opens an adapter without blocking the thread, as a browser must.
+    ///
+    /// ```
+    /// use calor::{Device, gpu::AdapterChoice};
+    /// let device = pollster::block_on(Device::open_async(&AdapterChoice::from_env()?))?;
+    /// assert!(!device.is_lost());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub async fn open_async(choice: &AdapterChoice) -> Result<Device> {
         Ok(Self::over(Gpu::open_async(choice).await?))
     }
@@ -84,6 +100,12 @@ impl Device {
     /// The successor has the same settings, and its random generator goes on where the old one was. It is opened once:
     /// who asks again gets the same, and [`Device::best`] gives it where this was the default. Tensors of a lost device
     /// are gone; load them from the host or a checkpoint.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// assert!(device.recover()?.same(&device));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn recover(&self) -> Result<Device> {
         if !self.is_lost() {
             return Ok(self.clone());
@@ -107,6 +129,12 @@ impl Device {
     }
 
     /// What the adapter can do.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// assert_eq!(device.facts().f64, device.supports(calor::DType::F64));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn facts(&self) -> &Facts {
         self.0.engine.gpu().facts()
     }
@@ -126,6 +154,15 @@ impl Device {
     }
 
     /// The device's random generator.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// let state = device.generator().state();
+    /// let x = calor::Tensor::rand([4], &device)?;
+    /// device.generator().set_state(state);
+    /// assert_eq!(calor::Tensor::rand([4], &device)?.to_vec::<f32>()?, x.to_vec::<f32>()?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn generator(&self) -> &Generator {
         &self.0.generator
     }
@@ -146,6 +183,14 @@ impl Device {
     }
 
     /// Submits everything pending that someone still holds, without waiting: the end of a training step.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// let x = (calor::Tensor::ones([2], &device)? + 1.0)?;
+    /// device.submit()?;
+    /// assert_eq!(x.explain()?, "0 kernels\n");
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn submit(&self) -> Result<()> {
         self.engine().flush()
     }
@@ -178,6 +223,17 @@ impl Device {
     }
 
     /// Gives pooled memory that is not in use back to the driver.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor};
+    /// let device = Device::best()?;
+    /// let x = Tensor::from_slice(&[0.0f32; 1 << 16], [1 << 16], &device)?;
+    /// drop(x);
+    /// device.synchronize()?;
+    /// device.empty_cache();
+    /// assert!(device.memory_stats().current < 4 << 16);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn empty_cache(&self) {
         self.engine().gpu().empty_cache();
     }
@@ -197,6 +253,17 @@ impl Device {
     }
 
     /// Starts the peak of [`Device::memory_stats`] anew.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor};
+    /// let device = Device::best()?;
+    /// drop(Tensor::from_slice(&[0.0f32; 1000], [1000], &device)?);
+    /// assert!(device.memory_stats().peak >= 4000);
+    /// device.reset_peak();
+    /// let stats = device.memory_stats();
+    /// assert_eq!(stats.peak, stats.current);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn reset_peak(&self) {
         self.engine().gpu().reset_peak();
     }
@@ -218,16 +285,41 @@ impl Device {
     /// Sets how many bytes tensors may hold of the device, reuse included; `CALOR_MEMORY_LIMIT` sets it at opening.
     /// Above it, buffers that wait for reuse are given back, then the call is `Err(OutOfMemory)` and all tensors stay
     /// as they are. Memory through which values are read, at most 128 MiB between reads, is not counted.
+    ///
+    /// ```
+    /// use calor::{Device, ErrorKind, Tensor};
+    /// let device = Device::best()?;
+    /// device.set_memory_limit(Some(1 << 20));
+    /// let refused = Tensor::from_slice(&vec![0.0f32; 1 << 20], [1 << 20], &device);
+    /// assert_eq!(refused.unwrap_err().kind(), ErrorKind::OutOfMemory);
+    /// device.set_memory_limit(None);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_memory_limit(&self, bytes: Option<u64>) {
         self.engine().gpu().set_memory_limit(bytes);
     }
 
     /// When pending work is submitted by itself, and how large a submission becomes.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// assert!(device.pace().submission_work > 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn pace(&self) -> Pace {
         self.engine().gpu().pace()
     }
 
     /// Sets the pace. `CALOR_LIMIT_SUBMISSION_WORK` and `_BYTES` set parts of it at opening.
+    ///
+    /// ```
+    /// use calor::{Device, gpu::Pace};
+    /// let device = Device::best()?;
+    /// let pace = Pace { submission_bytes: 1 << 20, ..device.pace() };
+    /// device.set_pace(pace);
+    /// assert_eq!(device.pace().submission_bytes, 1 << 20);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_pace(&self, pace: Pace) {
         self.engine().gpu().set_pace(pace);
     }
@@ -246,17 +338,49 @@ impl Device {
 
     /// The longest that any call waits for the device, a minute at first; what takes longer is `Err(Timeout)`, and the
     /// device goes on with its work.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// device.set_timeout(std::time::Duration::from_secs(600));
+    /// assert_eq!(calor::Tensor::ones([2], &device)?.sum()?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_timeout(&self, limit: Duration) {
         self.engine().gpu().set_timeout(limit);
     }
 
     /// Lets operations share kernels, or runs each alone; `CALOR_FUSION=0` starts with the latter.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor};
+    /// let device = Device::best()?;
+    /// let y = || ((Tensor::ones([4], &device)? + 1.0)?.exp()? * 2.0)?.explain();
+    /// device.set_fusion(false);
+    /// assert!(y()?.starts_with("3 kernels"));
+    /// device.set_fusion(true);
+    /// assert!(y()?.starts_with("1 kernels"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_fusion(&self, on: bool) {
         self.engine().set_fusion(on);
     }
 
     /// Keeps plans, so that a step of a structure seen before plans nothing, or plans each step anew;
     /// `CALOR_PLAN_CACHE=0` starts with the latter.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor};
+    /// let device = Device::best()?;
+    /// let plans = || -> calor::Result<u64> {
+    ///     let before = device.counters().plans;
+    ///     (0..3).try_for_each(|i| (Tensor::ones([4], &device)? + i)?.eval())?;
+    ///     Ok(device.counters().plans - before)
+    /// };
+    /// assert_eq!(plans()?, 1);
+    /// device.set_plan_cache(false);
+    /// assert_eq!(plans()?, 3);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_plan_cache(&self, on: bool) {
         self.engine().set_plan_cache(on);
     }
@@ -281,6 +405,14 @@ impl Device {
     }
 
     /// Whether kernels are measured: see [`Device::set_tuning`].
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// device.set_tuning(true);
+    /// assert!(device.tunes());
+    /// # device.set_tuning(false);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn tunes(&self) -> bool {
         self.engine().gpu().choices().tunes()
     }
@@ -292,12 +424,27 @@ impl Device {
     }
 
     /// Whether both are the same device.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// assert!(device.same(&device.clone()));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn same(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
 /// Where and of which dtype a tensor is made: `()`, a dtype, a device, or both.
+///
+/// ```
+/// use calor::{DType, Device, Tensor};
+/// let device = Device::best()?;
+/// assert_eq!(Tensor::ones([2], ())?.dtype(), DType::F32);
+/// assert_eq!(Tensor::ones([2], DType::I32)?.dtype(), DType::I32);
+/// assert!(Tensor::ones([2], (DType::I32, &device))?.device().same(&device));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     dtype: Option<DType>,
@@ -306,21 +453,44 @@ pub struct Options {
 
 impl Options {
     /// The dtype asked for, or `default`.
+    ///
+    /// ```
+    /// use calor::{DType, Options};
+    /// assert_eq!(Options::from(()).dtype_or(DType::F32), DType::F32);
+    /// assert_eq!(Options::from(DType::U8).dtype_or(DType::F32), DType::U8);
+    /// ```
     pub fn dtype_or(&self, default: DType) -> DType {
         self.dtype.unwrap_or(default)
     }
 
     /// The dtype asked for.
+    ///
+    /// ```
+    /// use calor::{DType, Options};
+    /// assert_eq!((Options::from(()).dtype(), Options::from(DType::U8).dtype()), (None, Some(DType::U8)));
+    /// ```
     pub fn dtype(&self) -> Option<DType> {
         self.dtype
     }
 
     /// The device asked for, or `other`.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// assert!(calor::Options::default().device_or(&device).same(&device));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn device_or(&self, other: &Device) -> Device {
         self.device.as_ref().unwrap_or(other).clone()
     }
 
     /// The device asked for, or the default one.
+    ///
+    /// ```
+    /// use calor::{Device, Options};
+    /// assert!(Options::from(()).device()?.same(&Device::best()?));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn device(&self) -> Result<Device, Error> {
         self.device.clone().map_or_else(Device::best, Ok)
     }

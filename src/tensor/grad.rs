@@ -44,6 +44,15 @@ pub(crate) struct View {
 }
 
 /// Where a gradient goes on: an operation's output, or a leaf.
+///
+/// ```
+/// use calor::{Edge, Tensor};
+/// let w = Tensor::ones([2], ())?.requires_grad_(true)?;
+/// let y = (&w * 2.0)?.exp()?;
+/// assert!(matches!(w.edge(), Some(Edge::Leaf(_))));
+/// assert!(matches!(y.edge(), Some(Edge::Fn(f, 0)) if f.name() == "exp"));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Edge {
     /// Output `usize` of an operation.
@@ -53,6 +62,14 @@ pub enum Edge {
 }
 
 /// A node of the backward graph.
+///
+/// ```
+/// let w = calor::Tensor::ones([2], ())?.requires_grad_(true)?;
+/// let y = (&w * 2.0)?.exp()?;
+/// let exp = y.grad_fn().unwrap();
+/// assert!(matches!(&exp.edges()[0], Some(calor::Edge::Fn(mul, 0)) if mul.name() == "mul"));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct GradFn {
     /// Grows with creation: the backward pass goes from large to small.
     pub sequence: u64,
@@ -80,6 +97,15 @@ static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 
 impl GradFn {
     /// A node with a rule.
+    ///
+    /// ```
+    /// use calor::{GradFn, Tensor};
+    /// let w = Tensor::ones([2], ())?.requires_grad_(true)?;
+    /// let rule = |g: &[Option<Tensor>]| Ok([g[0].as_ref().map(|g| g * 2.0).transpose()?].into_iter().collect());
+    /// let double = GradFn::new("double", vec![w.edge()], 1, Box::new(rule));
+    /// assert_eq!(double.backward(&[Some(w.clone())])?[0].as_ref().unwrap().to_vec::<f32>()?, [2.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(name: impl Into<String>, edges: Vec<Option<Edge>>, outputs: usize, rule: Rule) -> Arc<Self> {
         Self::make(name.into(), edges, outputs, (rule, true))
     }
@@ -99,21 +125,50 @@ impl GradFn {
     }
 
     /// Its name, the operation's: `mul`.
+    ///
+    /// ```
+    /// let w = calor::Tensor::ones([2], ())?.requires_grad_(true)?;
+    /// assert_eq!(w.tanh()?.grad_fn().unwrap().name(), "tanh");
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Where the gradients of its inputs go.
+    ///
+    /// ```
+    /// let w = calor::Tensor::ones([2], ())?.requires_grad_(true)?;
+    /// // a constant gets no gradient
+    /// let edges = w.mul(&calor::Tensor::ones([2], ())?)?.grad_fn().unwrap();
+    /// assert!(edges.edges()[0].is_some() && edges.edges()[1].is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn edges(&self) -> &[Option<Edge>] {
         &self.edges
     }
 
     /// How many outputs the operation had.
+    ///
+    /// ```
+    /// let w = calor::Tensor::ones([2], ())?.requires_grad_(true)?;
+    /// assert_eq!(w.exp()?.grad_fn().unwrap().outputs(), 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
     /// Applies the rule; refused once the graph was freed.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let w = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// let square = w.square()?.grad_fn().unwrap();
+    /// let grads = square.backward(&[Some(Tensor::ones([1], ())?)])?;
+    /// assert_eq!(grads[0].as_ref().unwrap().item()?, 6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn backward(&self, gradients: &[Option<Tensor>]) -> Result<Grads> {
         match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(rule) => rule(gradients),
@@ -129,6 +184,15 @@ impl GradFn {
     }
 
     /// Lets go of saved values; what keeps none can be walked again.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let w = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// let square = w.square()?.grad_fn().unwrap();
+    /// square.free();
+    /// assert!(square.backward(&[Some(Tensor::ones([1], ())?)]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn free(&self) {
         if self.keeps {
             self.clear();
@@ -193,6 +257,14 @@ thread_local! {
 }
 
 /// Restores a thread's setting when dropped.
+///
+/// ```
+/// {
+///     let _guard = calor::set_grad_enabled(false);
+///     assert!(!calor::is_grad_enabled());
+/// }
+/// assert!(calor::is_grad_enabled());
+/// ```
 pub struct ModeGuard {
     cell: &'static std::thread::LocalKey<Cell<bool>>,
     before: bool,
@@ -390,6 +462,18 @@ impl Recorder {
 impl Tensor {
     /// Records the gradient of the operation that made `self` from `inputs`, where anyone wants it. `make` keeps
     /// what the gradient needs and gives the rule; it is not called where no input requires a gradient.
+    ///
+    /// ```
+    /// use calor::{Tensor, no_grad};
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// let y = no_grad(|| x.square())?.with_grad("square", &[&x], |r| {
+    ///     let x = r.save(&x);
+    ///     move |g: &Tensor| Ok([Some((g * (x.get()? * 2.0)?)?)].into_iter().collect())
+    /// });
+    /// y.backward()?;
+    /// assert_eq!(x.grad().unwrap().item()?, 6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn with_grad<R>(self, name: &str, inputs: &[&Tensor], make: impl FnOnce(&Recorder) -> R) -> Tensor
     where
@@ -417,6 +501,13 @@ impl Tensor {
     }
 
     /// Where a gradient of this tensor goes; `None` where it needs none.
+    ///
+    /// ```
+    /// let w = calor::Tensor::ones([2], ())?;
+    /// assert!(w.edge().is_none());
+    /// assert!(matches!(w.requires_grad_(true)?.edge(), Some(calor::Edge::Leaf(_))));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn edge(&self) -> Option<Edge> {
         match self.grad_fn() {
             Some(f) => Some(Edge::Fn(f, self.meta().output)),
@@ -427,6 +518,12 @@ impl Tensor {
 
     /// The operation that made it, where that was recorded. A view whose base was written to through another
     /// view comes, from then on, from that base.
+    ///
+    /// ```
+    /// let w = calor::Tensor::ones([2], ())?.requires_grad_(true)?;
+    /// assert!(w.grad_fn().is_none() && w.exp()?.grad_fn().is_some());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn grad_fn(&self) -> Option<Arc<GradFn>> {
         let view = self.meta().view.clone();
         if let Some(view) = view
@@ -658,6 +755,15 @@ impl Tensor {
     }
 
     /// Removes a hook by its number.
+    ///
+    /// ```
+    /// let w = calor::Tensor::new([2.0f32], ())?.requires_grad_(true)?;
+    /// let number = w.register_hook(|g| Ok(Some((g * 10.0)?)))?;
+    /// w.remove_hook(number);
+    /// (&w * 3.0)?.sum()?.backward()?;
+    /// assert_eq!(w.grad().unwrap().item()?, 3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn remove_hook(&self, number: u64) {
         if let Some(f) = self.grad_fn() {
             f.watchers().retain(|w| !matches!(w.1, Watcher::Hook(n, _) if n == number));
@@ -690,6 +796,14 @@ impl Tensor {
     }
 
     /// Forgets this tensor's history; refused for views, whose base keeps it.
+    ///
+    /// ```
+    /// let w = calor::Tensor::ones([2], ())?.requires_grad_(true)?;
+    /// let y = w.exp()?;
+    /// y.detach_()?;
+    /// assert!(y.is_leaf() && !y.requires_grad());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn detach_(&self) -> Result<Tensor> {
         if self.meta().view.is_some() {
             bail!(Autograd, "detach_", "can't detach views in-place; use detach() instead");

@@ -7,6 +7,13 @@ use crate::graph::{Body, Map, Param, Spec};
 use std::sync::Arc;
 
 /// Elements on the host, as bytes with shape and dtype.
+///
+/// ```
+/// use calor::{DType, Device, HostData, Tensor};
+/// let host = HostData { shape: vec![2], dtype: DType::U8, bytes: vec![7, 8] };
+/// assert_eq!(Tensor::from_host(host.clone(), &Device::best()?)?.to_host()?, host);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostData {
     /// Sizes.
@@ -18,6 +25,13 @@ pub struct HostData {
 }
 
 /// Host values that a tensor can be made of: numbers, arrays of arrays, slices, vectors.
+///
+/// ```
+/// use calor::NestedArray;
+/// assert_eq!(vec![[1u8, 2], [3, 4]].to_host()?.shape, [2, 2]);
+/// assert!(vec![vec![1u8], vec![2, 3]].to_host().is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait NestedArray {
     /// Shape, dtype and bytes; refused where rows differ in length.
     fn to_host(&self) -> Result<HostData>;
@@ -67,6 +81,13 @@ impl<A: NestedArray + Leaf> NestedArray for [A] {
 }
 
 /// What is known of nested arrays without any element.
+///
+/// ```
+/// // an empty list still has a dtype and what its type says of the shape
+/// let t = calor::Tensor::new(Vec::<[u8; 3]>::new(), ())?;
+/// assert_eq!((t.dtype(), &t.shape()[..]), (calor::DType::U8, &[0, 3][..]));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Leaf {
     /// The dtype of the elements.
     fn dtype() -> DType;
@@ -153,6 +174,13 @@ impl Tensor {
     }
 
     /// A tensor from shape, dtype and bytes.
+    ///
+    /// ```
+    /// use calor::{DType, Device, HostData, Tensor};
+    /// let host = HostData { shape: vec![1, 2], dtype: DType::U8, bytes: vec![7, 8] };
+    /// assert_eq!(Tensor::from_host(host, &Device::best()?)?.to_vec::<u8>()?, [7, 8]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn from_host(host: HostData, device: &Device) -> Result<Tensor> {
         Self::from_bytes(&host.shape, host.dtype, &host.bytes, device)
     }

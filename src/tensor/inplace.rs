@@ -50,6 +50,13 @@ impl Tensor {
     /// An in-place operation: `make` computes the new elements from the old ones, out of place.
     ///
     /// The result must broadcast to nothing larger than this tensor, and its dtype must not be of a higher category.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0], ())?;
+    /// x.modify("twice_", |x| x + x)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn modify(&self, op: &str, make: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         self.check_writable(op)?;
         let old = self.snapshot();

@@ -77,6 +77,18 @@ impl Tensor {
     }
 
     /// The result of a primitive: the way every operation makes its output.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor, graph::{Body, Map}};
+    /// let mut body = Body::new();
+    /// let x = body.input(0);
+    /// body.call("op_sqrt", &[x]);
+    /// let map = std::sync::Arc::new(Map { name: "root".into(), body });
+    /// let x = Tensor::new([4.0f32, 9.0], ())?;
+    /// let y = Tensor::apply(map, x.device(), (&[2], DType::F32), &[&x], &[])?;
+    /// assert!((y.sum()?.item()? - 5.0).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn apply(
         prim: Arc<dyn Primitive>,
         device: &Device,
@@ -114,11 +126,23 @@ impl Tensor {
     }
 
     /// A number that no other tensor of this process has.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([2], ())?;
+    /// assert!(x.id() == x.clone().id() && x.id() != x.try_clone()?.id());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn id(&self) -> u64 {
         self.0.id
     }
 
     /// Where it lies.
+    ///
+    /// ```
+    /// let device = calor::Device::best()?;
+    /// assert!(calor::Tensor::ones([2], &device)?.device().same(&device));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn device(&self) -> &Device {
         &self.0.device
     }
@@ -134,6 +158,12 @@ impl Tensor {
     }
 
     /// Shape, strides and offset.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([2, 3], ())?.t()?;
+    /// assert_eq!((x.layout().shape(), x.layout().strides()), (&[3, 2][..], &[1, 3][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn layout(&self) -> Layout {
         self.0.layout.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -271,6 +301,13 @@ impl Tensor {
     }
 
     /// Computes it and submits the work, without waiting.
+    ///
+    /// ```
+    /// let x = (calor::Tensor::ones([4], ())? * 2.0)?;
+    /// x.eval()?;
+    /// assert_eq!(x.explain()?, "0 kernels\n");
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn eval(&self) -> Result<()> {
         self.0.device.engine().run(&[self.0.storage.value()])
     }
@@ -313,6 +350,13 @@ impl Tensor {
     }
 
     /// [`Tensor::to_vec`] without blocking the thread.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1, 2], ())?;
+    /// let values = pollster::block_on(x.to_vec_async::<i32>())?;
+    /// assert_eq!(values, [1, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>> {
         if T::DTYPE != self.dtype() {
             bail!(DType, "to_vec", "the tensor is {}, asked for {}", self.dtype(), T::DTYPE);
@@ -322,6 +366,12 @@ impl Tensor {
     }
 
     /// Its elements as the bytes the device holds, row by row.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1u8, 2], [3, 4]], ())?;
+    /// assert_eq!(x.t()?.read_bytes()?, [1, 3, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn read_bytes(&self) -> Result<Vec<u8>> {
         let value = self.in_order()?.0.storage.value();
         self.0.device.engine().read(&value)

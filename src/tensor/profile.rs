@@ -5,6 +5,14 @@ use crate::error::Result;
 use crate::gpu::Profile;
 
 /// A profile that runs until it is finished or dropped.
+///
+/// ```
+/// use calor::{Profiler, Tensor};
+/// let profiler = Profiler::start(())?;
+/// (Tensor::ones([64], ())? * 2.0)?.sum()?.item()?;
+/// assert!(!profiler.finish()?.kernels.is_empty());
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Profiler {
     device: Device,
@@ -13,6 +21,14 @@ pub struct Profiler {
 impl Profiler {
     /// Starts to measure everything that runs on the device; `Err` while another profile of it runs. What is pending
     /// is submitted first, so that it is not counted.
+    ///
+    /// ```
+    /// let profiler = calor::Profiler::start(())?;
+    /// assert!(calor::Profiler::start(()).is_err());
+    /// drop(profiler);
+    /// assert!(calor::Profiler::start(()).is_ok());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn start(on: impl Into<Options>) -> Result<Self> {
         let device = on.into().device()?;
         device.submit()?;
@@ -21,6 +37,13 @@ impl Profiler {
     }
 
     /// Computes what is pending, waits for it, and returns what was measured.
+    ///
+    /// ```
+    /// let profiler = calor::Profiler::start(())?;
+    /// calor::Tensor::rand([64], ())?.eval()?;
+    /// assert_eq!(profiler.finish()?.kernels.iter().map(|k| k.runs).sum::<u64>(), 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn finish(self) -> Result<Profile> {
         self.device.synchronize()?;
         self.device.engine().gpu().finish_profile()

@@ -4,6 +4,15 @@
 use std::sync::{Mutex, PoisonError};
 
 /// A seeded sequence of draws.
+///
+/// ```
+/// use calor::Generator;
+/// let (a, b) = (Generator::new(7), Generator::new(7));
+/// a.draw();
+/// assert_ne!(a.draw(), b.draw());
+/// a.set_seed(7);
+/// assert_eq!((a.draw(), a.state()), (calor::Draw { seed: 7, number: 0 }, (7, 1)));
+/// ```
 #[derive(Debug)]
 pub struct Generator(Mutex<State>);
 
@@ -14,6 +23,11 @@ struct State {
 }
 
 /// The place of one draw in a generator's sequence.
+///
+/// ```
+/// let draw = calor::Generator::new(5).draw();
+/// assert_eq!((draw.seed, draw.number), (5, 0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
     /// The generator's seed: the key of Philox.
@@ -24,6 +38,10 @@ pub struct Draw {
 
 impl Generator {
     /// A generator at the start of a seed's sequence.
+    ///
+    /// ```
+    /// assert_eq!(calor::Generator::new(5).state(), (5, 0));
+    /// ```
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new(State { seed, next: 0 }))
     }
@@ -33,21 +51,47 @@ impl Generator {
     }
 
     /// Goes to the start of a seed's sequence.
+    ///
+    /// ```
+    /// let generator = calor::Generator::new(5);
+    /// generator.draw();
+    /// generator.set_seed(6);
+    /// assert_eq!(generator.state(), (6, 0));
+    /// ```
     pub fn set_seed(&self, seed: u64) {
         self.with(|s| *s = State { seed, next: 0 });
     }
 
     /// The seed and the number of draws so far: what a checkpoint keeps.
+    ///
+    /// ```
+    /// let generator = calor::Generator::new(5);
+    /// generator.draw();
+    /// assert_eq!(generator.state(), (5, 1));
+    /// ```
     pub fn state(&self) -> (u64, u64) {
         self.with(|s| (s.seed, s.next))
     }
 
     /// Goes to a state that [`Generator::state`] gave.
+    ///
+    /// ```
+    /// let generator = calor::Generator::new(5);
+    /// let before = generator.state();
+    /// let draw = generator.draw();
+    /// generator.set_state(before);
+    /// assert_eq!(generator.draw(), draw);
+    /// ```
     pub fn set_state(&self, (seed, next): (u64, u64)) {
         self.with(|s| *s = State { seed, next });
     }
 
     /// The next draw.
+    ///
+    /// ```
+    /// let generator = calor::Generator::new(5);
+    /// assert_eq!((generator.draw().number, generator.draw().number), (0, 1));
+    /// ```
     pub fn draw(&self) -> Draw {
         self.with(|s| {
             s.next += 1;

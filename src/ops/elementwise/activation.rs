@@ -10,6 +10,14 @@ use crate::tensor::grad::Grads;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, SQRT_2};
 
 /// How [`Tensor::gelu`] is computed.
+///
+/// ```
+/// use calor::{Approximate, Tensor};
+/// let x = Tensor::new([1.0f32], ())?;
+/// let (exact, tanh) = (x.gelu(Approximate::None)?.item()?, x.gelu(Approximate::Tanh)?.item()?);
+/// assert!(exact != tanh && (exact - tanh).abs() < 1e-3);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Approximate {
     /// By the error function.
@@ -24,38 +32,91 @@ const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 
 unary! { ACTIVATIONS:
     /// `max(x, 0)`; the gradient at 0 is 0.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-1.0f32, 2.0], ())?.relu()?.to_vec::<f32>()?, [0.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     relu relu_: Number, y y, g => except(&y.le(0.0)?, g)?;
     /// `min(max(x, 0), 6)`; the gradient at 0 and 6 is 0.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-1.0f32, 2.0, 8.0], ())?.relu6()?.to_vec::<f32>()?, [0.0, 2.0, 6.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     relu6 relu6_: Number, x x, g => only(&x.gt(0.0)?.logical_and(&x.lt(6.0)?)?, g)?;
     /// Scaled exponential linear unit.
+    ///
+    /// ```
+    /// let y = calor::Tensor::new([0.0f32, 1.0], ())?.selu()?.to_vec::<f32>()?;
+    /// assert!(y[0] == 0.0 && (y[1] - 1.050_701).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     selu selu_: Real, x x, g => {
         let (below, low) = negative_part(&x)?;
         g.mul(&below.where_(low.exp()?.mul(SELU_ALPHA * SELU_SCALE)?, SELU_SCALE)?)?
     };
     /// `x sigmoid(x)`.
+    ///
+    /// ```
+    /// let y = calor::Tensor::new([0.0f32, 2.0], ())?.silu()?.to_vec::<f32>()?;
+    /// assert!(y[0] == 0.0 && (y[1] - 1.761_594).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     silu silu_: Real, x x, g => {
         let s = x.sigmoid()?;
         g.mul(&s.neg()?.add(1.0)?.mul(&x)?.add(1.0)?.mul(&s)?)?
     };
     /// `x tanh(log(1 + e^x))`.
+    ///
+    /// ```
+    /// let y = calor::Tensor::new([0.0f32, 1.0], ())?.mish()?.to_vec::<f32>()?;
+    /// assert!(y[0] == 0.0 && (y[1] - 0.865_098).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     mish mish_: Real, x x, g => {
         let t = x.softplus(1.0, 20.0)?.tanh()?;
         let bend = t.square()?.neg()?.add(1.0)?.mul(&x.sigmoid()?)?.mul(&x)?;
         g.mul(&t.add(&bend)?)?
     };
     /// `log(sigmoid(x))`.
+    ///
+    /// ```
+    /// assert!((calor::Tensor::new([0.0f32], ())?.logsigmoid()?.item()? + 2f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     logsigmoid: Real, x x, g => g.mul(&x.neg()?.sigmoid()?)?;
     /// `clamp(x + 3, 0, 6) / 6`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-4.0f32, 0.0, 4.0], ())?.hardsigmoid()?.to_vec::<f32>()?, [0.0, 0.5, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     hardsigmoid hardsigmoid_: Real, x x, g =>
         only(&x.gt(-3.0)?.logical_and(&x.lt(3.0)?)?, &g.div(6.0)?)?;
     /// `x clamp(x + 3, 0, 6) / 6`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-4.0f32, 0.0, 4.0], ())?.hardswish()?.to_vec::<f32>()?, [0.0, 0.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     hardswish hardswish_: Real, x x, g => {
         let middle = x.lt(3.0)?.where_(g.mul(&x.div(3.0)?.add(0.5)?)?, g)?;
         except(&x.le(-3.0)?, &middle)?
     };
     /// `x - tanh(x)`.
+    ///
+    /// ```
+    /// assert!((calor::Tensor::new([3.0f32], ())?.tanhshrink()?.item()? - (3.0 - 3f64.tanh())).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     tanhshrink: Float, x x, g => g.mul(&x.tanh()?.square()?)?;
     /// `x / (1 + |x|)`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-1.0f32, 3.0], ())?.softsign()?.to_vec::<f32>()?, [-0.5, 0.75]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     softsign: Float, x x, g => g.div(&x.abs()?.add(1.0)?.square()?)?;
 }
 
@@ -102,11 +163,22 @@ impl Tensor {
     }
 
     /// [`Tensor::elu`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([-100.0f32, 2.0], ())?;
+    /// assert_eq!(x.elu_(0.5)?.to_vec::<f32>()?, [-0.5, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn elu_(&self, alpha: f64) -> Result<Tensor> {
         self.modify("elu_", |x| x.elu(alpha))
     }
 
     /// `x` where `x > 0`, else `alpha (e^(x/alpha) - 1)`.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([-100.0f32, 2.0], ())?.celu(0.5)?.to_vec::<f32>()?, [-0.5, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn celu(&self, alpha: f64) -> Result<Tensor> {
         if alpha == 0.0 {
             bail!(Value, "celu", "alpha must not be 0");
@@ -118,6 +190,12 @@ impl Tensor {
     }
 
     /// [`Tensor::celu`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([-100.0f32, 2.0], ())?;
+    /// assert_eq!(x.celu_(0.5)?.to_vec::<f32>()?, [-0.5, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn celu_(&self, alpha: f64) -> Result<Tensor> {
         self.modify("celu_", |x| x.celu(alpha))
     }
@@ -178,11 +256,23 @@ impl Tensor {
     }
 
     /// [`Tensor::hardtanh`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([-3.0f32, 0.5], ())?;
+    /// assert_eq!(x.hardtanh_(-1.0, 1.0)?.to_vec::<f32>()?, [-1.0, 0.5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn hardtanh_(&self, min: f64, max: f64) -> Result<Tensor> {
         self.modify("hardtanh_", |x| x.hardtanh(min, max))
     }
 
     /// 0 where `-lambda <= x <= lambda`, else `x`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([-2.0f32, 0.25, 2.0], ())?;
+    /// assert_eq!(x.hardshrink(0.5)?.to_vec::<f32>()?, [-2.0, 0.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn hardshrink(&self, lambda: f64) -> Result<Tensor> {
         activation(("hardshrink", "hardshrink"), Kind::Real, self, &[lambda], move |x, g| {
             except(&x.ge(-lambda)?.logical_and(&x.le(lambda)?)?, g)
@@ -190,6 +280,12 @@ impl Tensor {
     }
 
     /// `x` moved towards 0 by `lambda`, not past it.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([-2.0f32, 0.25, 2.0], ())?;
+    /// assert_eq!(x.softshrink(0.5)?.to_vec::<f32>()?, [-1.5, 0.0, 1.5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn softshrink(&self, lambda: f64) -> Result<Tensor> {
         if lambda < 0.0 {
             bail!(Value, "softshrink", "lambda must not be negative, but found {lambda}");
@@ -212,11 +308,23 @@ impl Tensor {
     }
 
     /// [`Tensor::leaky_relu`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([-4.0f32, 2.0], ())?;
+    /// assert_eq!(x.leaky_relu_(0.25)?.to_vec::<f32>()?, [-1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn leaky_relu_(&self, slope: f64) -> Result<Tensor> {
         self.modify("leaky_relu_", |x| x.leaky_relu(slope))
     }
 
     /// `value` where `x <= threshold`, else `x`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([0.5f32, 2.0], ())?;
+    /// assert_eq!(x.threshold(1.0, 9.0)?.to_vec::<f32>()?, [9.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn threshold(&self, threshold: f64, value: f64) -> Result<Tensor> {
         activation(("threshold", "threshold"), Kind::Number, self, &[threshold, value], move |x, g| {
             except(&x.le(threshold)?, g)
@@ -224,6 +332,12 @@ impl Tensor {
     }
 
     /// [`Tensor::threshold`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([0.5f32, 2.0], ())?;
+    /// assert_eq!(x.threshold_(1.0, 9.0)?.to_vec::<f32>()?, [9.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn threshold_(&self, threshold: f64, value: f64) -> Result<Tensor> {
         self.modify("threshold_", |x| x.threshold(threshold, value))
     }
@@ -259,6 +373,14 @@ impl Tensor {
     }
 
     /// `x` where `x > 0`, else `weight x`; `weight` holds one slope, or one for each channel (dimension 1).
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let x = Tensor::new([[-4.0f32, -4.0], [1.0, 2.0]], ())?;
+    /// let y = x.prelu(&Tensor::new([0.25f32, 0.5], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [-1.0, -2.0, 1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn prelu(&self, weight: &Tensor) -> Result<Tensor> {
         let (x, weight) = (lowered(self)?, lowered(weight)?);
         x.prelu_with(&weight)

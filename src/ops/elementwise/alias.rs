@@ -10,23 +10,45 @@ macro_rules! aliases {
      binary { $($bname:ident $binplace:ident = $bof:ident $bof_inplace:ident;)* }) => {
         impl Tensor {
             $(
-                #[doc = concat!("[`Tensor::", stringify!($of), "`].")]
+                #[doc = concat!(
+                    "[`Tensor::", stringify!($of), "`].\n\n```\n\
+                    let x = calor::Tensor::new([0.5f32, 1.0], ())?;\n\
+                    assert_eq!(x.", stringify!($name), "()?.read_bytes()?, x.", stringify!($of), "()?.read_bytes()?);\n\
+                    # Ok::<(), calor::Error>(())\n```"
+                )]
                 pub fn $name(&self) -> Result<Tensor> {
                     self.$of()
                 }
 
-                #[doc = concat!("[`Tensor::", stringify!($of_inplace), "`].")]
+                #[doc = concat!(
+                    "[`Tensor::", stringify!($of_inplace), "`].\n\n```\n\
+                    let x = calor::Tensor::new([0.5f32, 1.0], ())?;\n\
+                    let y = x.", stringify!($name), "()?;\n\
+                    assert_eq!(x.", stringify!($inplace), "()?.read_bytes()?, y.read_bytes()?);\n\
+                    # Ok::<(), calor::Error>(())\n```"
+                )]
                 pub fn $inplace(&self) -> Result<Tensor> {
                     self.$of_inplace()
                 }
             )*
             $(
-                #[doc = concat!("[`Tensor::", stringify!($bof), "`].")]
+                #[doc = concat!(
+                    "[`Tensor::", stringify!($bof), "`].\n\n```\n\
+                    let x = calor::Tensor::new([0.5f32, 2.0], ())?;\n\
+                    assert_eq!(x.", stringify!($bname), "(2)?.read_bytes()?, x.", stringify!($bof), "(2)?.read_bytes()?);\n\
+                    # Ok::<(), calor::Error>(())\n```"
+                )]
                 pub fn $bname(&self, other: impl Into<Arg>) -> Result<Tensor> {
                     self.$bof(other)
                 }
 
-                #[doc = concat!("[`Tensor::", stringify!($bof_inplace), "`].")]
+                #[doc = concat!(
+                    "[`Tensor::", stringify!($bof_inplace), "`].\n\n```\n\
+                    let x = calor::Tensor::new([0.5f32, 2.0], ())?;\n\
+                    let y = x.", stringify!($bname), "(2)?.type_as(&x)?;\n\
+                    assert_eq!(x.", stringify!($binplace), "(2)?.read_bytes()?, y.read_bytes()?);\n\
+                    # Ok::<(), calor::Error>(())\n```"
+                )]
                 pub fn $binplace(&self, other: impl Into<Arg>) -> Result<Tensor> {
                     self.$bof_inplace(other)
                 }
@@ -88,11 +110,22 @@ aliases! {
 
 impl Tensor {
     /// [`Tensor::clamp`].
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([1, 5, 9], ())?.clip(2, 6)?.to_vec::<i32>()?, [2, 5, 6]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn clip(&self, min: impl Into<Arg>, max: impl Into<Arg>) -> Result<Tensor> {
         self.clamp(min, max)
     }
 
     /// [`Tensor::clamp_`].
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1, 5, 9], ())?;
+    /// assert_eq!(x.clip_(2, 6)?.to_vec::<i32>()?, [2, 5, 6]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn clip_(&self, min: impl Into<Arg>, max: impl Into<Arg>) -> Result<Tensor> {
         self.clamp_(min, max)
     }

@@ -48,6 +48,13 @@ impl Tensor {
     }
 
     /// [`Tensor::lerp`] in place.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let x = Tensor::new([0.0f32, 4.0], ())?;
+    /// assert_eq!(x.lerp_(&Tensor::new([2.0f32, 8.0], ())?, 0.5)?.to_vec::<f32>()?, [1.0, 6.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn lerp_(&self, end: &Tensor, weight: impl Into<Arg>) -> Result<Tensor> {
         self.modify("lerp_", |x| x.lerp(end, weight))
     }
@@ -84,6 +91,13 @@ impl Tensor {
     }
 
     /// [`Tensor::addcmul`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0], ())?;
+    /// let y = x.try_clone()?;
+    /// assert_eq!(x.addcmul_(&y, &y, 0.5)?.to_vec::<f32>()?, [1.5, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn addcmul_(&self, tensor1: &Tensor, tensor2: &Tensor, value: impl Into<Scalar>) -> Result<Tensor> {
         self.modify("addcmul_", |x| x.addcmul(tensor1, tensor2, value))
     }
@@ -122,6 +136,13 @@ impl Tensor {
     }
 
     /// [`Tensor::addcdiv`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 2.0], ())?;
+    /// let y = x.try_clone()?;
+    /// assert_eq!(x.addcdiv_(&y, &y, 0.5)?.to_vec::<f32>()?, [1.5, 2.5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn addcdiv_(&self, tensor1: &Tensor, tensor2: &Tensor, value: impl Into<Scalar>) -> Result<Tensor> {
         self.modify("addcdiv_", |x| x.addcdiv(tensor1, tensor2, value))
     }

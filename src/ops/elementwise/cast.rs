@@ -75,7 +75,15 @@ macro_rules! conversions {
     ($($name:ident $dtype:ident;)*) => {
         impl Tensor {
             $(
-                #[doc = concat!("[`Tensor::to_dtype`] to [`DType::", stringify!($dtype), "`].")]
+                #[doc = concat!(
+                    "[`Tensor::to_dtype`] to [`DType::", stringify!($dtype), "`].\n\n```\n\
+                    use calor::{DType, Tensor};\n\
+                    let x = Tensor::new([1.0f32, 0.0], ())?;\n\
+                    if x.device().supports(DType::", stringify!($dtype), ") {\n\
+                    \x20   assert_eq!(x.", stringify!($name), "()?.dtype(), DType::", stringify!($dtype), ");\n\
+                    }\n\
+                    # Ok::<(), calor::Error>(())\n```"
+                )]
                 pub fn $name(&self) -> Result<Tensor> {
                     self.to_dtype(DType::$dtype)
                 }

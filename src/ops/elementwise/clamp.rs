@@ -81,6 +81,12 @@ impl Tensor {
     }
 
     /// [`Tensor::clamp_min`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 4.0], ())?;
+    /// assert_eq!(x.clamp_min_(2.0)?.to_vec::<f32>()?, [2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn clamp_min_(&self, min: impl Into<Arg>) -> Result<Tensor> {
         self.modify("clamp_min_", |x| x.clamp_min(min))
     }
@@ -100,6 +106,12 @@ impl Tensor {
     }
 
     /// [`Tensor::clamp_max`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 4.0], ())?;
+    /// assert_eq!(x.clamp_max_(2.0)?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn clamp_max_(&self, max: impl Into<Arg>) -> Result<Tensor> {
         self.modify("clamp_max_", |x| x.clamp_max(max))
     }

@@ -4,6 +4,14 @@ use crate::error::{Result, bail};
 use crate::tensor::Tensor;
 
 /// How near numbers must be: `|a - b| <= atol + rtol |b|`.
+///
+/// ```
+/// use calor::{Tensor, Tolerance};
+/// let (x, y) = (Tensor::new([100.0f32], ())?, Tensor::new([101.0f32], ())?);
+/// assert!(!x.allclose(&y, Tolerance::default())?);
+/// assert!(x.allclose(&y, Tolerance { rtol: 0.1, ..Tolerance::default() })?);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// Relative to the second number.

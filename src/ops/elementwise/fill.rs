@@ -135,6 +135,12 @@ impl Tensor {
     }
 
     /// [`Tensor::nan_to_num`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([f32::NAN, f32::INFINITY], ())?;
+    /// assert_eq!(x.nan_to_num_(None, Some(9.0), None)?.to_vec::<f32>()?, [0.0, 9.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nan_to_num_(&self, nan: Option<f64>, posinf: Option<f64>, neginf: Option<f64>) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return Ok(self.clone());
@@ -143,6 +149,13 @@ impl Tensor {
     }
 
     /// `log(x / (1 - x))`, with `x` first clamped to `eps ..= 1 - eps` where `eps` is given.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([0.25f32], ())?;
+    /// assert!((x.logit(None)?.sigmoid()?.item()? - 0.25).abs() < 1e-5);
+    /// assert!(x.zeros_like()?.logit(Some(1e-3))?.item()?.is_finite());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn logit(&self, eps: Option<f64>) -> Result<Tensor> {
         let (x, dtype) = super::operand("logit", Kind::Float, self)?;
         let out = match eps {
@@ -162,11 +175,24 @@ impl Tensor {
     }
 
     /// [`Tensor::logit`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([0.5f32], ())?;
+    /// assert!(x.logit_(None)?.item()?.abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn logit_(&self, eps: Option<f64>) -> Result<Tensor> {
         self.modify("logit_", |x| x.logit(eps))
     }
 
     /// The `n`-th derivative of [`Tensor::digamma`].
+    ///
+    /// ```
+    /// // trigamma at 1 is pi^2 / 6
+    /// let y = calor::Tensor::new([1.0f32], ())?.polygamma(1)?;
+    /// assert!((y.item()? - std::f64::consts::PI.powi(2) / 6.0).abs() < 1e-4);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn polygamma(&self, n: u32) -> Result<Tensor> {
         let (x, dtype) = super::operand("polygamma", Kind::Float, self)?;
         let out = match n {
@@ -181,6 +207,12 @@ impl Tensor {
     }
 
     /// [`Tensor::polygamma`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32], ())?;
+    /// assert!((x.polygamma_(1)?.item()? - 1.644934).abs() < 1e-4);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn polygamma_(&self, n: u32) -> Result<Tensor> {
         self.modify("polygamma_", |x| x.polygamma(n))
     }

@@ -236,6 +236,13 @@ impl Tensor {
     }
 
     /// Summed over broadcast dimensions back to `shape`: what a broadcast operand's gradient needs.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(x.sum_to_size([1, 2])?.to_vec::<f32>()?, [4.0, 6.0]);
+    /// assert!(x.sum_to_size([3]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn sum_to_size(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         let (shape, own) = (shape.as_ref(), self.shape());
         if own[..] == *shape {

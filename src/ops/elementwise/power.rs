@@ -85,6 +85,15 @@ fn to_number(x: &Tensor, y: &Tensor, e: Scalar) -> Result<Tensor> {
 }
 
 /// [`Tensor::float_power`] with either side a tensor or a number.
+///
+/// ```
+/// use calor::{DType, Tensor};
+/// let x = Tensor::new([1, 3], ())?;
+/// if x.device().supports(DType::F64) {
+///     assert_eq!(calor::float_power(2, &x)?.to_vec::<f64>()?, [2.0, 8.0]);
+/// }
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn float_power(a: impl Into<Arg>, b: impl Into<Arg>) -> Result<Tensor> {
     let (a, b) = (a.into(), b.into());
     let wide = |x: Arg| -> Result<Arg> {
@@ -110,21 +119,51 @@ impl Tensor {
     }
 
     /// [`Tensor::pow`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([2.0f32, 3.0], ())?;
+    /// assert_eq!(x.pow_(2)?.to_vec::<f32>()?, [4.0, 9.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn pow_(&self, exponent: impl Into<Arg>) -> Result<Tensor> {
         self.modify("pow_", |x| x.pow(exponent))
     }
 
     /// `self^exponent`, computed in `f64`, on adapters that have it.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor};
+    /// let x = Tensor::new([3, 4], ())?;
+    /// if x.device().supports(DType::F64) {
+    ///     assert_eq!(x.float_power(2)?.to_vec::<f64>()?, [9.0, 16.0]);
+    /// }
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn float_power(&self, exponent: impl Into<Arg>) -> Result<Tensor> {
         float_power(self, exponent)
     }
 
     /// [`Tensor::float_power`] in place.
+    ///
+    /// ```
+    /// use calor::{DType, Tensor};
+    /// let x = Tensor::new([3.0f32, 4.0], ())?;
+    /// if x.device().supports(DType::F64) {
+    ///     assert_eq!(x.float_power_(2)?.to_vec::<f32>()?, [9.0, 16.0]);
+    /// }
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn float_power_(&self, exponent: impl Into<Arg>) -> Result<Tensor> {
         self.modify("float_power_", |x| x.float_power(exponent))
     }
 
     /// `self 2^other`, in the dtype of both; integers give `f32`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.5f32, 3.0], ())?;
+    /// assert!((x.ldexp(2)?.sub(&calor::Tensor::new([6.0f32, 12.0], ())?)?.abs()?.max()?.item()?) < 1e-4);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn ldexp(&self, other: impl Into<Arg>) -> Result<Tensor> {
         let other = other.into();
         let dtype = meet(&[&self.into(), &other])?.to_float();
@@ -132,6 +171,12 @@ impl Tensor {
     }
 
     /// [`Tensor::ldexp`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.5f32], ())?;
+    /// assert!((x.ldexp_(2)?.item()? - 6.0).abs() < 1e-4);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn ldexp_(&self, other: impl Into<Arg>) -> Result<Tensor> {
         self.modify("ldexp_", |x| x.ldexp(other))
     }

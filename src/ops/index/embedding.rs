@@ -9,6 +9,15 @@ use crate::tensor::Tensor;
 use crate::tensor::grad::{Grads, no_grad};
 
 /// How rows are looked up: options of [`embedding`].
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{EmbeddingLookup, embedding}};
+/// let weight = Tensor::new([[3.0f32, 4.0]], ())?;
+/// let lookup = EmbeddingLookup { max_norm: Some(1.0), ..EmbeddingLookup::default() };
+/// let row = embedding(&Tensor::new([0], ())?, &weight, lookup)?;
+/// assert!((row.norm()?.item()? - 1.0).abs() < 1e-5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct EmbeddingLookup {
     /// The row that gets no gradient; negative ones count from the end.
@@ -40,6 +49,14 @@ impl Default for EmbeddingLookup {
 }
 
 /// What becomes of the rows of a bag.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{BagMode, EmbeddingBagOptions, embedding_bag}};
+/// let (weight, bag) = (Tensor::new([[1.0f32], [3.0]], ())?, Tensor::new([[0, 1]], ())?);
+/// let of = |mode| embedding_bag(&bag, &weight, EmbeddingBagOptions { mode, ..Default::default() })?.item();
+/// assert_eq!((of(BagMode::Sum)?, of(BagMode::Mean)?, of(BagMode::Max)?), (4.0, 2.0, 3.0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BagMode {
     /// Their sum.
@@ -52,6 +69,16 @@ pub enum BagMode {
 }
 
 /// Options of [`embedding_bag`].
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{BagMode, EmbeddingBagOptions, embedding_bag}};
+/// let weight = Tensor::new([[1.0f32], [3.0]], ())?;
+/// let offsets = Some(Tensor::new([0, 1], ())?);
+/// let options = EmbeddingBagOptions { offsets, mode: BagMode::Sum, ..Default::default() };
+/// let bags = embedding_bag(&Tensor::new([0, 1, 1], ())?, &weight, options)?;
+/// assert_eq!(bags.to_vec::<f32>()?, [1.0, 6.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct EmbeddingBagOptions {
     /// Where each bag begins, for an input of one dimension.

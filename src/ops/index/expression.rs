@@ -11,10 +11,22 @@ use std::iter::StepBy;
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
 /// As many full slices as there are dimensions left: `...`.
+///
+/// ```
+/// let t = calor::Tensor::zeros([2, 3, 4], ())?;
+/// assert_eq!(t.i((calor::Ellipsis, 0))?.shape()[..], [2, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Ellipsis;
 
 /// A new dimension of size 1: `None`.
+///
+/// ```
+/// let t = calor::Tensor::zeros([2, 3], ())?;
+/// assert_eq!(t.i((.., calor::NewAxis))?.shape()[..], [2, 1, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct NewAxis;
 
@@ -35,11 +47,23 @@ pub struct Slice {
 
 impl Slice {
     /// A slice with both ends given, or open.
+    ///
+    /// ```
+    /// let t = calor::Tensor::arange(0, 6, 1, ())?;
+    /// assert_eq!(t.i(calor::Slice::new(Some(-2), None))?.to_vec::<i32>()?, [4, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(start: Option<isize>, end: Option<isize>) -> Self {
         Self { start, end, step: 1 }
     }
 
     /// Every `step`-th element.
+    ///
+    /// ```
+    /// let t = calor::Tensor::arange(0, 6, 1, ())?;
+    /// assert_eq!(t.i(calor::Slice::from(1..).step(2))?.to_vec::<i32>()?, [1, 3, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn step(mut self, step: isize) -> Self {
         self.step = step;
@@ -56,6 +80,15 @@ pub(super) fn span(size: usize, start: Option<isize>, end: Option<isize>, step: 
 }
 
 /// One component of an index.
+///
+/// ```
+/// use calor::{IndexItem, Tensor};
+/// let t = Tensor::new([[1, 2], [3, 4]], ())?;
+/// // an index whose length the program decides
+/// let index = vec![IndexItem::Ellipsis, IndexItem::At(-1)];
+/// assert_eq!(t.i(index)?.to_vec::<i32>()?, [2, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum IndexItem {
     /// One element of a dimension, which disappears; negative ones count from the end.
@@ -75,6 +108,12 @@ pub enum IndexItem {
 }
 
 /// What [`Tensor::i`] takes: a component, a tuple of components, or a list of them.
+///
+/// ```
+/// use calor::{IndexExpr, IndexItem};
+/// let items = (1, ..).items();
+/// assert!(matches!(items[..], [IndexItem::At(1), IndexItem::Slice(_)]));
+/// ```
 pub trait IndexExpr {
     /// The components.
     fn items(self) -> Vec<IndexItem>;

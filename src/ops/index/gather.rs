@@ -530,6 +530,13 @@ impl Tensor {
 
     /// The elements that `index` names in row-by-row order; negative indices count from the end. The result has the
     /// index's shape.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let t = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], ())?;
+    /// assert_eq!(t.take(&Tensor::new([2, -1], ())?)?.to_vec::<f32>()?, [3.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn take(&self, index: &Tensor) -> Result<Tensor> {
         let flat = self.reshape([self.numel()])?;
         Indices::new("take", &flat.shape(), &[Some(index.clone())], true)?.pick(&flat)
@@ -537,6 +544,13 @@ impl Tensor {
 
     /// [`Tensor::gather`] where the other dimensions broadcast and indices count around, negative ones from the end;
     /// without `dim`, of both as vectors, and only negative ones count from the end.
+    ///
+    /// ```
+    /// let t = calor::Tensor::new([[3, 1], [2, 4]], ())?;
+    /// let sorted = t.take_along_dim(&t.argsort(1, false)?, Some(1))?;
+    /// assert_eq!(sorted.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn take_along_dim(&self, indices: &Tensor, dim: Option<isize>) -> Result<Tensor> {
         const OP: &str = "take_along_dim";
         if !indices.dtype().is_int() {

@@ -113,6 +113,14 @@ impl Tensor {
 
     /// The columns of [`Tensor::nonzero`], an index tensor for each dimension: `torch.where` of a condition alone. A
     /// tensor without dimensions counts as one of one element.
+    ///
+    /// ```
+    /// let t = calor::Tensor::new([[0, 1], [2, 0]], ())?;
+    /// let places = t.nonzero_tuple()?;
+    /// assert_eq!(places[0].to_vec::<i32>()?, [0, 1]);
+    /// assert_eq!(places[1].to_vec::<i32>()?, [1, 0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nonzero_tuple(&self) -> Result<Vec<Tensor>> {
         let x = no_grad(|| at_least_1d(&self.detach().to_dtype(DType::Bool)?))?;
         let places = true_places(&x)?;
@@ -120,6 +128,12 @@ impl Tensor {
     }
 
     /// [`Tensor::nonzero`] under another name.
+    ///
+    /// ```
+    /// let t = calor::Tensor::new([[0, 1], [2, 0]], ())?;
+    /// assert_eq!(t.argwhere()?.to_vec::<i32>()?, [0, 1, 1, 0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn argwhere(&self) -> Result<Tensor> {
         self.nonzero()
     }
@@ -146,6 +160,15 @@ impl Tensor {
     /// This tensor with elements of `source`, in order, where `mask` is true; it broadcasts with the mask.
     ///
     /// `source` must have as many elements as the mask has true ones; too few are reported at the next read.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let t = Tensor::zeros([3], ())?;
+    /// let mask = Tensor::new([true, false, true], ())?;
+    /// let y = t.masked_scatter(&mask, &Tensor::new([7.0f32, 8.0], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [7.0, 0.0, 8.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn masked_scatter(&self, mask: &Tensor, source: &Tensor) -> Result<Tensor> {
         const OP: &str = "masked_scatter";
         if mask.dtype() != DType::Bool {
@@ -183,6 +206,14 @@ impl Tensor {
     }
 
     /// [`Tensor::masked_scatter`] in place.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let t = Tensor::zeros([3], ())?;
+    /// t.masked_scatter_(&Tensor::new([false, true, false], ())?, &Tensor::ones([1], ())?)?;
+    /// assert_eq!(t.to_vec::<f32>()?, [0.0, 1.0, 0.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn masked_scatter_(&self, mask: &Tensor, source: &Tensor) -> Result<Tensor> {
         self.modify("masked_scatter_", |x| x.masked_scatter(mask, source))
     }

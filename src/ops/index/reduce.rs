@@ -12,6 +12,15 @@ use crate::tensor::Tensor;
 use crate::tensor::grad::{Grads, no_grad};
 
 /// How the elements that meet in one place are joined.
+///
+/// ```
+/// use calor::{Reduce, Tensor};
+/// let (t, index) = (Tensor::zeros([1], ())?, Tensor::new([0, 0], ())?);
+/// let src = Tensor::new([2.0f32, 4.0], ())?;
+/// let of = |how: Reduce| t.scatter_reduce(0, &index, &src, how, false)?.item();
+/// assert_eq!((of(Reduce::Prod)?, of(Reduce::Amax)?, of("mean".parse()?)?), (8.0, 4.0, 3.0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
     /// Their sum.
@@ -181,6 +190,14 @@ impl Tensor {
     }
 
     /// [`Tensor::scatter_reduce`] in place.
+    ///
+    /// ```
+    /// use calor::{Reduce, Tensor};
+    /// let t = Tensor::new([5.0f32, 5.0], ())?;
+    /// let (index, src) = (Tensor::new([1, 1], ())?, Tensor::new([2.0f32, 9.0], ())?);
+    /// assert_eq!(t.scatter_reduce_(0, &index, &src, Reduce::Amax, true)?.to_vec::<f32>()?, [5.0, 9.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn scatter_reduce_(
         &self,
         dim: isize,
@@ -194,6 +211,15 @@ impl Tensor {
 
     /// This tensor with the slices of `source` joined where the vector `index` says along `dim`, as in
     /// [`Tensor::scatter_reduce`].
+    ///
+    /// ```
+    /// use calor::{Reduce, Tensor};
+    /// let t = Tensor::ones([2, 2], ())?;
+    /// let (index, source) = (Tensor::new([1, 1], ())?, Tensor::new([[2.0f32, 3.0], [4.0, 5.0]], ())?);
+    /// let y = t.index_reduce(0, &index, &source, Reduce::Prod, true)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 1.0, 8.0, 15.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_reduce(
         &self,
         dim: isize,
@@ -216,6 +242,14 @@ impl Tensor {
     }
 
     /// [`Tensor::index_reduce`] in place.
+    ///
+    /// ```
+    /// use calor::{Reduce, Tensor};
+    /// let t = Tensor::ones([2], ())?;
+    /// let (index, source) = (Tensor::new([1, 1], ())?, Tensor::new([2.0f32, 4.0], ())?);
+    /// assert_eq!(t.index_reduce_(0, &index, &source, Reduce::Mean, false)?.to_vec::<f32>()?, [1.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_reduce_(
         &self,
         dim: isize,

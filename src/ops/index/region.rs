@@ -51,6 +51,13 @@ impl Tensor {
     }
 
     /// This tensor with `src` in place of `self.slice(dim, start, end, step)`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([4], ())?;
+    /// let y = x.slice_scatter(&calor::Tensor::ones([2], ())?, 0, Some(1), None, 2)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 1.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn slice_scatter(
         &self,
         src: &Tensor,
@@ -68,6 +75,13 @@ impl Tensor {
     }
 
     /// This tensor with `src` in place of `self.diagonal(offset, dim1, dim2)`.
+    ///
+    /// ```
+    /// let x = calor::Tensor::zeros([2, 2], ())?;
+    /// let y = x.diagonal_scatter(&calor::Tensor::new([5.0f32, 6.0], ())?, 0, 0, 1)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [5.0, 0.0, 0.0, 6.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn diagonal_scatter(&self, src: &Tensor, offset: isize, dim1: isize, dim2: isize) -> Result<Tensor> {
         self.with_part("diagonal_scatter", src, |l| l.diagonal("diagonal_scatter", offset, dim1, dim2))
     }
@@ -88,6 +102,12 @@ impl Tensor {
     }
 
     /// The square matrix that has the elements, row by row, as its diagonal.
+    ///
+    /// ```
+    /// let t = calor::Tensor::new([[1.0f32, 2.0]], ())?.diagflat(0)?;
+    /// assert_eq!(t.to_vec::<f32>()?, [1.0, 0.0, 0.0, 2.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn diagflat(&self, offset: isize) -> Result<Tensor> {
         self.reshape([self.numel()])?.diag_embed(offset, 0, 1)
     }
@@ -149,6 +169,12 @@ impl Tensor {
     }
 
     /// [`Tensor::tril`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([2, 2], ())?;
+    /// assert_eq!(x.tril_(0)?.to_vec::<f32>()?, [1.0, 0.0, 1.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn tril_(&self, diagonal: isize) -> Result<Tensor> {
         self.modify("tril_", |x| x.tril(diagonal))
     }
@@ -165,6 +191,12 @@ impl Tensor {
     }
 
     /// [`Tensor::triu`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::ones([2, 2], ())?;
+    /// assert_eq!(x.triu_(0)?.to_vec::<f32>()?, [1.0, 1.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn triu_(&self, diagonal: isize) -> Result<Tensor> {
         self.modify("triu_", |x| x.triu(diagonal))
     }
@@ -198,12 +230,22 @@ impl Tensor {
     }
 
     /// Row and column numbers, `[2, n]`, of the lower triangle of a matrix, row by row; `i32` unless asked otherwise.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::tril_indices(2, 2, 0, ())?.to_vec::<i32>()?, [0, 1, 1, 0, 0, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn tril_indices(rows: usize, columns: usize, offset: isize, options: impl Into<Options>) -> Result<Tensor> {
         let end = |row: usize| offset.saturating_add(row as isize + 1).clamp(0, columns as isize) as usize;
         triangle_indices("tril_indices", (rows, columns), |row| 0..end(row), options.into())
     }
 
     /// Row and column numbers, `[2, n]`, of the upper triangle of a matrix, row by row; `i32` unless asked otherwise.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::triu_indices(2, 2, 0, ())?.to_vec::<i32>()?, [0, 0, 1, 0, 1, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn triu_indices(rows: usize, columns: usize, offset: isize, options: impl Into<Options>) -> Result<Tensor> {
         let begin = |row: usize| offset.saturating_add(row as isize).clamp(0, columns as isize) as usize;
         triangle_indices("triu_indices", (rows, columns), |row| begin(row)..columns, options.into())

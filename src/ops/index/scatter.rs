@@ -180,6 +180,13 @@ impl Tensor {
     }
 
     /// [`Tensor::index_add`] in place.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (x, i) = (Tensor::zeros([2], ())?, Tensor::new([1, 1], ())?);
+    /// assert_eq!(x.index_add_(0, &i, &Tensor::ones([2], ())?, 3)?.to_vec::<f32>()?, [0.0, 6.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_add_(&self, dim: isize, index: &Tensor, source: &Tensor, alpha: impl Into<Scalar>) -> Result<Tensor> {
         self.modify("index_add_", |x| x.index_add(dim, index, source, alpha))
     }
@@ -199,6 +206,14 @@ impl Tensor {
     }
 
     /// [`Tensor::index_copy`] in place.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (x, i) = (Tensor::zeros([3], ())?, Tensor::new([2, 0], ())?);
+    /// x.index_copy_(0, &i, &Tensor::new([1.0f32, 2.0], ())?)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [2.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_copy_(&self, dim: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
         self.modify("index_copy_", |x| x.index_copy(dim, index, source))
     }
@@ -229,6 +244,12 @@ impl Tensor {
     }
 
     /// [`Tensor::index_fill`] in place.
+    ///
+    /// ```
+    /// let (x, i) = (calor::Tensor::zeros([3], ())?, calor::Tensor::new([2, 0], ())?);
+    /// assert_eq!(x.index_fill_(0, &i, 7.0)?.to_vec::<f32>()?, [7.0, 0.0, 7.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_fill_(&self, dim: isize, index: &Tensor, value: impl Into<Arg>) -> Result<Tensor> {
         let value = value.into();
         self.modify("index_fill_", |x| x.index_fill(dim, index, value))
@@ -270,6 +291,12 @@ impl Tensor {
     }
 
     /// [`Tensor::index_put`] in place.
+    ///
+    /// ```
+    /// let (x, i) = (calor::Tensor::zeros([3], ())?, calor::Tensor::new([2, 2], ())?);
+    /// assert_eq!(x.index_put_(&[Some(i)], 3.0, true)?.to_vec::<f32>()?, [0.0, 0.0, 6.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn index_put_(&self, indices: &[Option<Tensor>], values: impl Into<Arg>, accumulate: bool) -> Result<Tensor> {
         let values = values.into();
         self.modify("index_put_", |x| x.index_put(indices, values, accumulate))
@@ -277,6 +304,14 @@ impl Tensor {
 
     /// This tensor with the elements of `source` where `index` says in row-by-row order, or with them added; negative
     /// indices count from the end.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (x, i) = (Tensor::zeros([2, 2], ())?, Tensor::new([3, 0], ())?);
+    /// let y = x.put(&i, &Tensor::new([1.0f32, 2.0], ())?, false)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [2.0, 0.0, 0.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn put(&self, index: &Tensor, source: &Tensor, accumulate: bool) -> Result<Tensor> {
         same_dtype("put", self, source)?;
         let n = index.numel();
@@ -297,6 +332,14 @@ impl Tensor {
     }
 
     /// [`Tensor::put`] in place.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (x, i) = (Tensor::ones([2], ())?, Tensor::new([-1, -1], ())?);
+    /// x.put_(&i, &Tensor::new([1.0f32, 2.0], ())?, true)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn put_(&self, index: &Tensor, source: &Tensor, accumulate: bool) -> Result<Tensor> {
         self.modify("put_", |x| x.put(index, source, accumulate))
     }

@@ -96,6 +96,13 @@ impl Tensor {
     }
 
     /// Every slice along a dimension whose norm of order `p` exceeds `maxnorm` scaled down to it.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[3.0f32, 4.0], [0.0, 0.5]], ())?;
+    /// let y = x.renorm(2.0, 0, 1.0)?.to_vec::<f32>()?;
+    /// assert!((y[0] - 0.6).abs() < 1e-5 && y[3] == 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn renorm(&self, p: f64, dim: isize, maxnorm: f64) -> Result<Tensor> {
         let rank = self.dim();
         if rank < 2 {
@@ -116,6 +123,12 @@ impl Tensor {
     }
 
     /// [`Tensor::renorm`] in place.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[3.0f32, 4.0]], ())?;
+    /// assert!((x.renorm_(2.0, 0, 1.0)?.norm()?.item()? - 1.0).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn renorm_(&self, p: f64, dim: isize, maxnorm: f64) -> Result<Tensor> {
         self.modify("renorm_", |x| x.renorm(p, dim, maxnorm))
     }

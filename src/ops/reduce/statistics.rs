@@ -71,6 +71,13 @@ impl Tensor {
     }
 
     /// [`Tensor::std_dims`] and the mean.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([1.0f32, 3.0], ())?;
+    /// let (std, mean) = x.std_mean(&[0], 0.0, false)?;
+    /// assert_eq!((std.item()?, mean.item()?), (1.0, 2.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn std_mean(&self, dims: &[isize], correction: f64, keepdim: bool) -> Result<(Tensor, Tensor)> {
         let dtype = self.dtype();
         let x = self.to_dtype(dtype.compute())?;
@@ -111,6 +118,12 @@ impl Tensor {
 
     /// The covariance matrix of variables in rows, observations in columns; `fweights` counts each observation,
     /// `aweights` weighs it. A negative one is reported at the next read.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[0.0f32, 2.0], [0.0, 4.0]], ())?;
+    /// assert_eq!(x.cov(1, None, None)?.to_vec::<f32>()?, [2.0, 4.0, 4.0, 8.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cov(&self, correction: i64, fweights: Option<&Tensor>, aweights: Option<&Tensor>) -> Result<Tensor> {
         if self.dim() > 2 {
             bail!(Dim, "cov", "expected input to have two or fewer dimensions but got {}", self.dim());

@@ -53,6 +53,12 @@ impl Tensor {
     }
 
     /// [`Tensor::nansum`] over some dimensions, all if none is named.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, f32::NAN], [2.0, 3.0]], ())?;
+    /// assert_eq!(x.nansum_dims(&[1], false)?.to_vec::<f32>()?, [1.0, 5.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nansum_dims(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.sum_dims(dims, keepdim);
@@ -98,6 +104,12 @@ impl Tensor {
     }
 
     /// [`Tensor::nanmean`] over some dimensions, all if none is named.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[1.0f32, f32::NAN], [2.0, 4.0]], ())?;
+    /// assert_eq!(x.nanmean_dims(&[1], false)?.to_vec::<f32>()?, [1.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nanmean_dims(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         let dtype = self.dtype();
         if !dtype.is_float() {
@@ -161,6 +173,12 @@ impl Tensor {
     }
 
     /// [`Tensor::count_nonzero`] over some dimensions, all if none is named.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[0, 1], [2, 3]], ())?;
+    /// assert_eq!(x.count_nonzero_dims(&[1])?.to_vec::<i32>()?, [1, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn count_nonzero_dims(&self, dims: &[isize]) -> Result<Tensor> {
         self.to_dtype(DType::Bool)?.sum_dims(dims, false)
     }
@@ -177,6 +195,12 @@ impl Tensor {
     }
 
     /// [`Tensor::all`] over some dimensions, all if none is named.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[true, false], [true, true]], ())?;
+    /// assert_eq!(x.all_dims(&[1], false)?.to_vec::<bool>()?, [false, true]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn all_dims(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         self.truth(("all", "op_minimum", Scalar::Int(1)), dims, keepdim)
     }
@@ -192,6 +216,12 @@ impl Tensor {
     }
 
     /// [`Tensor::any`] over some dimensions, all if none is named.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[false, false], [true, false]], ())?;
+    /// assert_eq!(x.any_dims(&[1], false)?.to_vec::<bool>()?, [false, true]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn any_dims(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
         self.truth(("any", "op_maximum", Scalar::Int(0)), dims, keepdim)
     }
@@ -214,16 +244,36 @@ impl Tensor {
     }
 
     /// The trapezoid rule over a dimension with points at `x`, which broadcasts or has that dimension only.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (y, x) = (Tensor::new([1.0f32, 3.0], ())?, Tensor::new([0.0f32, 2.0], ())?);
+    /// assert_eq!(y.trapezoid_x(&x, 0)?.item()?, 4.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn trapezoid_x(&self, x: &Tensor, dim: isize) -> Result<Tensor> {
         self.trapezoids("trapezoid", Some(x), dim)?.sum_dims(&[dim], false)?.div(2.0)
     }
 
     /// [`Tensor::trapezoid`] up to each point but the first.
+    ///
+    /// ```
+    /// let y = calor::Tensor::new([1.0f32, 3.0, 5.0], ())?;
+    /// assert_eq!(y.cumulative_trapezoid(1.0, 0)?.to_vec::<f32>()?, [2.0, 6.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cumulative_trapezoid(&self, dx: f64, dim: isize) -> Result<Tensor> {
         self.trapezoids("cumulative_trapezoid", None, dim)?.cumsum(dim)?.mul(dx / 2.0)
     }
 
     /// [`Tensor::trapezoid_x`] up to each point but the first.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (y, x) = (Tensor::new([1.0f32, 3.0, 5.0], ())?, Tensor::new([0.0f32, 2.0, 3.0], ())?);
+    /// assert_eq!(y.cumulative_trapezoid_x(&x, 0)?.to_vec::<f32>()?, [4.0, 8.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn cumulative_trapezoid_x(&self, x: &Tensor, dim: isize) -> Result<Tensor> {
         self.trapezoids("cumulative_trapezoid", Some(x), dim)?.cumsum(dim)?.div(2.0)
     }

@@ -269,6 +269,12 @@ impl Tensor {
     }
 
     /// The values of [`Tensor::sort`] along the first dimension.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[3, 1], [2, 4]], ())?;
+    /// assert_eq!(x.msort()?.to_vec::<i32>()?, [2, 1, 3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn msort(&self) -> Result<Tensor> {
         Ok(self.sorted("msort", 0, false)?.0)
     }

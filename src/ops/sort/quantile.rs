@@ -13,6 +13,15 @@ use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
 
 /// What a quantile between two elements is.
+///
+/// ```
+/// use calor::{Interpolation, Tensor};
+/// let t = Tensor::new([1.0f32, 2.0], ())?;
+/// let of = |how| t.quantile(0.25, None, false, how)?.item();
+/// assert_eq!((of(Interpolation::Linear)?, of(Interpolation::Lower)?), (1.25, 1.0));
+/// assert_eq!((of(Interpolation::Higher)?, of(Interpolation::Midpoint)?), (2.0, 1.5));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
     /// On the line between them.
@@ -59,16 +68,34 @@ impl Tensor {
     }
 
     /// The median of the elements that are not NaN.
+    ///
+    /// ```
+    /// assert_eq!(calor::Tensor::new([3.0f32, f32::NAN, 1.0, 2.0], ())?.nanmedian()?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nanmedian(&self) -> Result<Tensor> {
         self.middle("nanmedian", true)
     }
 
     /// The medians along a dimension and where they stand, as `i32`: values and indices.
+    ///
+    /// ```
+    /// let (value, place) = calor::Tensor::new([[5, 9, 7]], ())?.median_dim(1, false)?;
+    /// assert_eq!((value.item()?, place.item()?), (7.0, 2.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn median_dim(&self, dim: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
         self.middle_dim("median", dim, keepdim, false)
     }
 
     /// The medians of what is not NaN along a dimension and where they stand, as `i32`: values and indices.
+    ///
+    /// ```
+    /// let x = calor::Tensor::new([[f32::NAN, 9.0, 7.0, 8.0]], ())?;
+    /// let (value, place) = x.nanmedian_dim(1, false)?;
+    /// assert_eq!((value.item()?, place.item()?), (8.0, 3.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nanmedian_dim(&self, dim: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
         self.middle_dim("nanmedian", dim, keepdim, true)
     }
@@ -111,6 +138,12 @@ impl Tensor {
 
     /// The most frequent elements along a dimension, the smallest among equally frequent ones, and where they last
     /// stand, as `i32`: values and indices.
+    ///
+    /// ```
+    /// let (value, place) = calor::Tensor::new([2, 5, 2, 7], ())?.mode(0, false)?;
+    /// assert_eq!((value.item()?, place.item()?), (2.0, 2.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn mode(&self, dim: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
         let d = check_dim("mode", dim, self.dim())?;
         check_some("mode", self, &[dim])?;
@@ -148,6 +181,13 @@ impl Tensor {
     }
 
     /// [`Tensor::quantile`] of the elements that are not NaN.
+    ///
+    /// ```
+    /// use calor::{Interpolation, Tensor};
+    /// let t = Tensor::new([1.0f32, f32::NAN, 3.0], ())?;
+    /// assert_eq!(t.nanquantile(0.5, None, false, Interpolation::Linear)?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn nanquantile(
         &self,
         q: impl Into<Arg>,

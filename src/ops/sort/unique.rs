@@ -10,6 +10,15 @@ use crate::tensor::Tensor;
 use smallvec::SmallVec;
 
 /// Distinct elements, or slices.
+///
+/// ```
+/// use calor::{Tensor, Unique};
+/// let x = Tensor::new([5, 3, 5], ())?;
+/// let Unique { values, inverse, counts } = x.unique(None)?;
+/// assert_eq!(values.index_select(0, &inverse)?.to_vec::<i32>()?, [5, 3, 5]);
+/// assert_eq!(counts.to_vec::<i32>()?, [1, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Unique {
     /// Each once.
@@ -40,6 +49,13 @@ impl Tensor {
     /// The elements, or slices along a dimension, that differ from the one before.
     ///
     /// This waits for the number of runs.
+    ///
+    /// ```
+    /// let runs = calor::Tensor::new([1, 1, 2, 1], ())?.unique_consecutive(None)?;
+    /// assert_eq!(runs.values.to_vec::<i32>()?, [1, 2, 1]);
+    /// assert_eq!(runs.counts.to_vec::<i32>()?, [2, 1, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn unique_consecutive(&self, dim: Option<isize>) -> Result<Unique> {
         self.distinct("unique_consecutive", dim, false)
     }

@@ -12,6 +12,15 @@ use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 
 /// What is taken for 0 among singular values: those up to the larger one of `atol` and `rtol` times the largest.
+///
+/// ```
+/// use calor::{Cutoff, Tensor};
+/// let a = Tensor::new([[1.0f32, 0.0], [0.0, 0.001]], ())?;
+/// let coarse = Cutoff { atol: Some(0.01.into()), ..Cutoff::default() };
+/// assert_eq!(a.linalg_matrix_rank(&coarse, false)?.item()?, 1.0);
+/// assert_eq!(a.linalg_matrix_rank(&Cutoff::default(), false)?.item()?, 2.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Cutoff {
     /// 0 unless given.

@@ -6,6 +6,11 @@ use crate::optim::Optimizer;
 use std::f64::consts::PI;
 
 /// The formula of [`CosineAnnealingLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::HalfCosine};
+/// assert_eq!(HalfCosine::NAME, "CosineAnnealingLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct HalfCosine {
     t_max: i64,
@@ -29,6 +34,13 @@ pub type CosineAnnealingLr = Curved<HalfCosine>;
 
 impl CosineAnnealingLr {
     /// A schedule at its start.
+    ///
+    /// ```
+    /// use calor::optim::{CosineAnnealingLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// assert!(CosineAnnealingLr::new(&mut sgd, 4, 0.0).is_ok() && CosineAnnealingLr::new(&mut sgd, 0, 0.0).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, t_max: u64, eta_min: f64) -> Result<Self> {
         if t_max == 0 {
             bail!(Value, HalfCosine::NAME, "t_max must be above 0");
@@ -60,6 +72,14 @@ impl Curve for HalfCosine {
 }
 
 /// The formula of [`CosineAnnealingWarmRestarts`].
+///
+/// ```
+/// use calor::optim::{CosineAnnealingWarmRestarts, Curve, Sgd, SgdOptions};
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let restarts = CosineAnnealingWarmRestarts::new(&mut sgd, 2, 2, 0.0)?.curve().clone();
+/// assert!(restarts.closed(calor::optim::At { epoch: 1, group: 0, base: 1.0, lr: 1.0 }).is_none());
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Restarts {
     t_0: u64,
@@ -87,6 +107,13 @@ pub type CosineAnnealingWarmRestarts = Curved<Restarts>;
 
 impl CosineAnnealingWarmRestarts {
     /// A schedule at its start; PyTorch's defaults are 1 for `t_mult` and 0 for `eta_min`.
+    ///
+    /// ```
+    /// use calor::optim::{CosineAnnealingWarmRestarts, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// assert!(CosineAnnealingWarmRestarts::new(&mut sgd, 0, 1, 0.0).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, t_0: u64, t_mult: u64, eta_min: f64) -> Result<Self> {
         if t_0 == 0 || t_mult == 0 {
             bail!(Value, Restarts::NAME, "t_0 and t_mult must be above 0, they are {t_0} and {t_mult}");

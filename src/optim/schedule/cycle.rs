@@ -7,6 +7,11 @@ use crate::optim::Optimizer;
 
 choices! {
     /// Settings of [`OneCycleLr`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::OneCycleOptions::new(0.1, 100u64).three_phase(true);
+    /// assert_eq!((options.total_steps, options.pct_start, options.three_phase), (100, 0.3, true));
+    /// ```
     OneCycleOptions (
         /// The largest rate.
         max_lr: PerGroup,
@@ -43,6 +48,11 @@ struct Ends {
 }
 
 /// The formula of [`OneCycleLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::OneCycle};
+/// assert_eq!(OneCycle::NAME, "OneCycleLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct OneCycle {
     ends: Vec<Ends>,
@@ -71,6 +81,14 @@ pub type OneCycleLr = Curved<OneCycle>;
 
 impl OneCycleLr {
     /// A schedule at its start; the optimizer's rates are forgotten.
+    ///
+    /// ```
+    /// use calor::optim::{OneCycleLr, OneCycleOptions, Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(9.0).momentum(0.9))?;
+    /// OneCycleLr::new(&mut sgd, OneCycleOptions::new(1.0, 10u64).div_factor(4.0))?;
+    /// assert_eq!(sgd.lr(0), 0.25);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, options: OneCycleOptions) -> Result<Self> {
         let (name, o, groups) = (OneCycle::NAME, options, optimizer.num_groups());
         if o.total_steps == 0 || !(0.0..=1.0).contains(&o.pct_start) {
@@ -155,6 +173,17 @@ impl Curve for OneCycle {
 }
 
 /// How the cycles of [`CyclicLr`] differ.
+///
+/// ```
+/// use calor::optim::{CyclicLr, CyclicMode, CyclicOptions, Optimizer, Scheduler, Sgd, SgdOptions};
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0).momentum(0.9))?;
+/// let options = CyclicOptions::new(0.0, 1.0).step_size_up(1.0).mode(CyclicMode::Triangular2);
+/// let mut schedule = CyclicLr::new(&mut sgd, options)?;
+/// (0..3).try_for_each(|_| schedule.step(&mut sgd))?;
+/// // the second peak is half as high
+/// assert_eq!(sgd.lr(0), 0.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum CyclicMode {
     /// Not at all.
@@ -171,6 +200,11 @@ pub enum CyclicMode {
 
 choices! {
     /// Settings of [`CyclicLr`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::CyclicOptions::new(0.1, 0.5).step_size_up(100.0);
+    /// assert_eq!((options.step_size_up, options.step_size_down), (100.0, None));
+    /// ```
     CyclicOptions (
         /// The smallest rate.
         base_lr: PerGroup,
@@ -195,6 +229,11 @@ choices! {
 }
 
 /// The formula of [`CyclicLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::Cycle};
+/// assert_eq!(Cycle::NAME, "CyclicLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cycle {
     max: Vec<f64>,
@@ -222,6 +261,14 @@ pub type CyclicLr = Curved<Cycle>;
 
 impl CyclicLr {
     /// A schedule at its start; the optimizer's rates are forgotten.
+    ///
+    /// ```
+    /// use calor::optim::{CyclicLr, CyclicOptions, Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(9.0).momentum(0.9))?;
+    /// CyclicLr::new(&mut sgd, CyclicOptions::new(0.125, 0.5))?;
+    /// assert_eq!(sgd.lr(0), 0.125);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, options: CyclicOptions) -> Result<Self> {
         let (name, o, groups) = (Cycle::NAME, options, optimizer.num_groups());
         let down = o.step_size_down.unwrap_or(o.step_size_up);

@@ -7,6 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The formula of [`StepLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::Stepped};
+/// assert_eq!(Stepped::NAME, "StepLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Stepped {
     step_size: i64,
@@ -27,6 +32,13 @@ pub type StepLr = Curved<Stepped>;
 
 impl StepLr {
     /// A schedule at its start.
+    ///
+    /// ```
+    /// use calor::optim::{Sgd, SgdOptions, StepLr};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// assert!(StepLr::new(&mut sgd, 2, 0.5).is_ok() && StepLr::new(&mut sgd, 0, 0.5).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, step_size: u64, gamma: f64) -> Result<Self> {
         if step_size == 0 {
             bail!(Value, Stepped::NAME, "step_size must be above 0");
@@ -48,6 +60,11 @@ impl Curve for Stepped {
 }
 
 /// The formula of [`MultiStepLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::Milestones};
+/// assert_eq!(Milestones::NAME, "MultiStepLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Milestones {
     milestones: Vec<u64>,
@@ -68,6 +85,14 @@ pub type MultiStepLr = Curved<Milestones>;
 
 impl MultiStepLr {
     /// A schedule at its start; a milestone may stand there more than once.
+    ///
+    /// ```
+    /// use calor::optim::{MultiStepLr, Optimizer, Scheduler, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// MultiStepLr::new(&mut sgd, [1, 1], 0.5)?.step(&mut sgd)?;
+    /// assert_eq!(sgd.lr(0), 0.25);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, milestones: impl Into<Vec<u64>>, gamma: f64) -> Result<Self> {
         Self::start(optimizer, Milestones { milestones: milestones.into(), gamma })
     }
@@ -90,6 +115,11 @@ impl Curve for Milestones {
 }
 
 /// The formula of [`ConstantLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::Constant};
+/// assert_eq!(Constant::NAME, "ConstantLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Constant {
     factor: f64,
@@ -111,6 +141,13 @@ pub type ConstantLr = Curved<Constant>;
 
 impl ConstantLr {
     /// A schedule at its start; PyTorch's defaults are a third and 5.
+    ///
+    /// ```
+    /// use calor::optim::{ConstantLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// assert!(ConstantLr::new(&mut sgd, 1.5, 5).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, factor: f64, total_iters: u64) -> Result<Self> {
         if !(0.0..=1.0).contains(&factor) {
             bail!(Value, Constant::NAME, "the factor must be between 0 and 1, it is {factor}");
@@ -137,6 +174,11 @@ impl Curve for Constant {
 }
 
 /// The formula of [`LinearLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::Linear};
+/// assert_eq!(Linear::NAME, "LinearLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Linear {
     start_factor: f64,
@@ -158,6 +200,13 @@ pub type LinearLr = Curved<Linear>;
 
 impl LinearLr {
     /// A schedule at its start; PyTorch's defaults are a third, 1 and 5.
+    ///
+    /// ```
+    /// use calor::optim::{LinearLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// assert!(LinearLr::new(&mut sgd, 0.0, 1.0, 5).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, start_factor: f64, end_factor: f64, total_iters: u64) -> Result<Self> {
         if start_factor.is_nan() || start_factor <= 0.0 || start_factor > 1.0 {
             bail!(Value, Linear::NAME, "the starting factor must be above 0 and at most 1, it is {start_factor}");
@@ -192,6 +241,11 @@ impl Curve for Linear {
 }
 
 /// The formula of [`ExponentialLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::Exponential};
+/// assert_eq!(Exponential::NAME, "ExponentialLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Exponential {
     gamma: f64,
@@ -211,6 +265,13 @@ pub type ExponentialLr = Curved<Exponential>;
 
 impl ExponentialLr {
     /// A schedule at its start.
+    ///
+    /// ```
+    /// use calor::optim::{ExponentialLr, Scheduler, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// assert_eq!(ExponentialLr::new(&mut sgd, 0.5)?.last_epoch(), 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, gamma: f64) -> Result<Self> {
         Self::start(optimizer, Exponential { gamma })
     }
@@ -229,6 +290,11 @@ impl Curve for Exponential {
 }
 
 /// The formula of [`PolynomialLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::Polynomial};
+/// assert_eq!(Polynomial::NAME, "PolynomialLR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Polynomial {
     total_iters: i64,
@@ -249,6 +315,14 @@ pub type PolynomialLr = Curved<Polynomial>;
 
 impl PolynomialLr {
     /// A schedule at its start; PyTorch's defaults are 5 and 1.
+    ///
+    /// ```
+    /// use calor::optim::{Optimizer, PolynomialLr, Scheduler, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// PolynomialLr::new(&mut sgd, 4, 1.0)?.step(&mut sgd)?;
+    /// assert_eq!(sgd.lr(0), 0.75);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, total_iters: u64, power: f64) -> Result<Self> {
         Self::start(optimizer, Polynomial { total_iters: total_iters as i64, power })
     }
@@ -272,9 +346,20 @@ impl Curve for Polynomial {
 }
 
 /// A function of the epoch.
+///
+/// ```
+/// use calor::optim::{LambdaLr, Optimizer, Scheduler, Sgd, SgdOptions, curves::Of};
+/// let halved: Of = std::sync::Arc::new(|epoch| 0.5f64.powi(epoch as i32));
+/// assert_eq!(halved(2), 0.25);
+/// ```
 pub type Of = Arc<dyn Fn(i64) -> f64 + Send + Sync>;
 
 /// The formula of [`LambdaLr`], and of [`MultiplicativeLr`] where `CHAINED`.
+///
+/// ```
+/// use calor::optim::{Curve, curves::Factors};
+/// assert_eq!((Factors::<false>::NAME, Factors::<true>::NAME), ("LambdaLR", "MultiplicativeLR"));
+/// ```
 #[derive(Clone)]
 pub struct Factors<const CHAINED: bool>(Vec<Of>);
 

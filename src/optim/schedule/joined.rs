@@ -29,6 +29,15 @@ pub struct SequentialLr {
 
 impl SequentialLr {
     /// A schedule at its start, from schedulers that were made for this optimizer and have not stepped.
+    ///
+    /// ```
+    /// use calor::optim::{ExponentialLr, SequentialLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let fall = ExponentialLr::new(&mut sgd, 0.5)?;
+    /// // one scheduler has no milestones
+    /// assert!(SequentialLr::new(&mut sgd, vec![Box::new(fall)], [2]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(
         optimizer: &mut dyn Optimizer,
         schedulers: Vec<Box<dyn Scheduler>>,
@@ -118,6 +127,12 @@ pub struct ChainedScheduler {
 
 impl ChainedScheduler {
     /// A schedule at its start, from schedulers that were made for this optimizer.
+    ///
+    /// ```
+    /// use calor::optim::{ChainedScheduler, Sgd, SgdOptions};
+    /// assert!(ChainedScheduler::new(&Sgd::new([], SgdOptions::new(1.0))?, vec![]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &dyn Optimizer, schedulers: Vec<Box<dyn Scheduler>>) -> Result<Self> {
         if schedulers.is_empty() {
             bail!(Value, "ChainedScheduler", "expected at least one scheduler to chain");

@@ -3,6 +3,15 @@
 //! Most are a [`Curve`]: what a group's rate is at an epoch, from its first and its present rate. The rest (counting,
 //! setting, saving) is [`Curved`], the same for all. Formulas go from rate to rate as PyTorch's do, so that schedulers can
 //! be chained, and give its rates to the last bits.
+//!
+//! ```
+//! use calor::optim::{ExponentialLr, Optimizer, Scheduler, Sgd, SgdOptions};
+//! let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+//! let mut schedule = ExponentialLr::new(&mut sgd, 0.5)?;
+//! schedule.step(&mut sgd)?;
+//! assert_eq!((sgd.lr(0), schedule.last_epoch()), (0.5, 1));
+//! # Ok::<(), calor::Error>(())
+//! ```
 
 mod cosine;
 mod cycle;
@@ -19,6 +28,11 @@ pub use plateau::{Mode, PlateauOptions, ReduceLrOnPlateau, Threshold};
 pub use swa::{Anneal, SwaLr};
 
 /// The formulas of schedulers.
+///
+/// ```
+/// use calor::optim::{Curve, curves::{Exponential, HalfCosine}};
+/// assert_eq!((Exponential::NAME, HalfCosine::NAME), ("ExponentialLR", "CosineAnnealingLR"));
+/// ```
 pub mod curves {
     pub use super::cosine::{HalfCosine, Restarts};
     pub use super::cycle::{Cycle, OneCycle};
@@ -31,36 +45,130 @@ use crate::error::{Result, bail};
 use std::collections::BTreeMap;
 
 /// What a scheduler saves: numbers by name, lists numbered as in `base_lrs.0`.
+///
+/// ```
+/// use calor::optim::{ExponentialLr, Scheduler, SchedulerState, Sgd, SgdOptions};
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let state: SchedulerState = ExponentialLr::new(&mut sgd, 0.5)?.state_dict();
+/// assert_eq!((state["last_epoch"], state["base_lrs.0"]), (0.0, 1.0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type SchedulerState = BTreeMap<String, f64>;
 
 /// A scheduler: `step` once an epoch (or once a batch) after the optimizer's step.
 ///
 /// Making one sets the rates of epoch 0, as in PyTorch; states of optimizer and scheduler are loaded after that.
+///
+/// ```
+/// use calor::optim::{Optimizer, Scheduler, Sgd, SgdOptions, StepLr};
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let mut schedule: Box<dyn Scheduler> = Box::new(StepLr::new(&mut sgd, 1, 0.5)?);
+/// schedule.step(&mut sgd)?;
+/// assert_eq!(sgd.lr(0), 0.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Scheduler {
     /// Goes on by one epoch and sets the rates.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Scheduler, Sgd, SgdOptions, StepLr};
+    /// # let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.step(&mut sgd)?;
+    /// assert_eq!(sgd.lr(0), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()>;
 
     /// Goes to an epoch and sets the rates, by the formula that starts from the first rates where there is one.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Scheduler, Sgd, SgdOptions, StepLr};
+    /// # let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.step_to(&mut sgd, 3)?;
+    /// assert_eq!(sgd.lr(0), 0.125);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn step_to(&mut self, optimizer: &mut dyn Optimizer, epoch: u64) -> Result<()>;
 
     /// Takes the count of epochs back by one, without touching rates: [`SequentialLr`] starts a scheduler later so.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Scheduler, Sgd, SgdOptions, StepLr};
+    /// # let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.rewind();
+    /// assert_eq!((schedule.last_epoch(), sgd.lr(0)), (-1, 1.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn rewind(&mut self);
 
     /// The epoch that the rates are of.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Scheduler, Sgd, SgdOptions, StepLr};
+    /// # let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.step(&mut sgd)?;
+    /// assert_eq!(schedule.last_epoch(), 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn last_epoch(&self) -> i64;
 
     /// The rates that were set last, one for each group.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Scheduler, Sgd, SgdOptions, StepLr};
+    /// # let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// assert_eq!(StepLr::new(&mut sgd, 1, 0.5)?.get_last_lr(), [1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn get_last_lr(&self) -> Vec<f64>;
 
     /// What goes on with another scheduler that was made alike.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Scheduler, Sgd, SgdOptions, StepLr};
+    /// # let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.step(&mut sgd)?;
+    /// assert_eq!(schedule.state_dict()["_last_lr.0"], 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn state_dict(&self) -> SchedulerState;
 
     /// Goes on as the saved one would, without touching rates, which are in the optimizer's state. `last_epoch` is all
     /// that must be given.
+    ///
+    /// ```
+    /// # use calor::optim::{Optimizer, Scheduler, Sgd, SgdOptions, StepLr};
+    /// # let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.load_state_dict(&[("last_epoch".to_string(), 7.0)].into())?;
+    /// assert_eq!(schedule.last_epoch(), 7);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn load_state_dict(&mut self, state: &SchedulerState) -> Result<()>;
 }
 
 /// Where a scheduler stands with a group.
+///
+/// ```
+/// use calor::optim::{At, Curve, Curved, Optimizer, Scheduler, Sgd, SgdOptions};
+/// #[derive(Clone)]
+/// struct Harmonic;
+/// impl Curve for Harmonic {
+///     const NAME: &'static str = "Harmonic";
+///     fn rate(&self, At { epoch, base, .. }: At) -> f64 {
+///         base / (1.0 + epoch as f64)
+///     }
+/// }
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// Curved::start(&mut sgd, Harmonic)?.step(&mut sgd)?;
+/// assert_eq!(sgd.lr(0), 0.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct At {
     /// The epoch to come, from 0.
@@ -74,35 +182,106 @@ pub struct At {
 }
 
 /// A scheduler's formula.
+///
+/// ```
+/// use calor::optim::{At, Curve, Curved, Optimizer, Scheduler, Sgd, SgdOptions};
+/// #[derive(Clone)]
+/// struct Falling(f64);
+/// impl Curve for Falling {
+///     const NAME: &'static str = "Falling";
+///     fn rate(&self, at: At) -> f64 {
+///         if at.epoch == 0 { at.lr } else { at.lr - self.0 }
+///     }
+///     fn closed(&self, at: At) -> Option<f64> {
+///         Some(at.base - at.epoch as f64 * self.0)
+///     }
+/// }
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let mut schedule = Curved::start(&mut sgd, Falling(0.125))?;
+/// schedule.step(&mut sgd)?;
+/// assert_eq!(sgd.lr(0), 0.875);
+/// schedule.step_to(&mut sgd, 4)?;
+/// assert_eq!(sgd.lr(0), 0.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Curve {
     /// PyTorch's name.
     const NAME: &'static str;
 
     /// A group's rate at an epoch, which may start from its present rate.
+    ///
+    /// ```
+    /// use calor::optim::{At, Curve, ExponentialLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let schedule = ExponentialLr::new(&mut sgd, 0.5)?;
+    /// assert_eq!(schedule.curve().rate(At { epoch: 1, group: 0, base: 1.0, lr: 0.25 }), 0.125);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn rate(&self, at: At) -> f64;
 
     /// The same from the first rate alone, where there is such a formula.
+    ///
+    /// ```
+    /// use calor::optim::{At, Curve, ExponentialLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let schedule = ExponentialLr::new(&mut sgd, 0.5)?;
+    /// assert_eq!(schedule.curve().closed(At { epoch: 3, group: 0, base: 1.0, lr: 0.0 }), Some(0.125));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn closed(&self, _at: At) -> Option<f64> {
         None
     }
 
     /// A group's momentum, or first beta, at an epoch, where that is scheduled.
+    ///
+    /// ```
+    /// use calor::optim::{At, Curve, OneCycleLr, OneCycleOptions, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0).momentum(0.9))?;
+    /// let schedule = OneCycleLr::new(&mut sgd, OneCycleOptions::new(1.0, 10u64))?;
+    /// assert_eq!(schedule.curve().momentum(At { epoch: 0, group: 0, base: 1.0, lr: 1.0 }), Some(0.95));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn momentum(&self, _at: At) -> Option<f64> {
         None
     }
 
     /// The epoch after the last one, or the one that is gone to; refuses where there is none.
+    ///
+    /// ```
+    /// use calor::optim::{Curve, ExponentialLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut curve = ExponentialLr::new(&mut sgd, 0.5)?.curve().clone();
+    /// assert_eq!((curve.next(3, None)?, curve.next(3, Some(8))?), (4, 8));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn next(&mut self, last: i64, to: Option<u64>) -> Result<i64> {
         Ok(to.map_or(last + 1, |epoch| epoch as i64))
     }
 
     /// What it counts itself.
+    ///
+    /// ```
+    /// use calor::optim::{CosineAnnealingWarmRestarts, Curve, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut curve = CosineAnnealingWarmRestarts::new(&mut sgd, 2, 2, 0.0)?.curve().clone();
+    /// assert!(curve.counts().iter().any(|(name, value)| *name == "T_i" && **value == 2.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn counts(&mut self) -> Vec<(&'static str, &mut f64)> {
         Vec::new()
     }
 }
 
 /// A scheduler by a [`Curve`].
+///
+/// ```
+/// use calor::optim::{Curved, ExponentialLr, Scheduler, Sgd, SgdOptions, curves::Exponential};
+/// // `ExponentialLr` is this type
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let schedule: Curved<Exponential> = ExponentialLr::new(&mut sgd, 0.5)?;
+/// assert_eq!(schedule.get_last_lr(), [1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Curved<C> {
     curve: C,
@@ -113,6 +292,14 @@ pub struct Curved<C> {
 
 impl<C: Curve> Curved<C> {
     /// A scheduler at epoch 0 of a curve.
+    ///
+    /// ```
+    /// use calor::optim::{Curved, ExponentialLr, Scheduler, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let curve = ExponentialLr::new(&mut sgd, 0.5)?.curve().clone();
+    /// assert_eq!(Curved::start(&mut sgd, curve)?.last_epoch(), 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn start(optimizer: &mut dyn Optimizer, curve: C) -> Result<Self> {
         let base = initial_rates(optimizer);
         let mut out = Self { curve, base, last_epoch: -1, last_lr: Vec::new() };
@@ -121,6 +308,14 @@ impl<C: Curve> Curved<C> {
     }
 
     /// Its curve.
+    ///
+    /// ```
+    /// use calor::optim::{At, Curve, ExponentialLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let schedule = ExponentialLr::new(&mut sgd, 0.5)?;
+    /// assert_eq!(schedule.curve().rate(At { epoch: 1, group: 0, base: 1.0, lr: 1.0 }), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn curve(&self) -> &C {
         &self.curve
     }
@@ -224,6 +419,12 @@ fn take(state: &SchedulerState, rule: &str, name: &str, own: &[f64]) -> Result<V
 }
 
 /// One number for all groups, or one for each.
+///
+/// ```
+/// use calor::optim::PerGroup;
+/// assert_eq!(PerGroup::from(0.5), PerGroup::from([0.5]));
+/// assert_ne!(PerGroup::from(vec![0.5, 0.1]), PerGroup::from([0.1, 0.5]));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PerGroup(Vec<f64>);
 

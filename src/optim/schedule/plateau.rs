@@ -5,6 +5,16 @@ use crate::error::{Result, bail};
 use crate::optim::Optimizer;
 
 /// Whether smaller or larger is better.
+///
+/// ```
+/// use calor::optim::{Mode, PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let mut schedule = ReduceLrOnPlateau::new(&sgd, PlateauOptions::new().mode(Mode::Max))?;
+/// schedule.step(&mut sgd, 0.25);
+/// schedule.step(&mut sgd, 0.75);
+/// assert_eq!(schedule.best(), 0.75);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
     /// Smaller, as for a loss.
@@ -14,6 +24,17 @@ pub enum Mode {
 }
 
 /// How the threshold is meant.
+///
+/// ```
+/// use calor::optim::{PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions, Threshold};
+/// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+/// let options = PlateauOptions::new().threshold(0.5).threshold_mode(Threshold::Abs);
+/// let mut schedule = ReduceLrOnPlateau::new(&sgd, options)?;
+/// schedule.step(&mut sgd, 10.0);
+/// schedule.step(&mut sgd, 9.75);
+/// assert_eq!(schedule.best(), 10.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Threshold {
     /// As a share of the best value.
@@ -24,6 +45,11 @@ pub enum Threshold {
 
 choices! {
     /// Settings of [`ReduceLrOnPlateau`], PyTorch's names and defaults.
+    ///
+    /// ```
+    /// let options = calor::optim::PlateauOptions::new().patience(3u64);
+    /// assert_eq!((options.factor, options.patience), (0.1, 3));
+    /// ```
     PlateauOptions () {
         /// Whether smaller or larger is better.
         mode: Mode = Mode::Min,
@@ -71,6 +97,13 @@ const NAME: &str = "ReduceLROnPlateau";
 
 impl ReduceLrOnPlateau {
     /// A schedule at its start.
+    ///
+    /// ```
+    /// use calor::optim::{PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+    /// let sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// assert!(ReduceLrOnPlateau::new(&sgd, PlateauOptions::new().factor(1.0)).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &dyn Optimizer, options: PlateauOptions) -> Result<Self> {
         if options.factor.is_nan() || options.factor >= 1.0 {
             bail!(Value, NAME, "the factor must be below 1, it is {}", options.factor);
@@ -95,6 +128,17 @@ impl ReduceLrOnPlateau {
     }
 
     /// Takes an epoch's value and sets the rates.
+    ///
+    /// ```
+    /// use calor::optim::{Optimizer, PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = ReduceLrOnPlateau::new(&sgd, PlateauOptions::new().patience(0u64).factor(0.5))?;
+    /// for loss in [1.0, 1.0] {
+    ///     schedule.step(&mut sgd, loss);
+    /// }
+    /// assert_eq!(sgd.lr(0), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn step(&mut self, optimizer: &mut dyn Optimizer, value: f64) {
         self.last_epoch += 1;
         if self.is_better(value) {
@@ -122,16 +166,42 @@ impl ReduceLrOnPlateau {
     }
 
     /// The best value so far.
+    ///
+    /// ```
+    /// use calor::optim::{PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = ReduceLrOnPlateau::new(&sgd, PlateauOptions::new())?;
+    /// schedule.step(&mut sgd, 3.0);
+    /// schedule.step(&mut sgd, 4.0);
+    /// assert_eq!(schedule.best(), 3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn best(&self) -> f64 {
         self.best
     }
 
     /// The rates that were set last, one for each group.
+    ///
+    /// ```
+    /// use calor::optim::{PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+    /// let sgd = Sgd::new([], SgdOptions::new(0.5))?;
+    /// assert_eq!(ReduceLrOnPlateau::new(&sgd, PlateauOptions::new())?.get_last_lr(), [0.5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn get_last_lr(&self) -> Vec<f64> {
         self.last_lr.clone()
     }
 
     /// What goes on with another schedule that was made alike.
+    ///
+    /// ```
+    /// use calor::optim::{PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = ReduceLrOnPlateau::new(&sgd, PlateauOptions::new())?;
+    /// schedule.step(&mut sgd, 3.0);
+    /// assert_eq!((schedule.state_dict()["best"], schedule.state_dict()["last_epoch"]), (3.0, 1.0));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn state_dict(&self) -> SchedulerState {
         let numbers = [
             ("best", self.best),
@@ -145,6 +215,17 @@ impl ReduceLrOnPlateau {
     }
 
     /// Goes on as the saved one would, without touching rates, which are in the optimizer's state.
+    ///
+    /// ```
+    /// use calor::optim::{PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = ReduceLrOnPlateau::new(&sgd, PlateauOptions::new())?;
+    /// let start = schedule.state_dict();
+    /// schedule.step(&mut sgd, 3.0);
+    /// schedule.load_state_dict(&start)?;
+    /// assert_eq!(schedule.best(), f64::INFINITY);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn load_state_dict(&mut self, state: &SchedulerState) -> Result<()> {
         let number = |name| need(state, NAME, name);
         let (best, bad, cool) = (number("best")?, number("num_bad_epochs")?, number("cooldown_counter")?);

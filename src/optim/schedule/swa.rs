@@ -5,6 +5,17 @@ use crate::error::Result;
 use crate::optim::Optimizer;
 
 /// How a rate goes from one value to another.
+///
+/// ```
+/// use calor::optim::{Anneal, Optimizer, Scheduler, Sgd, SgdOptions, SwaLr};
+/// let rate = |anneal| -> calor::Result<f64> {
+///     let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+///     SwaLr::new(&mut sgd, 0.0, 4, anneal)?.step(&mut sgd)?;
+///     Ok(sgd.lr(0))
+/// };
+/// assert!(rate(Anneal::Linear)? < rate(Anneal::Cos)?);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Anneal {
     /// Along half a cosine.
@@ -31,6 +42,11 @@ impl Anneal {
 }
 
 /// The formula of [`SwaLr`].
+///
+/// ```
+/// use calor::optim::{Curve, curves::Towards};
+/// assert_eq!(Towards::NAME, "SWALR");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Towards {
     swa_lr: Vec<f64>,
@@ -57,6 +73,14 @@ pub type SwaLr = Curved<Towards>;
 
 impl SwaLr {
     /// A schedule at its start; PyTorch's defaults are 10 epochs and a cosine.
+    ///
+    /// ```
+    /// use calor::optim::{Anneal, Sgd, SgdOptions, SwaLr};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// // two rates for one group
+    /// assert!(SwaLr::new(&mut sgd, [0.5, 0.1], 10, Anneal::Cos).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(
         optimizer: &mut dyn Optimizer,
         swa_lr: impl Into<PerGroup>,
