@@ -184,6 +184,7 @@ impl Gpu {
     /// };
     /// assert!(gpu.compile(&kernel("@compute @workgroup_size(1) fn main() {}")).is_ok());
     /// assert!(gpu.compile(&kernel("no shader")).is_err());
+    /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn compile(&self, kernel: &Arc<Kernel>) -> Result<()> {
         self.0.health.check("compile")?;

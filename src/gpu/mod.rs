@@ -24,6 +24,7 @@
 //! gpu.submit(&recording, vec![Some(x.clone())])?;
 //! let bytes = gpu.read(&[(x, 0, 8)])?.remove(0);
 //! assert_eq!(bytes, bytemuck::cast_slice::<u32, u8>(&[6, 8]));
+//! # Ok::<(), calor::Error>(())
 //! ```
 
 mod adapter;

@@ -283,8 +283,8 @@ impl Library {
     ///
     /// ```
     /// use calor::{DType, graph::library::{Gives, library}};
-    /// assert_eq!(library(DType::Bool).gives("op_logical_and"), Some(Gives::B));
-    /// assert_eq!(library(DType::Bool).gives("op_none_such"), None);
+    /// assert_eq!(library(DType::F32).gives("op_lt"), Some(Gives::B));
+    /// assert_eq!(library(DType::F32).gives("op_none_such"), None);
     /// ```
     pub fn gives(&self, name: &str) -> Option<Gives> {
         let text = &self.get(name)?.text;

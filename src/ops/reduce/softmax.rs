@@ -45,7 +45,7 @@ impl Tensor {
     /// `softmax(-x)`: `torch.nn.functional.softmin`.
     ///
     /// ```
-    /// let x = calor::Tensor::new([0.0f32, 100.0], ())?;
+    /// let x = calor::Tensor::new([0.0f32, 200.0], ())?;
     /// assert_eq!(x.softmin(0)?.to_vec::<f32>()?, [1.0, 0.0]);
     /// # Ok::<(), calor::Error>(())
     /// ```
