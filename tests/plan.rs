@@ -2,7 +2,7 @@
 
 use calor::dtype::Scalar;
 use calor::gpu::{Access, Command, Facts};
-use calor::graph::plan::{Fresh, Options, Plan};
+use calor::graph::plan::{Fresh, Held, Options, Plan};
 use calor::graph::walk::Walk;
 use calor::graph::{
     Body, Fold, Input, Load, LowerCx, Lowering, Map, Node, Param, Primitive, Prologue, Spec, Store, Stored, Template,
@@ -11,6 +11,7 @@ use calor::graph::{
 use calor::{DType, Layout, Result};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::time::Instant;
 
 fn leaf(shape: &[usize]) -> Value {
     Node::stored(Spec::new(shape, DType::F32), Stored::Nowhere)
@@ -564,4 +565,73 @@ fn what_lies_across_is_computed_in_blocks() {
     for (m, n, offset) in [(64, 128, 1), (63, 128, 0), (64, 126, 0), (8, 8, 0)] {
         assert!(!turned(m, n, offset)[0].contains("fn block("), "{m} x {n} from {offset}");
     }
+}
+
+/// Kernels are known as long as a plan has them.
+#[test]
+fn kernels_of_plans_that_are_gone_are_forgotten() {
+    let held = Held::default();
+    let program = |bits: usize| {
+        let x = leaf(&[8]);
+        let op =
+            |y: Value, bit: usize| map(if bits >> bit & 1 == 0 { "add" } else { "mul" }, &[8], &[whole(&y), whole(&x)]);
+        let root = (0..11).fold(x.clone(), op);
+        Plan::new(&Walk::new(&[root]), &Facts::portable(), Options { fuse: true }, &held).expect("plan")
+    };
+    let kernel = |plan: &Plan| match &plan.recording.commands[0] {
+        Command::Dispatch(d) => Arc::clone(&d.kernel),
+        other => panic!("{other:?}"),
+    };
+    let kept: Vec<Plan> = (0..100).map(program).collect();
+    for bits in 100..1900 {
+        program(bits);
+        assert!(held.len() <= 256, "{} kernels", held.len());
+    }
+    // those in use are the same as before
+    for (bits, plan) in kept.iter().enumerate() {
+        assert!(Arc::ptr_eq(&kernel(plan), &kernel(&program(bits))));
+    }
+}
+
+/// How much longer `f` takes for twice as much; the best of a few tries.
+fn growth(n: usize, f: impl Fn(usize)) -> f64 {
+    let time = |n: usize| {
+        let run = || {
+            let start = Instant::now();
+            f(n);
+            start.elapsed().as_secs_f64()
+        };
+        (0..3).map(|_| run()).fold(f64::MAX, f64::min)
+    };
+    time(2 * n) / time(n)
+}
+
+#[test]
+fn planning_many_readers_of_one_value_is_linear() {
+    let facts = Facts { max_bindings: 1 << 20, ..Facts::portable() };
+    for reader in ["sin", "add"] {
+        let grown = growth(1000, |n| {
+            let (x, other) = (leaf(&[16]), leaf(&[16]));
+            let value = map("exp", &[16], &[whole(&x)]);
+            let more = if reader == "add" { vec![whole(&value), whole(&other)] } else { vec![whole(&value)] };
+            let readers: Vec<Value> = (0..n).map(|_| map(reader, &[16], &more)).collect();
+            let plan = Plan::new(&Walk::new(&readers), &facts, Options { fuse: true }, &Held::default()).expect("plan");
+            assert_eq!(plan.outputs.len(), n + 1);
+        });
+        assert!(grown < 3.0, "twice as many readers by {reader} take {grown} times as long");
+    }
+}
+
+#[test]
+fn planning_a_chain_of_maps_is_linear() {
+    let grown = growth(2000, |n| {
+        let rows = Layout::contiguous(&[8, 8]).transpose(0, 1).unwrap();
+        let x = leaf(&[8, 8]);
+        let y = (0..n).fold(x, |y, i| {
+            map("sin", &[8, 8], &[read(&y, if i % 2 == 0 { rows.clone() } else { Layout::contiguous(&[8, 8]) })])
+        });
+        let plan = Plan::new(&Walk::new(&[y]), &Facts::portable(), Options { fuse: true }, &Held::default());
+        plan.expect("plan");
+    });
+    assert!(grown < 3.0, "twice as long a chain takes {grown} times as long");
 }
