@@ -398,7 +398,7 @@ fn a_saved_value_must_not_change_through_any_alias() -> Result<()> {
         let h = (&x * 1.0)?;
         let y = (&h + 2.0)?;
         touch(&h)?;
-        x.set_grad(None);
+        x.set_grad(None)?;
         y.sum()?.backward()?;
         assert_eq!(grad_of(&x)?, [1.0; 4]);
     }

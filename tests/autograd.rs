@@ -1,9 +1,10 @@
 //! The backward pass by PyTorch's rules: accumulation, hooks, refusals, higher derivatives, checkpoints.
 
-use calor::autograd::{self, Backward, GradCheck, checkpoint, gradcheck, gradgradcheck};
+use calor::autograd::{self, Backward, Context, Function, GradCheck, checkpoint, gradcheck, gradgradcheck};
 use calor::{DType, Device, Error, ErrorKind, Result, Tensor, detect_anomaly, enable_grad, no_grad};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 fn leaf(values: &[f32]) -> Result<Tensor> {
     Tensor::from_slice(values, [values.len()], ())?.requires_grad_(true)
@@ -46,7 +47,7 @@ fn leaves_accumulate() -> Result<()> {
         x.square()?.sum()?.backward()?;
     }
     assert_eq!(grad_of(&x)?, [6.0, 12.0]);
-    x.set_grad(None);
+    x.set_grad(None)?;
     (&x * 5.0)?.backward_with(&Tensor::new([1.0f32, 10.0], ())?)?;
     assert_eq!(grad_of(&x)?, [5.0, 50.0]);
     Ok(())
@@ -188,7 +189,7 @@ fn hooks_and_retained_gradients() -> Result<()> {
     assert_eq!(grad_of(&x)?, [12.0, 12.0]);
     h.remove_hook(add);
     x.remove_hook(double);
-    x.set_grad(None);
+    x.set_grad(None)?;
     (&x * 3.0)?.sum()?.backward()?;
     assert_eq!(grad_of(&x)?, [3.0, 3.0]);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
@@ -204,8 +205,8 @@ fn checkpoints_recompute() -> Result<()> {
     let f = |t: &[Tensor]| t[0].mul(&t[1])?.exp()?.sin();
     f(&[x.clone(), w.clone()])?.sum()?.backward()?;
     let want = (grad_of(&x)?, grad_of(&w)?);
-    x.set_grad(None);
-    w.set_grad(None);
+    x.set_grad(None)?;
+    w.set_grad(None)?;
     checkpoint(f, &[&x, &w])?.sum()?.backward()?;
     assert_eq!((grad_of(&x)?, grad_of(&w)?), want);
     Ok(())
@@ -302,11 +303,11 @@ fn limits_share_gradients_as_in_pytorch() -> Result<()> {
     x.clamp(0.0, 1.0)?.sum()?.backward()?;
     assert_eq!(grad_of(&x)?, [0.0, 0.0, 1.0, 0.0, 0.0]);
     for (t, want) in [(x.clamp_min(0.5)?, [0.0, 0.0, 0.0, 1.0, 1.0]), (x.clamp_max(0.5)?, [1.0, 1.0, 0.0, 0.0, 0.0])] {
-        x.set_grad(None);
+        x.set_grad(None)?;
         t.sum()?.backward()?;
         assert_eq!(grad_of(&x)?, want);
     }
-    x.set_grad(None);
+    x.set_grad(None)?;
     let (low, high) = (leaf(&[0.0, 0.0, 0.5, 0.0, 3.0])?, leaf(&[1.0, 1.0, 0.5, 1.0, 1.0])?);
     x.clamp(&low, &high)?.sum()?.backward()?;
     assert_eq!(grad_of(&x)?, [0.0, 0.5, 1.0, 0.5, 0.0]);
@@ -342,5 +343,204 @@ fn a_retained_gradient_is_that_of_the_latest_value() -> Result<()> {
     h.narrow(0, 1, 2)?.mul_(3.0)?;
     (&v * 5.0)?.sum()?.backward()?;
     assert_eq!(grad_of(&v)?, [5.0, 5.0]);
+    Ok(())
+}
+
+/// The derivative of `y`, which can be differentiated again.
+fn derivative(y: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let found = Backward::new().create_graph(true).grad(&[y], &[x], &[None])?;
+    Ok(found.into_iter().next().flatten().expect("a gradient"))
+}
+
+#[test]
+fn recorded_gradients_are_their_leaf_s_own() -> Result<()> {
+    let (a, b, seed) = (leaf(&[1.0, 2.0])?, leaf(&[3.0, 4.0])?, Tensor::ones([2], ())?);
+    Backward::new().create_graph(true).run(&[&(&a + &b)?], &[Some(&seed)])?;
+    (&a * 3.0)?.sum()?.backward()?;
+    assert_eq!((grad_of(&a)?, grad_of(&b)?), (vec![4.0, 4.0], vec![1.0, 1.0]));
+    assert_eq!(seed.to_vec::<f32>()?, [1.0, 1.0]);
+    // one number for all elements
+    let x = leaf(&[1.0, 2.0, 3.0])?;
+    Backward::new().create_graph(true).run(&[&x.sum()?], &[None])?;
+    x.square()?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [3.0, 5.0, 7.0]);
+    // and its history goes on
+    let x = leaf(&[2.0])?;
+    Backward::new().create_graph(true).run(&[&x.pow(3)?.sum()?], &[None])?;
+    let first = x.grad().expect("a gradient");
+    assert_eq!(derivative(&first.sum()?, &x)?.item()?, 12.0);
+    Ok(())
+}
+
+#[test]
+fn a_parameter_that_is_turned_goes_on_learning() -> Result<()> {
+    let w = Tensor::new([[1.0f32, 2.0, 3.0]], ())?.requires_grad_(true)?;
+    let turns: [fn(&Tensor) -> Result<Tensor>; 4] =
+        [Tensor::t_, |w| w.transpose_(0, 1), |w| w.unsqueeze_(0), Tensor::squeeze_];
+    for turn in turns {
+        let before = w.version();
+        no_grad(|| turn(&w))?;
+        assert!(w.requires_grad() && w.is_leaf());
+        assert_eq!(w.version(), before + 1);
+    }
+    assert_eq!(w.shape()[..], [3]);
+    (&w * 2.0)?.sum()?.backward()?;
+    assert_eq!(grad_of(&w)?, [2.0, 2.0, 2.0]);
+    refused(w.unsqueeze_(0), ErrorKind::Autograd, "a leaf Variable");
+    // what was saved is not what is there any more
+    let h = (&leaf(&[1.0, 2.0])?.unsqueeze(0)? * 1.0)?;
+    let y = h.square()?.sum()?;
+    h.t_()?;
+    refused(y.backward(), ErrorKind::Autograd, "modified by an inplace operation");
+    // views of it, and it as a view, find their gradients
+    let x = leaf(&[1.0, 2.0, 3.0, 4.0])?;
+    let h = (&x * 1.0)?.reshape([2, 2])?;
+    let row = h.narrow(0, 0, 1)?;
+    h.t_()?;
+    let weights = Tensor::new([[1.0f32, 10.0], [100.0, 1000.0]], ())?;
+    ((&h * &weights)?.sum()? + row.sum()?)?.backward()?;
+    assert_eq!(grad_of(&x)?, [2.0, 101.0, 10.0, 1000.0]);
+    Ok(())
+}
+
+#[test]
+fn checkpoints_have_second_derivatives() -> Result<()> {
+    let x = leaf(&[2.0])?;
+    let y = checkpoint(|t| t[0].pow(3), &[&x])?;
+    let product = (derivative(&y, &x)? * &x)?;
+    assert_eq!(derivative(&product, &x)?.item()?, 36.0);
+    // of inputs that come from one another, and of what is captured
+    let w = leaf(&[5.0])?;
+    let own = w.clone();
+    let h = x.square()?;
+    let y = checkpoint(move |t| t[0].mul(&t[1])?.mul(&own), &[&x, &h])?;
+    Backward::new().create_graph(true).run(&[&y], &[None])?;
+    assert_eq!((grad_of(&x)?, grad_of(&w)?), (vec![60.0], vec![8.0]));
+    assert_eq!(derivative(&x.grad().expect("a gradient"), &x)?.item()?, 60.0);
+    Ok(())
+}
+
+/// A function made of two closures.
+struct Custom<F, B>(F, B);
+
+impl<F, B> Function for Custom<F, B>
+where
+    F: Fn(&Context, &[Tensor]) -> Result<Vec<Tensor>> + Send + Sync + 'static,
+    B: Fn(&Context, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+{
+    fn name(&self) -> &str {
+        "Custom"
+    }
+    fn forward(&self, cx: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        (self.0)(cx, inputs)
+    }
+    fn backward(&self, cx: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+        (self.1)(cx, gradients[0].as_ref().expect("a gradient"))
+    }
+}
+
+#[test]
+fn a_function_that_keeps_its_output_has_a_second_derivative() -> Result<()> {
+    let x = leaf(&[1.0])?;
+    let exp = Custom(
+        |cx: &Context, t: &[Tensor]| {
+            let y = t[0].exp()?;
+            cx.save(&[&y]);
+            Ok(vec![y])
+        },
+        |cx: &Context, g: &Tensor| Ok(vec![Some(g.mul(&cx.saved()?[0])?)]),
+    );
+    let y = autograd::apply(exp, &[&x])?.remove(0);
+    let product = (derivative(&y, &x)? * &x)?;
+    let second = derivative(&product, &x)?.item()?;
+    assert!((second - 2.0 * std::f64::consts::E).abs() < 1e-4, "{second}");
+    Ok(())
+}
+
+#[test]
+fn gradients_from_users_are_checked() -> Result<()> {
+    type Give = fn(&Tensor) -> Result<Vec<Option<Tensor>>>;
+    let run = |give: Give| -> Result<(Tensor, Tensor)> {
+        let (x, y) = (leaf(&[1.0, 2.0])?, Tensor::ones([2, 1], DType::F16)?.requires_grad_(true)?);
+        let f = Custom(|_: &Context, t: &[Tensor]| Ok(vec![t[0].mul(&t[1])?]), move |_: &Context, g: &Tensor| give(g));
+        autograd::apply(f, &[&x, &y])?[0].sum()?.backward()?;
+        let y = y.grad().unwrap_or(Tensor::zeros([0], ())?);
+        Ok((x.grad().expect("a gradient"), y))
+    };
+    refused(run(|g| Ok(vec![Some(g.clone())])), ErrorKind::Autograd, "(expected 2, got 1)");
+    let many: Give = |g| Ok(vec![Some(g.clone()), None, Some(g.clone())]);
+    refused(run(many), ErrorKind::Autograd, "(expected 2, got 3)");
+    refused(run(|_| Ok(vec![Some(Tensor::ones([3], ())?), None])), ErrorKind::Shape, "at index 0 - got [3]");
+    // nothing more is no harm; broadcast ones are summed, in their dtype
+    let (x, y) = run(|g| Ok(vec![Some(g.clone()), Some(g.clone()), None]))?;
+    assert_eq!((x.to_vec::<f32>()?, y.dtype(), &y.shape()[..]), (vec![2.0, 2.0], DType::F16, &[2, 1][..]));
+    assert_eq!(y.to_dtype(DType::F32)?.to_vec::<f32>()?, [2.0, 2.0]);
+    // hooks of leaves, and of what was computed
+    let x = leaf(&[1.0, 2.0])?;
+    let h = (&x * 1.0)?;
+    for (t, bad) in [(&x, Tensor::ones([3], ())?), (&h, Tensor::ones([2], DType::F16)?)] {
+        let kind = if bad.dtype() == DType::F16 { ErrorKind::DType } else { ErrorKind::Shape };
+        let hook = t.register_hook(move |_| Ok(Some(bad.clone())))?;
+        refused((&h * 2.0)?.sum()?.backward(), kind, "that a hook gave");
+        t.remove_hook(hook);
+    }
+    refused(x.set_grad(Some(Tensor::ones([3], ())?)), ErrorKind::Shape, "of a different size");
+    refused(x.set_grad(Some(Tensor::ones([2], DType::F16)?)), ErrorKind::DType, "of a different type");
+    Ok(())
+}
+
+#[test]
+fn gradients_for_many_inputs_take_no_longer_than_all() -> Result<()> {
+    let leaves = (0..3000).map(|_| leaf(&[1.0])).collect::<Result<Vec<_>>>()?;
+    let sum = || leaves[1..].iter().try_fold(leaves[0].clone(), |sum, x| &sum + x);
+    let inputs: Vec<&Tensor> = leaves.iter().collect();
+    let (all, some) = (sum()?, sum()?);
+    let start = Instant::now();
+    all.backward()?;
+    let all = start.elapsed();
+    let start = Instant::now();
+    assert_eq!(autograd::grad(&[&some], &inputs)?.len(), leaves.len());
+    let some = start.elapsed();
+    assert!(some < 4 * all + Duration::from_millis(300), "{some:?} for the inputs, {all:?} for all leaves");
+    Ok(())
+}
+
+#[test]
+fn a_leaf_that_is_frozen_meanwhile_accumulates_nothing() -> Result<()> {
+    let (x, w) = (leaf(&[1.0, 2.0])?, leaf(&[3.0, 4.0])?);
+    let y = (&x * &w)?.sum()?;
+    w.requires_grad_(false)?;
+    y.backward()?;
+    assert_eq!(grad_of(&x)?, [3.0, 4.0]);
+    assert!(w.grad().is_none());
+    Ok(())
+}
+
+#[test]
+fn checkpoints_rewind_each_device_and_leave_it_as_it_was() -> Result<()> {
+    let other = Device::open(&calor::gpu::AdapterChoice::from_env()?)?;
+    let x = leaf(&[1.0, 2.0, 3.0])?;
+    let y = Tensor::ones([3], &other)?;
+    let noisy = |t: &[Tensor]| {
+        let noise = Tensor::rand([3], t[1].device())?.to_vec::<f32>()?;
+        t[0].mul(Tensor::from_slice(&noise, [3], ())?)
+    };
+    let out = checkpoint(noisy, &[&x, &y])?;
+    Tensor::rand([5], &other)?;
+    let state = other.generator().state();
+    out.sum()?.backward()?;
+    assert_eq!((&x * x.grad().expect("a gradient"))?.to_vec::<f32>()?, out.to_vec::<f32>()?);
+    assert_eq!(other.generator().state(), state);
+    // nor does it matter how the second run ends
+    let calls = AtomicUsize::new(0);
+    let failing = move |t: &[Tensor]| {
+        Tensor::rand([3], t[1].device())?;
+        assert!(calls.fetch_add(1, Ordering::Relaxed) == 0, "meant to fail");
+        t[0].mul(2.0)
+    };
+    let out = checkpoint(failing, &[&x, &y])?.sum()?;
+    let state = other.generator().state();
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| out.backward())).is_err());
+    assert_eq!(other.generator().state(), state);
     Ok(())
 }

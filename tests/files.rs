@@ -71,7 +71,7 @@ fn a_checkpoint_of_pytorch_is_read() -> Result<()> {
     let (mut adam, own) = adam(&model)?;
     adam.load_state_dict(&saved.require("optimizer")?.optimizer_state()?)?;
     assert_eq!((adam.lr(0), adam.options(1).map(|o| (o.beta1, o.beta2))), (0.5, Some((0.8, 0.9))));
-    own.iter().zip(find("grads")?).for_each(|(p, g)| p.tensor().set_grad(Some(g)));
+    own.iter().zip(find("grads")?).try_for_each(|(p, g)| p.tensor().set_grad(Some(g)))?;
     adam.step()?;
     for (p, want) in own.iter().zip(find("after")?) {
         let far = p.tensor().sub(&want)?.abs()?.max()?.item()?;
@@ -185,7 +185,7 @@ fn checkpoint() -> Result<Object> {
     let step = |adam: &mut AdamW, factor: f64| -> Result<Vec<Tensor>> {
         let grads: Vec<Tensor> =
             own.iter().map(|p| p.tensor().detach().mul(factor)?.add(0.5)).collect::<Result<_>>()?;
-        own.iter().zip(&grads).for_each(|(p, g)| p.tensor().set_grad(Some(g.clone())));
+        own.iter().zip(&grads).try_for_each(|(p, g)| p.tensor().set_grad(Some(g.clone())))?;
         adam.step()?;
         Ok(grads)
     };

@@ -120,7 +120,7 @@ fn long_gradients() -> Result<()> {
     let grad = x.grad().map(|g| g.to_vec::<f32>()).transpose()?.unwrap_or_default();
     let wrong = grad.iter().enumerate().find(|(i, g)| **g != (n - i) as f32);
     assert_eq!((grad.len(), wrong), (n, None));
-    x.set_grad(None);
+    x.set_grad(None)?;
     x.cummax(0)?.0.sum()?.backward()?;
     let grad = x.grad().map(|g| g.to_vec::<f32>()).transpose()?.unwrap_or_default();
     // equal elements: each is the maximum up to itself

@@ -3,7 +3,7 @@
 use calor::nn::Parameter;
 use calor::nn::functional::layer_norm;
 use calor::optim::{AdamW, AdamWOptions, Optimizer};
-use calor::{Approximate, DType, Device, Result, Tensor};
+use calor::{Approximate, DType, Device, Result, Tensor, cat, stack};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The device's counts are its own: tests take turns.
@@ -148,5 +148,29 @@ fn writes_in_place_are_in_place() -> Result<()> {
     })?;
     assert_eq!(taken, 1 << 18);
     assert_eq!(((&x * 1.5)? - &two)?.abs()?.max()?.item()?, 0.0);
+    Ok(())
+}
+
+/// Gradients that are cut out of a large one do not keep it.
+#[test]
+fn gradients_of_what_was_joined_hold_no_more_than_themselves() -> Result<()> {
+    let _turn = turn();
+    let (count, size) = (16, 4096);
+    let leaves = (0..count).map(|_| Tensor::ones([size], ())?.contiguous()?.requires_grad_(true));
+    let leaves = leaves.collect::<Result<Vec<_>>>()?;
+    Tensor::eval_all(&leaves)?;
+    let device = leaves[0].device().clone();
+    device.synchronize()?;
+    let before = device.memory_stats().current;
+    for _ in 0..3 {
+        let all: Vec<&Tensor> = leaves.iter().collect();
+        (cat(&all, 0)?.square()?.sum()? + stack(&all, 1)?.square()?.sum()?)?.backward()?;
+        Tensor::eval_all(&leaves.iter().filter_map(Tensor::grad).collect::<Vec<_>>())?;
+    }
+    device.synchronize()?;
+    let held = device.memory_stats().current - before;
+    assert!(held <= 2 * (count * size * 4) as u64, "{held} bytes for gradients of {}", count * size * 4);
+    let first = leaves[3].grad().expect("a gradient").to_vec::<f32>()?;
+    assert!(first.iter().all(|g| *g == 12.0), "{:?}", &first[..4]);
     Ok(())
 }

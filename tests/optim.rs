@@ -78,7 +78,7 @@ fn replay(name: &str) -> Result<usize> {
         let mut optimizer = optimizer(name, case, &parameters).expect("known");
         for (s, step) in case["steps"].as_array().expect("steps").iter().enumerate() {
             for (p, key) in parameters.iter().zip(step["grads"].as_array().expect("grads")) {
-                p.tensor().set_grad(if key.is_null() { None } else { Some(tensor(key)?) });
+                p.tensor().set_grad(if key.is_null() { None } else { Some(tensor(key)?) })?;
             }
             optimizer.step()?;
             for (i, (p, key)) in parameters.iter().zip(step["params_after"].as_array().expect("after")).enumerate() {
@@ -197,7 +197,7 @@ fn a_step_is_one_kernel_and_compiles_nothing_new() -> Result<()> {
     let mut adam = AdamW::new([p.clone()], AdamWOptions::new(0.1))?;
     steps(&mut adam, &p, 2)?;
     device.synchronize()?;
-    p.tensor().set_grad(Some(Tensor::new([1.0f32, 2.0, 3.0, 4.0, 5.0], ())?));
+    p.tensor().set_grad(Some(Tensor::new([1.0f32, 2.0, 3.0, 4.0, 5.0], ())?))?;
     let before = device.counters();
     adam.step()?;
     adam.set_lr(0, 0.01);
@@ -217,7 +217,7 @@ fn one(value: f32) -> Result<Parameter> {
 }
 
 fn give(p: &Parameter, gradient: f32) -> Result<()> {
-    p.tensor().set_grad(Some(Tensor::full(&p.shape()[..], gradient, p.tensor().dtype())?));
+    p.tensor().set_grad(Some(Tensor::full(&p.shape()[..], gradient, p.tensor().dtype())?))?;
     Ok(())
 }
 

@@ -113,7 +113,7 @@ fn parameters(n: usize) -> Result<Vec<Parameter>> {
 
 fn give(all: &[Parameter], step: usize) -> Result<()> {
     for (i, p) in all.iter().enumerate() {
-        p.tensor().set_grad(Some(numbers(&p.shape(), 10 * step + i + 3)?));
+        p.tensor().set_grad(Some(numbers(&p.shape(), 10 * step + i + 3)?))?;
     }
     Ok(())
 }
@@ -301,7 +301,7 @@ fn a_momentum_that_is_switched_on_later_starts_with_the_whole_gradient() -> Resu
         let mut sgd = Sgd::new([p.clone()], SgdOptions::new(0.1).dampening(dampening))?;
         for (step, momentum) in [0.0, 0.0, 0.9, 0.9, 0.0, 0.9, 0.9].into_iter().enumerate() {
             assert!(sgd.set_setting(0, "momentum", momentum));
-            p.tensor().set_grad(Some(numbers(&[4], step + 2)?));
+            p.tensor().set_grad(Some(numbers(&[4], step + 2)?))?;
             sgd.step()?;
         }
         close("SGD", &p.tensor(), &want)?;
@@ -390,7 +390,7 @@ fn skipped_steps_do_not_count() -> Result<()> {
             for p in &all {
                 let gradient = numbers(&[2, 3], step + 2)?;
                 let gradient = if overflows { (gradient * f64::INFINITY)? } else { (gradient * scale)? };
-                p.tensor().set_grad(Some(gradient));
+                p.tensor().set_grad(Some(gradient))?;
             }
             scaler.step(optimizer.optimizer())?;
             scaler.update()?;

@@ -41,7 +41,7 @@ fn parameters(n: usize) -> Result<Vec<Parameter>> {
 fn give(parameters: &[Parameter], step: usize, has: impl Fn(usize) -> bool) -> Result<()> {
     for (i, p) in parameters.iter().enumerate() {
         let g = has(i).then(|| numbers(&p.shape(), 1000 * step + i)?.to_dtype(p.tensor().dtype())).transpose()?;
-        p.tensor().set_grad(g);
+        p.tensor().set_grad(g)?;
     }
     Ok(())
 }
@@ -125,7 +125,7 @@ fn same_as_alone<R: Rule>(name: &str, rule: R) -> Result<()> {
         for all in [&packed, &alone] {
             give(all, step, has)?;
         }
-        empty.tensor().set_grad(Some(Tensor::zeros([0, 3], ())?));
+        empty.tensor().set_grad(Some(Tensor::zeros([0, 3], ())?))?;
         together.step()?;
         apart.step()?;
         for (i, (a, b)) in packed.iter().zip(&alone).enumerate() {
@@ -168,7 +168,7 @@ fn shared_storage_is_updated_in_turn_and_views_stay_views() -> Result<()> {
     let before: Vec<Vec<f32>> = all.iter().map(|p| p.tensor().to_vec()).collect::<Result<_>>()?;
     let mut sgd = Sgd::new(all.clone(), SgdOptions::new(1.0))?;
     for p in &all {
-        p.tensor().set_grad(Some(Tensor::full(&p.shape()[..], 0.5, ())?));
+        p.tensor().set_grad(Some(Tensor::full(&p.shape()[..], 0.5, ())?))?;
     }
     let row: Vec<f32> = base.to_vec::<f32>()?[..6].to_vec();
     sgd.step()?;
@@ -216,7 +216,7 @@ fn parts_are_read_and_computed_with() -> Result<()> {
     let mut sgd = Sgd::new(all.clone(), SgdOptions::new(0.5))?;
     let want: Vec<Vec<f32>> = all.iter().map(|p| p.tensor().to_vec()).collect::<Result<_>>()?;
     for p in &all {
-        p.tensor().set_grad(Some(Tensor::ones(&p.shape()[..], ())?));
+        p.tensor().set_grad(Some(Tensor::ones(&p.shape()[..], ())?))?;
     }
     sgd.step()?;
     for (p, before) in all.iter().zip(&want) {
@@ -281,8 +281,8 @@ fn a_rule_that_looks_at_whole_parameters_gets_them_one_by_one() -> Result<()> {
     let all = [vec![2.0f32, 0.0], vec![0.0, 0.0, 5.0]].map(|v| Parameter::new(&Tensor::new(v, ())?));
     let all: Vec<Parameter> = all.into_iter().collect::<Result<_>>()?;
     let mut rule = Optim::new(all.clone(), Normed(1.0))?;
-    all[0].tensor().set_grad(Some(Tensor::new([4.0f32, 0.0], ())?));
-    all[1].tensor().set_grad(Some(Tensor::new([0.0f32, 0.0, 3.0], ())?));
+    all[0].tensor().set_grad(Some(Tensor::new([4.0f32, 0.0], ())?))?;
+    all[1].tensor().set_grad(Some(Tensor::new([0.0f32, 0.0, 3.0], ())?))?;
     rule.step()?;
     assert_eq!(all[0].tensor().to_vec::<f32>()?, [1.0, 0.0]);
     assert_eq!(all[1].tensor().to_vec::<f32>()?, [0.0, 0.0, 4.0]);
@@ -302,7 +302,7 @@ fn packs_stay_within_a_binding() -> Result<()> {
     let mut adam = AdamW::new(all.clone(), AdamWOptions::new(0.5).weight_decay(0.0))?;
     for _ in 0..2 {
         for p in &all {
-            p.tensor().set_grad(Some(Tensor::ones(&p.shape()[..], &device)?));
+            p.tensor().set_grad(Some(Tensor::ones(&p.shape()[..], &device)?))?;
         }
         adam.step()?;
     }

@@ -2,7 +2,7 @@
 
 use calor::dtype::Scalar;
 use calor::gpu::{Access, Command, Facts};
-use calor::graph::plan::{Fresh, Options, Plan};
+use calor::graph::plan::{Fresh, Held, Options, Plan};
 use calor::graph::walk::Walk;
 use calor::graph::{
     Body, Fold, Input, Load, LowerCx, Lowering, Map, Node, Param, Primitive, Prologue, Spec, Store, Stored, Template,
@@ -11,6 +11,7 @@ use calor::graph::{
 use calor::{DType, Layout, Result};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::time::Instant;
 
 fn leaf(shape: &[usize]) -> Value {
     Node::stored(Spec::new(shape, DType::F32), Stored::Nowhere)
@@ -563,5 +564,83 @@ fn what_lies_across_is_computed_in_blocks() {
     // where loads would not be whole groups of four, or most invocations would have no block
     for (m, n, offset) in [(64, 128, 1), (63, 128, 0), (64, 126, 0), (8, 8, 0)] {
         assert!(!turned(m, n, offset)[0].contains("fn block("), "{m} x {n} from {offset}");
+    }
+}
+
+/// Kernels are known as long as a plan has them.
+#[test]
+fn kernels_of_plans_that_are_gone_are_forgotten() {
+    let held = Held::default();
+    let program = |bits: usize| {
+        let x = leaf(&[8]);
+        let op =
+            |y: Value, bit: usize| map(if bits >> bit & 1 == 0 { "add" } else { "mul" }, &[8], &[whole(&y), whole(&x)]);
+        let root = (0..11).fold(x.clone(), op);
+        Plan::new(&Walk::new(&[root]), &Facts::portable(), Options { fuse: true }, &held).expect("plan")
+    };
+    let kernel = |plan: &Plan| match &plan.recording.commands[0] {
+        Command::Dispatch(d) => Arc::clone(&d.kernel),
+        other => panic!("{other:?}"),
+    };
+    let kept: Vec<Plan> = (0..100).map(program).collect();
+    for bits in 100..1900 {
+        program(bits);
+        assert!(held.len() <= 256, "{} kernels", held.len());
+    }
+    // those in use are the same as before
+    for (bits, plan) in kept.iter().enumerate() {
+        assert!(Arc::ptr_eq(&kernel(plan), &kernel(&program(bits))));
+    }
+}
+
+/// Seconds that this thread was at work, where the system tells; other tests run beside it.
+fn worked(since: Instant) -> f64 {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = told.and_then(|t| t.split(' ').next()?.parse::<f64>().ok());
+    nanos.map_or_else(|| since.elapsed().as_secs_f64(), |n| n / 1e9)
+}
+
+/// How much longer `f` takes for twice as much; the best of a few tries.
+fn growth(n: usize, f: impl Fn(usize)) -> f64 {
+    let begin = Instant::now();
+    let time = |n: usize| {
+        let run = || {
+            let start = worked(begin);
+            f(n);
+            worked(begin) - start
+        };
+        (0..3).map(|_| run()).fold(f64::MAX, f64::min)
+    };
+    // over two doublings, as short times are uncertain
+    (time(4 * n) / time(n)).sqrt()
+}
+
+#[test]
+fn planning_many_readers_of_one_value_is_linear() {
+    let facts = Facts { max_bindings: 1 << 20, ..Facts::portable() };
+    for reader in ["sin", "add"] {
+        let grown = growth(500, |n| {
+            let (x, other) = (leaf(&[16]), leaf(&[16]));
+            let value = map("exp", &[16], &[whole(&x)]);
+            let more = if reader == "add" { vec![whole(&value), whole(&other)] } else { vec![whole(&value)] };
+            let readers: Vec<Value> = (0..n).map(|_| map(reader, &[16], &more)).collect();
+            let plan = Plan::new(&Walk::new(&readers), &facts, Options { fuse: true }, &Held::default()).expect("plan");
+            assert_eq!(plan.outputs.len(), n + 1);
+        });
+        assert!(grown < 3.0, "twice as many readers by {reader} take {grown} times as long");
+    }
+}
+
+#[test]
+fn planning_a_chain_of_maps_is_linear() {
+    let (straight, across) = (Layout::contiguous(&[8, 8]), Layout::contiguous(&[8, 8]).transpose(0, 1).unwrap());
+    for (name, odd) in [("as they lie", &straight), ("turned", &across)] {
+        let grown = growth(1000, |n| {
+            let layout = |i| if i % 2 == 0 { &straight } else { odd };
+            let y = (0..n).fold(leaf(&[8, 8]), |y, i| map("sin", &[8, 8], &[read(&y, layout(i).clone())]));
+            let plan = Plan::new(&Walk::new(&[y]), &Facts::portable(), Options { fuse: true }, &Held::default());
+            assert!(plan.expect("plan").dispatches() <= n / 250 + 1);
+        });
+        assert!(grown < 3.0, "twice as long a chain, {name}, takes {grown} times as long");
     }
 }

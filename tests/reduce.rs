@@ -128,7 +128,7 @@ fn ties_share_gradients() -> Result<()> {
     let x = new(&[2.0, 5.0, 5.0])?.requires_grad_(true)?;
     x.max()?.backward()?;
     assert_eq!(x.grad().map(|g| g.to_vec::<f32>()).transpose()?, Some(vec![0.0, 0.5, 0.5]));
-    x.set_grad(None);
+    x.set_grad(None)?;
     x.max_dim(0, false)?.0.backward()?;
     assert_eq!(x.grad().map(|g| g.to_vec::<f32>()).transpose()?, Some(vec![0.0, 1.0, 0.0]));
     Ok(())

@@ -55,7 +55,7 @@ impl Backward {
     /// Adds the gradients of `outputs` to those of all leaves; a gradient may be left out for scalars.
     pub fn run(self, outputs: &[&Tensor], gradients: &[Option<&Tensor>]) -> Result<()> {
         let seeds = seeds("backward", outputs, gradients)?;
-        self.walk(seeds, None)?;
+        self.walk(seeds, Sinks { accumulates: true, ..Sinks::new(&[]) }, None)?;
         Ok(())
     }
 
@@ -72,7 +72,8 @@ impl Backward {
             }
         }
         let seeds = seeds("grad", outputs, gradients)?;
-        let found = self.walk(seeds, Some(inputs))?;
+        let needed = needed(&seeds, inputs);
+        let found = self.walk(seeds, Sinks::new(inputs), Some(needed))?;
         if !self.allow_unused && found.iter().any(Option::is_none) {
             bail!(
                 Autograd,
@@ -84,17 +85,27 @@ impl Backward {
         Ok(found)
     }
 
-    fn walk(self, seeds: Vec<(Edge, Tensor)>, inputs: Option<&[&Tensor]>) -> Result<Vec<Option<Tensor>>> {
+    /// The gradients of `output` for `stops`, tensors that operations made, behind which nothing runs; other leaves
+    /// accumulate theirs.
+    pub(super) fn until(self, output: &Tensor, stops: &[&Tensor], gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let seeds = seeds("backward", &[output], &[Some(gradient)])?;
+        self.walk(seeds, Sinks { accumulates: true, ..Sinks::new(stops) }, None)
+    }
+
+    fn walk(
+        self,
+        seeds: Vec<(Edge, Tensor)>,
+        mut sinks: Sinks,
+        needed: Option<HashMap<u64, bool>>,
+    ) -> Result<Vec<Option<Tensor>>> {
         let _mode = set_grad_enabled(self.create_graph);
         let _off = autocast_off();
         forget_casts();
         let keep = self.retain_graph.unwrap_or(self.create_graph);
-        let mut sinks = Sinks::new(inputs);
         // operations by age, youngest first: an operation runs when all its readers have
         let mut ready: BTreeMap<u64, (Arc<GradFn>, Vec<Option<Tensor>>)> = BTreeMap::new();
-        let needed = inputs.map(|inputs| needed(&seeds, inputs));
         let give = |ready: &mut BTreeMap<u64, (Arc<GradFn>, Vec<Option<Tensor>>)>,
-                    sinks: &mut Sinks<'_>,
+                    sinks: &mut Sinks,
                     edge: &Edge,
                     gradient: Tensor|
          -> Result<()> {
@@ -127,7 +138,11 @@ impl Backward {
                     *slot = Some(gradient);
                 }
             }
-            if needed.as_ref().is_some_and(|n| n.get(&function.sequence) == Some(&false)) {
+            let last = match &needed {
+                Some(needed) => needed.get(&function.sequence) == Some(&false),
+                None => sinks.functions.contains_key(&(function.sequence, 0)),
+            };
+            if last {
                 continue;
             }
             let results = function.backward(&gradients).map_err(|e| e.context(format!("in {}", function.name())))?;
@@ -185,22 +200,33 @@ fn needed(seeds: &[(Edge, Tensor)], inputs: &[&Tensor]) -> HashMap<u64, bool> {
 }
 
 /// Where gradients end up: accumulated into leaves, or collected for some inputs.
-struct Sinks<'a> {
-    inputs: Option<&'a [&'a Tensor]>,
+#[derive(Default)]
+struct Sinks {
+    /// Whether leaves that are no input accumulate.
+    accumulates: bool,
+    /// Which inputs a leaf is, by its number.
+    inputs: HashMap<u64, Vec<usize>>,
+    /// Which inputs an operation's output is, by the operation's number.
+    functions: HashMap<(u64, usize), Vec<usize>>,
     found: Vec<Option<Tensor>>,
     leaves: HashMap<u64, (Tensor, Tensor)>,
     order: Vec<u64>,
 }
 
-impl<'a> Sinks<'a> {
-    fn new(inputs: Option<&'a [&'a Tensor]>) -> Self {
-        Self { inputs, found: vec![None; inputs.map_or(0, <[_]>::len)], leaves: HashMap::new(), order: Vec::new() }
+impl Sinks {
+    fn new(inputs: &[&Tensor]) -> Self {
+        let mut sinks = Self { found: vec![None; inputs.len()], ..Self::default() };
+        for (i, input) in inputs.iter().enumerate() {
+            match input.edge() {
+                Some(Edge::Fn(f, output)) => sinks.functions.entry((f.sequence, output)).or_default().push(i),
+                _ => sinks.inputs.entry(input.id()).or_default().push(i),
+            }
+        }
+        sinks
     }
 
     fn leaf(&mut self, leaf: &Tensor, gradient: Tensor) -> Result<()> {
-        if let Some(inputs) = self.inputs
-            && !inputs.iter().any(|t| t.id() == leaf.id())
-        {
+        if !self.accumulates && !self.inputs.contains_key(&leaf.id()) {
             return Ok(());
         }
         let sum = match self.leaves.remove(&leaf.id()) {
@@ -214,14 +240,9 @@ impl<'a> Sinks<'a> {
         Ok(())
     }
 
-    fn output(&mut self, function: &Arc<GradFn>, output: usize, gradient: &Tensor) {
-        for (i, input) in self.inputs.iter().flat_map(|i| i.iter()).enumerate() {
-            if let Some(Edge::Fn(f, o)) = input.edge()
-                && Arc::ptr_eq(&f, function)
-                && o == output
-            {
-                self.found[i] = Some(gradient.clone());
-            }
+    fn output(&mut self, function: &GradFn, output: usize, gradient: &Tensor) {
+        for &i in self.functions.get(&(function.sequence, output)).into_iter().flatten() {
+            self.found[i] = Some(gradient.clone());
         }
     }
 
@@ -229,15 +250,11 @@ impl<'a> Sinks<'a> {
         for id in &self.order {
             let Some((leaf, gradient)) = self.leaves.remove(id) else { continue };
             let gradient = leaf.leaf_hooks(gradient)?;
-            match self.inputs {
-                None => leaf.accumulate_grad(&gradient)?,
-                Some(inputs) => {
-                    for (i, input) in inputs.iter().enumerate() {
-                        if input.id() == leaf.id() {
-                            self.found[i] = Some(gradient.clone());
-                        }
-                    }
-                }
+            match self.inputs.get(id) {
+                Some(inputs) => inputs.iter().for_each(|&i| self.found[i] = Some(gradient.clone())),
+                // one that was frozen after the forward pass is left alone
+                None if leaf.requires_grad() => leaf.accumulate_grad(&gradient)?,
+                None => {}
             }
         }
         Ok(self.found)
@@ -278,6 +295,9 @@ fn seeds(op: &str, outputs: &[&Tensor], gradients: &[Option<&Tensor>]) -> Result
                 &g.shape()[..],
                 &output.shape()[..]
             ),
+            Some(g) if !g.device().same(output.device()) => {
+                bail!(Value, op, "grad_output[{i}] and output[{i}] lie on different devices")
+            }
             Some(g) => g.to_dtype(output.dtype())?,
             None if output.numel() != 1 => {
                 bail!(Autograd, op, "grad can be implicitly created only for scalar outputs")

@@ -1,26 +1,34 @@
 //! Custom functions: a forward and a backward of one's own.
 
-use crate::error::Result;
-use crate::tensor::Tensor;
-use crate::tensor::grad::{GradFn, Grads, Saved, is_grad_enabled, no_grad};
-use std::sync::{Mutex, PoisonError};
+use crate::dtype::DType;
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::tensor::grad::{GradFn, Saved, is_grad_enabled, no_grad};
+use crate::tensor::{Device, Tensor};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a forward keeps for its backward.
 #[derive(Default)]
 pub struct Context {
-    saved: Mutex<Vec<Saved>>,
+    /// What is kept, with the numbers of the tensors.
+    saved: Mutex<Vec<(u64, Saved)>>,
 }
 
 impl Context {
     /// Keeps tensors; they are checked for in-place writes when they are asked back.
     pub fn save(&self, tensors: &[&Tensor]) {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        saved.extend(tensors.iter().map(|t| Saved::input(t)));
+        saved.extend(tensors.iter().map(|t| (t.id(), Saved::input(t))));
     }
 
     /// The tensors kept, in order.
     pub fn saved(&self) -> Result<Vec<Tensor>> {
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Saved::get).collect()
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|s| s.1.get()).collect()
+    }
+
+    /// Gives what was kept of an output, made before anything was recorded, the history that the output has now.
+    fn settle(&self, output: u64, grad_fn: &Arc<GradFn>, number: usize) {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        saved.iter_mut().filter(|s| s.0 == output).for_each(|s| s.1.made_by(grad_fn, number));
     }
 }
 
@@ -63,7 +71,7 @@ pub trait Function: Send + Sync + 'static {
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn apply<F: Function>(function: F, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-    let cx = Context::default();
+    let cx = Arc::new(Context::default());
     let owned: Vec<Tensor> = inputs.iter().map(|t| (*t).clone()).collect();
     let outputs = no_grad(|| function.forward(&cx, &owned))?;
     if !is_grad_enabled() || !inputs.iter().any(|t| t.requires_grad()) {
@@ -72,15 +80,61 @@ pub fn apply<F: Function>(function: F, inputs: &[&Tensor]) -> Result<Vec<Tensor>
     let name = format!("{}Backward", function.name());
     let edges = inputs.iter().map(|t| t.edge()).collect();
     let count = outputs.len();
-    let rule = Box::new(move |g: &[Option<Tensor>]| Ok(Grads::from_vec(function.backward(&cx, g)?)));
+    let like: Vec<_> =
+        inputs.iter().map(|t| t.requires_grad().then(|| (t.shape(), t.dtype(), t.device().clone()))).collect();
+    let own = cx.clone();
+    let rule = Box::new(move |g: &[Option<Tensor>]| {
+        let mut gradients = function.backward(&own, g)?;
+        // as in PyTorch, more of them are no harm where there is nothing in them
+        if gradients.iter().skip(like.len()).all(Option::is_none) {
+            gradients.truncate(like.len());
+        }
+        if gradients.len() != like.len() {
+            bail!(
+                Autograd,
+                "backward",
+                "function {}Backward returned an incorrect number of gradients (expected {}, got {})",
+                function.name(),
+                like.len(),
+                gradients.len()
+            );
+        }
+        let fitted = gradients.into_iter().zip(&like).enumerate().map(|(i, both)| match both {
+            (Some(g), Some((shape, dtype, device))) => {
+                fitted(&g, i, (shape, *dtype, device), function.name()).map(Some)
+            }
+            _ => Ok(None),
+        });
+        fitted.collect()
+    });
     let grad_fn = GradFn::new(name, edges, count, rule);
     let traced = outputs.into_iter().enumerate().map(|(i, t)| {
         // an input given back as it is must not lose its own history
         let t = if owned.iter().any(|o| o.id() == t.id()) { t.detach() } else { t };
         if t.dtype().is_float() {
             t.set_output_of(&grad_fn, i);
+            cx.settle(t.id(), &grad_fn, i);
         }
         t
     });
     Ok(traced.collect())
+}
+
+/// A gradient as input `i`, which is like this, takes it: summed where the input was broadcast, in its dtype.
+fn fitted(g: &Tensor, i: usize, (shape, dtype, device): (&[usize], DType, &Device), name: &str) -> Result<Tensor> {
+    if !g.device().same(device) {
+        bail!(Value, "backward", "function {name}Backward returned a gradient on another device at index {i}");
+    }
+    g.fit(shape, dtype).map_err(|e| match e.kind() {
+        ErrorKind::Shape => Error::new(
+            ErrorKind::Shape,
+            "backward",
+            format!(
+                "function {name}Backward returned an invalid gradient at index {i} - got {:?} but expected shape \
+                 compatible with {shape:?}",
+                &g.shape()[..]
+            ),
+        ),
+        _ => e,
+    })
 }

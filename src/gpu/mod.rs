@@ -62,7 +62,7 @@ pub use pool::{Buffer, Counters};
 pub use profile::{HostTime, KernelTime, Profile};
 pub use recording::{Access, Binding, Command, Dispatch, Kernel, Recording};
 
-use crate::error::Result;
+use crate::error::{Result, bail};
 use health::{Health, lock};
 
 /// Bytes of the fault buffer.
@@ -177,16 +177,17 @@ impl Gpu {
                 None => None,
             };
             // Nobody else has the device yet.
-            if let Some(shared) = Arc::get_mut(&mut gpu.0) {
-                let told = shared.facts.max_loop_iterations;
-                shared.facts.max_loop_iterations = cap.into_iter().chain(told).min();
-                shared.facts.is_cpu = is_cpu && choice.allows("cpu-kernels");
-                shared.facts.matrices = matrices;
-                shared.pool.close();
-                shared.pool = Arc::default();
-                // The new pool numbers its buffers from the start.
-                shared.engine.get_mut().unwrap_or_else(PoisonError::into_inner).forget_all();
-            }
+            let Some(shared) = Arc::get_mut(&mut gpu.0) else {
+                bail!(Device, "open", "the device is in use while it is probed")
+            };
+            let told = shared.facts.max_loop_iterations;
+            shared.facts.max_loop_iterations = cap.into_iter().chain(told).min();
+            shared.facts.is_cpu = is_cpu && choice.allows("cpu-kernels");
+            shared.facts.matrices = matrices;
+            shared.pool.close();
+            shared.pool = Arc::default();
+            // The new pool numbers its buffers from the start.
+            shared.engine.get_mut().unwrap_or_else(PoisonError::into_inner).forget_all();
         }
         gpu.set_memory_limit(choice.limit("memory"));
         let facts = gpu.facts();

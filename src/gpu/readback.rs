@@ -128,8 +128,11 @@ impl Gpu {
         let (done, waited) = oneshot_channel();
         let (gpu, index) = (self.clone(), pending.index.clone());
         let wait = move || {
+            let outcome = gpu.wait("read", index);
+            // Who waits may count on being the only one who holds the device.
+            drop(gpu);
             // Nobody listens when the future was dropped.
-            let _ = done.send(gpu.wait("read", index));
+            let _ = done.send(outcome);
         };
         if std::thread::Builder::new().name("calor read".to_owned()).spawn(wait).is_err() {
             return self.wait("read", pending.index.clone());

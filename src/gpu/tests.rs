@@ -174,6 +174,47 @@ fn main() { a[0] = 1u; atomicStore(&fault[1], 2u); }
     assert_eq!(gpu().take_fault().unwrap(), Some([0, 2, 0, 0]));
 }
 
+/// Counts the holders of a device at the moment when a read wakes who waits for it.
+struct Woken {
+    device: std::sync::Weak<Shared>,
+    holders: std::sync::atomic::AtomicUsize,
+    waiting: std::thread::Thread,
+}
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.holders.store(self.device.strong_count(), Relaxed);
+        self.waiting.unpark();
+    }
+}
+
+#[test]
+fn a_read_that_has_come_holds_the_device_no_longer() {
+    let own = Gpu::open(&AdapterChoice::from_env().expect("the environment is well-formed")).expect("an adapter");
+    let buffer = own.upload(&[7; 64]).unwrap();
+    let woken = Arc::new(Woken {
+        device: Arc::downgrade(&own.0),
+        holders: Default::default(),
+        waiting: std::thread::current(),
+    });
+    let ranges = [(buffer, 0, 64)];
+    let mut reading = Box::pin(own.read_async(&ranges));
+    let waker = woken.clone().into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let read = loop {
+        match reading.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(read) => break read,
+            std::task::Poll::Pending => std::thread::park_timeout(Duration::from_secs(1)),
+        }
+    };
+    assert_eq!(read.unwrap(), [vec![7; 64]]);
+    drop(reading);
+    assert_eq!(Arc::strong_count(&own.0), 1);
+    // this test's, and the read's own
+    let holders = woken.holders.load(Relaxed);
+    assert!(holders == 0 || holders == 2, "{holders} hold the device");
+}
+
 #[test]
 fn freed_slots_serve_later_ones() {
     let data: Vec<u32> = (0..100).collect();

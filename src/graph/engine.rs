@@ -2,16 +2,15 @@
 
 use super::body::Param;
 use super::cache::Cache;
-use super::codegen::Generated;
 use super::node::{Input, Node, Primitive, Spec, Stored, Value};
 use super::pending::Pending;
-use super::plan::{Fresh, Kernels, Options, Plan};
+use super::plan::{Held, Options, Plan};
 use super::schedule::padded_bytes;
 use super::walk::Walk;
 use super::watch::Watch;
 use crate::dtype::DType;
-use crate::error::{Error, Result, bail};
-use crate::gpu::{Buffer, Counters, Gpu, Kernel, Origin};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::gpu::{Buffer, Counters, Gpu, Origin};
 use crate::shape::checked_numel;
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
@@ -39,8 +38,11 @@ pub struct Engine {
     running: Mutex<Running>,
     plans: AtomicU64,
     faults: Mutex<Vec<Arc<Error>>>,
-    kernels: Mutex<HashMap<String, Arc<Kernel>>>,
+    kernels: Held,
 }
+
+/// How often computing a part of what waits may fail before the rest is left for later.
+const TRIES: usize = 64;
 
 /// What running needs, one run at a time.
 #[derive(Debug, Default)]
@@ -54,15 +56,53 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Kernels for Engine {
-    fn kernel(&self, label: String, generated: &Generated) -> Arc<Kernel> {
-        let mut kernels = lock(&self.kernels);
-        if let Some(kernel) = kernels.get(&generated.source) {
-            return kernel.clone();
+/// What is learned while values are computed that cannot be computed together.
+struct Salvage {
+    /// The first error.
+    first: Option<Error>,
+    /// Whether a value cannot be computed, as far as that was looked at.
+    bad: HashMap<u64, bool>,
+    /// How many failures are left before the rest is given up.
+    tries: usize,
+}
+
+impl Default for Salvage {
+    fn default() -> Self {
+        Self { first: None, bad: HashMap::default(), tries: TRIES }
+    }
+}
+
+impl Salvage {
+    fn note(&mut self, error: Error) {
+        self.first.get_or_insert(error);
+    }
+
+    /// Whether values may fare better alone; counts the failure.
+    fn goes_on(&mut self, error: &Error) -> bool {
+        self.tries = self.tries.saturating_sub(1);
+        self.tries > 0 && !matches!(error.kind(), ErrorKind::DeviceLost | ErrorKind::Timeout)
+    }
+
+    /// Whether a value is, or is computed from, one that could not be computed: whoever holds that wants it stored.
+    fn depends(&mut self, value: &Value) -> bool {
+        let mut stack: Vec<(Value, bool)> = vec![(value.clone(), false)];
+        while let Some((at, expanded)) = stack.pop() {
+            if self.bad.contains_key(&at.id) || at.get().is_some() {
+                continue;
+            }
+            let inputs = at.inputs();
+            if expanded {
+                let bad = inputs.iter().any(|i| self.bad.get(&i.value.id) == Some(&true));
+                drop(inputs);
+                self.bad.insert(at.id, bad);
+            } else {
+                let next: Vec<(Value, bool)> = inputs.iter().map(|i| (i.value.clone(), false)).collect();
+                drop(inputs);
+                stack.push((at, true));
+                stack.extend(next);
+            }
         }
-        let kernel = Fresh.kernel(label, generated);
-        kernels.insert(generated.source.clone(), kernel.clone());
-        kernel
+        self.bad.get(&value.id) == Some(&true)
     }
 }
 
@@ -87,7 +127,7 @@ impl Engine {
             running: Mutex::new(Running { walk: Walk::default(), cache }),
             plans: AtomicU64::new(0),
             faults: Mutex::default(),
-            kernels: Mutex::default(),
+            kernels: Held::default(),
         }
     }
 
@@ -184,7 +224,7 @@ impl Engine {
             pending.is_full(&pace)
         };
         if full {
-            self.flush()?;
+            self.relieve();
         }
         Ok(value)
     }
@@ -238,7 +278,7 @@ impl Engine {
         let much = lock(&self.pending).holds_much(padded as u64, &self.gpu.pace());
         if much {
             // here no operation is half done, so this is a good moment
-            self.flush()?;
+            self.relieve();
         }
         let buffer = if padded == bytes.len() {
             self.gpu.upload(bytes)?
@@ -271,7 +311,7 @@ impl Engine {
     }
 
     fn plan_of(&self, walk: &Walk) -> Result<Plan> {
-        Plan::new(walk, self.gpu.facts(), self.options(), self)
+        Plan::new(walk, self.gpu.facts(), self.options(), &self.kernels)
     }
 
     /// Computes and submits `roots`, without waiting.
@@ -327,16 +367,34 @@ impl Engine {
     }
 
     /// Computes and submits every pending value that someone still holds, without waiting. Values made of nothing
-    /// (constants, ranges, random numbers) wait for a reader.
+    /// (constants, ranges, random numbers) wait for a reader. What cannot be computed keeps nothing else from it; the
+    /// first error is told; memory that is enough for a part at a time is enough.
     pub fn flush(&self) -> Result<()> {
-        let waiting = lock(&self.pending).take();
+        self.compute_pending(true)
+    }
+
+    /// Computes what waits because it has become much. Whoever is at work has nothing to do with what fails: that waits
+    /// for its reader, or for who asks for everything.
+    fn relieve(&self) {
+        if let Err(error) = self.compute_pending(false) {
+            log::debug!("what waits could not be computed: {error}");
+        }
+    }
+
+    fn compute_pending(&self, everything: bool) -> Result<()> {
+        let (waiting, aside) = {
+            let mut pending = lock(&self.pending);
+            (pending.take(everything), pending.failed())
+        };
         let live: Vec<Value> = waiting.iter().filter_map(Weak::upgrade).collect();
+        let others: Vec<Value> = aside.iter().filter_map(Weak::upgrade).collect();
         let mut inside: HashMap<u64, usize> = HashMap::default();
-        for value in &live {
+        for value in live.iter().chain(&others) {
             for input in value.inputs().iter() {
                 *inside.entry(input.value.id).or_default() += 1;
             }
         }
+        drop(others);
         let wanted = |v: &&Value| {
             let held = Arc::strong_count(v) > 1 + inside.get(&v.id).copied().unwrap_or(0);
             held && v.get().is_none() && (!v.inputs().is_empty() || v.spec.numel() == 0)
@@ -344,12 +402,54 @@ impl Engine {
         let roots: Vec<Value> = live.iter().filter(wanted).cloned().collect();
         // the references of this list must not count as holders
         drop(live);
-        let outcome = self.run(&roots);
-        if outcome.is_err() {
-            // what was not computed waits for the next try
-            lock(&self.pending).put_back(waiting);
+        let mut salvage = Salvage::default();
+        match self.run(&roots) {
+            Err(error) if salvage.goes_on(&error) && roots.len() > 1 => {
+                if error.kind() != ErrorKind::OutOfMemory {
+                    salvage.note(error);
+                }
+                self.salvage(&roots, &mut salvage);
+            }
+            Err(error) => salvage.note(error),
+            Ok(()) => {}
         }
-        outcome
+        drop(roots);
+        match salvage.first {
+            Some(error) => {
+                // what was not computed waits for the next try
+                lock(&self.pending).put_aside(waiting);
+                Err(error)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Computes what can be of values that cannot be computed together: halves of them, older ones first, down to
+    /// single ones.
+    fn salvage(&self, roots: &[Value], salvage: &mut Salvage) {
+        let (older, newer) = roots.split_at(roots.len() / 2);
+        for half in [older, newer] {
+            let possible: Vec<Value> = half.iter().filter(|v| !salvage.depends(v)).cloned().collect();
+            if possible.is_empty() || salvage.tries == 0 {
+                continue;
+            }
+            match self.run(&possible) {
+                Ok(()) => {}
+                Err(error) if !salvage.goes_on(&error) => {
+                    salvage.tries = 0;
+                    salvage.note(error);
+                }
+                Err(error) => match &possible[..] {
+                    [one] => {
+                        // what was looked at before may be computed from it
+                        salvage.bad.retain(|_, bad| *bad);
+                        salvage.bad.insert(one.id, true);
+                        salvage.note(error);
+                    }
+                    many => self.salvage(many, salvage),
+                },
+            }
+        }
     }
 
     fn fault_code(&self, error: &Arc<Error>) -> u32 {

@@ -16,6 +16,8 @@ pub(super) struct Pending {
     /// Bytes uploaded meanwhile: pending nodes that read them keep them from being freed.
     bytes: u64,
     work: u64,
+    /// What could not be computed when it was due: it waits for its reader, or until it is asked for.
+    failed: Vec<Weak<Node>>,
 }
 
 impl Pending {
@@ -45,15 +47,26 @@ impl Pending {
         self.nodes.len() as u64 >= pace.pending_nodes || self.work >= pace.pending_work
     }
 
-    /// Everything, for a run.
-    pub fn take(&mut self) -> Vec<Weak<Node>> {
-        std::mem::take(self).nodes
+    /// Everything, for a run, but for what failed before, which is taken by those who ask for everything.
+    pub fn take(&mut self, everything: bool) -> Vec<Weak<Node>> {
+        let mut failed = std::mem::take(&mut self.failed);
+        let mut taken = std::mem::take(self);
+        if everything {
+            failed.append(&mut taken.nodes);
+            return failed;
+        }
+        self.failed = failed;
+        taken.nodes
     }
 
-    /// Puts back what could not be run.
-    pub fn put_back(&mut self, mut nodes: Vec<Weak<Node>>) {
-        nodes.append(&mut self.nodes);
-        nodes.retain(|w| w.upgrade().is_some_and(|n| n.get().is_none()));
-        self.nodes = nodes;
+    /// What failed before.
+    pub fn failed(&self) -> Vec<Weak<Node>> {
+        self.failed.clone()
+    }
+
+    /// Puts aside what could not be run.
+    pub fn put_aside(&mut self, mut nodes: Vec<Weak<Node>>) {
+        self.failed.append(&mut nodes);
+        self.failed.retain(|w| w.upgrade().is_some_and(|n| n.get().is_none()));
     }
 }

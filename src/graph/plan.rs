@@ -24,7 +24,8 @@ use crate::error::{Error, Result, bail};
 use crate::gpu::{Binding, Command, Dispatch, Facts, Kernel, Recording};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// How to plan.
 ///
@@ -156,6 +157,44 @@ pub trait Kernels {
     /// # Ok::<(), calor::Error>(())
     /// ```
     fn kernel(&self, label: String, generated: &Generated) -> Arc<Kernel>;
+}
+
+/// Kernels that someone holds, plans that is: those of equal text are one.
+#[derive(Debug, Default)]
+pub struct Held {
+    kernels: Mutex<HashMap<String, Weak<Kernel>>>,
+    sweep_above: AtomicUsize,
+}
+
+/// Texts before those that nobody holds are forgotten.
+const SWEEP_ABOVE: usize = 256;
+
+impl Held {
+    /// How many texts are known, with some whose kernel is gone.
+    pub fn len(&self) -> usize {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Kernels for Held {
+    fn kernel(&self, label: String, generated: &Generated) -> Arc<Kernel> {
+        let mut kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = kernels.get(&generated.source).and_then(Weak::upgrade) {
+            return kernel;
+        }
+        if kernels.len() >= self.sweep_above.load(Ordering::Relaxed).max(SWEEP_ABOVE) {
+            kernels.retain(|_, kernel| kernel.strong_count() > 0);
+            self.sweep_above.store(kernels.len() * 2, Ordering::Relaxed);
+        }
+        let kernel = Fresh.kernel(label, generated);
+        kernels.insert(generated.source.clone(), Arc::downgrade(&kernel));
+        kernel
+    }
 }
 
 /// Makes each kernel anew.

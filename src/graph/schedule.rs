@@ -12,7 +12,7 @@ mod spend;
 pub use spend::spend;
 
 use super::body::{Body, Op, Param};
-use super::node::{InputSpec, LowerCx, Lowering, Spec, Value};
+use super::node::{InputSpec, LowerCx, Lowering, Map, Spec, Value};
 use super::row::{Level, Row};
 use super::template::{Fold, Prologue, Template};
 use super::walk::{Reached, Spend, Walk};
@@ -21,6 +21,7 @@ use crate::gpu::Facts;
 use crate::layout::Layout;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use smallvec::SmallVec;
+use std::any::Any;
 
 /// A map that costs no more than this is computed again rather than stored, if few kernels read it.
 const CHEAP: u32 = 40;
@@ -28,11 +29,17 @@ const CHEAP: u32 = 40;
 const COPIES: usize = 3;
 /// How many bodies a kernel may hold: bounds its compile time.
 const MEMBERS: usize = 4096;
+/// How many of them may be computed at other places than the outputs': views of views are followed one by one.
+const STRAYS: usize = 512;
 /// At how many places a kernel may compute the same map, and how many if it only moves or converts.
 const PLACES: usize = 4;
 const FREE_PLACES: usize = 8;
 /// Words of a kernel's parameter block that are not promised to bodies.
 const SPARE_WORDS: usize = 512;
+/// Readers of a value before they are found by a map.
+const MANY: usize = 16;
+/// Bindings of a kernel that fusion makes, whatever the adapter has: bounds what planning looks at.
+const BINDINGS: usize = 128;
 /// A view that repeats each element more often than this does not recompute it, unless that is free.
 const REPEATS: usize = 4;
 
@@ -240,10 +247,13 @@ impl Graph {
 
 /// The rule of a node whose inputs are known.
 fn lower(value: &Value, inputs: &[(usize, Layout)], nodes: &[PlanNode], facts: &Facts) -> Result<Rule> {
-    let specs: SmallVec<[InputSpec; 2]> = inputs
-        .iter()
-        .map(|(n, layout)| InputSpec { layout: seen(nodes, *n, layout), dtype: nodes[*n].value.spec.dtype })
-        .collect();
+    // a map's body is as it is, however its inputs lie; looking through all the maps of a chain takes long
+    let is_map = (&*value.prim as &dyn Any).is::<Map>();
+    let spec = |(n, layout): &(usize, Layout)| InputSpec {
+        layout: if is_map { layout.clone() } else { seen(nodes, *n, layout) },
+        dtype: nodes[*n].value.spec.dtype,
+    };
+    let specs: SmallVec<[InputSpec; 2]> = inputs.iter().map(spec).collect();
     let cx = LowerCx { inputs: &specs, output: &value.spec, facts };
     Ok(match value.prim.lower(&cx)? {
         Lowering::Map(body) => Rule::Map(Box::new(body)),
@@ -300,6 +310,8 @@ impl Scheduler<'_> {
     /// Groups that read a node, with whether each read walks it in order.
     fn readers(&self, node: usize) -> Vec<(usize, bool)> {
         let mut out: Vec<(usize, bool)> = Vec::new();
+        // where each stands, once there are many
+        let mut index: HashMap<usize, usize> = HashMap::default();
         let mut places = vec![node];
         // whoever reads a pack or a part reads what lies in it
         while let Some(at) = places.pop() {
@@ -314,9 +326,19 @@ impl Scheduler<'_> {
                         Some(g) => order && !g.strays.contains(&consumer),
                         None => false,
                     };
-                    match out.iter_mut().find(|o| o.0 == home) {
-                        Some(o) => o.1 &= order,
-                        None => out.push((home, order)),
+                    let at = match index.is_empty() {
+                        true => out.iter().position(|o| o.0 == home),
+                        false => index.get(&home).copied(),
+                    };
+                    if let Some(at) = at {
+                        out[at].1 &= order;
+                        continue;
+                    }
+                    out.push((home, order));
+                    if out.len() == MANY {
+                        index.extend(out.iter().enumerate().map(|(at, o)| (o.0, at)));
+                    } else if out.len() > MANY {
+                        index.insert(home, out.len() - 1);
                     }
                 }
             }
@@ -345,7 +367,9 @@ impl Scheduler<'_> {
         let readers = self.readers(node);
         let constant = plan.rule.is_constant();
         let inline = !self.is_kept(node) && (self.fuse || constant) && self.may_inline(node, &readers);
-        if inline && readers.iter().all(|r| self.has_room(r.0, node) && self.is_cheap_in_rows(r.0, node)) {
+        let near = |r: &(usize, bool)| r.1 || self.group(r.0).is_some_and(|g| g.strays.len() < STRAYS);
+        let joins = |r| near(r) && self.has_room(r.0, node) && self.is_cheap_in_rows(r.0, node);
+        if inline && readers.iter().all(joins) {
             for (group, in_order) in readers {
                 let places = self.places(group, node);
                 self.join_row(group, node);
@@ -427,7 +451,8 @@ impl Scheduler<'_> {
 
     /// Takes map kernels that walk `node` in order into `node`'s kernel.
     fn follow(&mut self, id: usize, node: usize) {
-        for (reader, in_order) in self.readers(node) {
+        let readers = self.readers(node);
+        for &(reader, in_order) in &readers {
             if reader == id || !in_order {
                 continue;
             }
@@ -448,7 +473,7 @@ impl Scheduler<'_> {
             let small =
                 own.words + other.words <= self.most_words() && own.members.len() + other.members.len() <= MEMBERS;
             let fits = other.anchor.is_none() && other.numel == own.numel && words && small;
-            if fits && self.may_lead(node, reader) && self.bindings(&[id, reader]) <= self.limit() {
+            if fits && self.bindings(&[id, reader]) <= self.limit() && self.may_lead(node, reader, &readers) {
                 self.merge(id, reader);
                 if let Some(g) = &mut self.groups[id] {
                     // what rows could not take is written by the fold's own kernel
@@ -459,15 +484,17 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Whether `node` can be computed in `group` without another of its readers coming between.
-    fn may_lead(&self, node: usize, group: usize) -> bool {
-        let readers = self.readers(node);
+    /// Whether `node` can be computed in `group` without another of its readers coming between; `readers` are its readers,
+    /// before some of them joined its kernel.
+    fn may_lead(&self, node: usize, group: usize, readers: &[(usize, bool)]) -> bool {
         let own: Vec<usize> = self.homes[node].clone();
         let mut written = own.iter().filter_map(|&o| self.group(o)).flat_map(|g| &g.outputs).chain([&node]);
         if written.any(|&n| self.reads_behind(group, n)) {
             return false;
         }
-        let others: Vec<usize> = readers.iter().map(|r| r.0).filter(|r| *r != group && !own.contains(r)).collect();
+        let others =
+            readers.iter().map(|r| r.0).filter(|r| *r != group && !own.contains(r) && self.group(*r).is_some());
+        let others: Vec<usize> = others.collect();
         if others.is_empty() && own.is_empty() {
             return true;
         }
@@ -548,11 +575,10 @@ impl Scheduler<'_> {
 
     fn merge(&mut self, into: usize, from: usize) {
         let Some(other) = self.groups[from].take() else { return };
-        for homes in &mut self.homes {
-            if homes.contains(&from) {
-                homes.retain(|&h| h != from && h != into);
-                homes.push(into);
-            }
+        for &member in &other.members {
+            let homes = &mut self.homes[member];
+            homes.retain(|&h| h != from && h != into);
+            homes.push(into);
         }
         if let Some(g) = &mut self.groups[into] {
             g.members.extend(other.members);
@@ -607,7 +633,7 @@ impl Scheduler<'_> {
 
     /// Storage bindings of a kernel; one is kept for the fault buffer.
     fn limit(&self) -> usize {
-        (self.facts.max_bindings as usize).saturating_sub(1)
+        (self.facts.max_bindings as usize).saturating_sub(1).min(BINDINGS)
     }
 
     /// Whether `group` can compute `node` and read its inputs instead.

@@ -73,7 +73,7 @@ impl Parameter {
 
     /// Forgets the gradient.
     pub fn zero_grad(&self) {
-        self.tensor().set_grad(None);
+        self.tensor().put_grad(None);
     }
 
     /// Whether it is learned or frozen.

@@ -579,7 +579,9 @@ impl Tensor {
         if self.requires_grad() && self.is_leaf() && crate::is_grad_enabled() {
             bail!(Autograd, op, "a leaf Variable that requires grad is being used in an in-place operation");
         }
-        if self.requires_grad() {
+        // views of the same storage look at their history anew
+        self.count_write();
+        if self.requires_grad() && crate::is_grad_enabled() {
             // the same storage under the view's history
             let traced = self.alias(self.layout());
             traced.adopt_history(self);

@@ -79,7 +79,7 @@ options! {
 /// use calor::Tensor;
 /// let w = Parameter::new(&Tensor::zeros([2, 2], ())?)?;
 /// let mut optimizer = Muon::new([w.clone()], MuonOptions::new(1.0))?;
-/// w.tensor().set_grad(Some(Tensor::new([[3.0f32, 0.0], [0.0, -2.0]], ())?));
+/// w.tensor().set_grad(Some(Tensor::new([[3.0f32, 0.0], [0.0, -2.0]], ())?))?;
 /// optimizer.step()?;
 /// let new = w.tensor().to_vec::<f32>()?;
 /// // both singular values went from 3 and 2 to about 1

@@ -215,6 +215,7 @@ impl GradFn {
             if let Watcher::Hook(_, hook) = watcher
                 && let Some(new) = hook(&gradient)?
             {
+                new.check_like(&gradient, "backward", "the gradient that a hook gave")?;
                 gradient = new;
             }
         }
@@ -392,6 +393,12 @@ impl Saved {
             None => History::None,
         };
         Self::of(t, history, origin)
+    }
+
+    /// Notes that it is output `output` of `function`, which was recorded after it was kept.
+    pub(crate) fn made_by(&mut self, function: &Arc<GradFn>, output: usize) {
+        self.history = History::Own(Arc::downgrade(function), output);
+        self.origin = format!("output {output} of {}", function.name());
     }
 
     /// The tensor; refused where its storage was written to since.
@@ -672,12 +679,43 @@ impl Tensor {
     /// ```
     /// let w = calor::Tensor::new([2.0f32], ())?.requires_grad_(true)?;
     /// (&w * 3.0)?.sum()?.backward()?;
-    /// w.set_grad(None);
+    /// w.set_grad(None)?;
     /// assert!(w.grad().is_none());
+    /// assert!(w.set_grad(Some(calor::Tensor::ones([3], ())?)).is_err());
     /// # Ok::<(), calor::Error>(())
     /// ```
-    pub fn set_grad(&self, grad: Option<Tensor>) {
-        self.meta().grad = grad;
+    pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
+        if let Some(grad) = &grad {
+            grad.check_like(self, "set_grad", "assigned grad")?;
+        }
+        self.put_grad(grad);
+        Ok(())
+    }
+
+    pub(crate) fn put_grad(&self, grad: Option<Tensor>) {
+        // what is dropped may be a graph that locks this again
+        let before = std::mem::replace(&mut self.meta().grad, grad);
+        drop(before);
+    }
+
+    /// Refuses a tensor that is not like `other`: `what` has data of another type, size or device.
+    pub(crate) fn check_like(&self, other: &Tensor, op: &str, what: &str) -> Result<()> {
+        if self.dtype() != other.dtype() {
+            bail!(DType, op, "{what} has data of a different type, {} for {}", self.dtype(), other.dtype());
+        }
+        if self.shape() != other.shape() {
+            bail!(
+                Shape,
+                op,
+                "{what} has data of a different size, {:?} for {:?}",
+                &self.shape()[..],
+                &other.shape()[..]
+            );
+        }
+        if !self.device().same(other.device()) {
+            bail!(Value, op, "{what} has data located on a different device");
+        }
+        Ok(())
     }
 
     /// Adds to the accumulated gradient.
@@ -689,13 +727,15 @@ impl Tensor {
                 return Ok(());
             }
             Some(old) => old.add(gradient)?,
-            None if is_grad_enabled() => gradient.clone(),
-            // a broadcast one could not be written to
-            None if gradient.layout().overlaps() => gradient.copy("clone")?,
             // gradients may be shared inside the pass: the leaf gets a storage of its own
+            None if is_grad_enabled() => gradient.try_clone()?,
+            // a broadcast one could not be written to, a part would keep the memory of the whole
+            None if gradient.layout().overlaps() || gradient.numel() != gradient.storage_numel() => {
+                gradient.copy("clone")?
+            }
             None => gradient.detach().snapshot(),
         };
-        self.set_grad(Some(sum));
+        self.put_grad(Some(sum));
         Ok(())
     }
 
@@ -776,6 +816,7 @@ impl Tensor {
         let hooks: Vec<Hook> = self.meta().hooks.iter().map(|h| h.1.clone()).collect();
         for hook in hooks {
             if let Some(new) = hook(&gradient)? {
+                new.check_like(&gradient, "backward", "the gradient that a hook gave")?;
                 gradient = new;
             }
         }

@@ -102,6 +102,7 @@ impl Tensor {
 
     /// Puts `new`, of the same shape and dtype, in place of this tensor's elements, with `new`'s history.
     pub(crate) fn write(&self, new: &Tensor) -> Result<()> {
+        new.check_like(self, "copy_", "what is written")?;
         let layout = self.layout();
         let whole = layout.is_identity(self.0.storage.numel());
         let traced = is_grad_enabled() && (new.requires_grad() || self.requires_grad());

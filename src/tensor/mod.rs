@@ -264,6 +264,11 @@ impl Tensor {
         self.0.storage.version()
     }
 
+    /// Counts a change of how the tensor sees its storage as a write, as PyTorch does.
+    pub(crate) fn count_write(&self) {
+        self.0.storage.touch();
+    }
+
     fn meta(&self) -> MutexGuard<'_, Meta> {
         self.0.meta.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -118,7 +118,7 @@ impl Machine<'_> {
                 let grad = self.get(name)?.grad().ok_or("no gradient")?;
                 self.live.insert(out.clone(), grad);
             }
-            Step::Clear(name) => self.get(name)?.set_grad(None),
+            Step::Clear(name) => self.get(name)?.set_grad(None).map_err(text)?,
             Step::Detach(out, name) => {
                 let t = self.get(name)?.detach();
                 self.live.insert(out.clone(), t);
