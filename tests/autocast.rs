@@ -3,8 +3,8 @@
 //! Readbacks are the device's own, so the tests of this file take turns.
 
 use calor::nn::functional as f;
-use calor::nn::functional::{AttentionOptions, Reduction};
-use calor::nn::{Layer, Linear, LinearOptions, Module, Parameter};
+use calor::nn::functional::{AttentionOptions, Reduction, Resize};
+use calor::nn::{GRU, LSTM, LSTMCell, Layer, Linear, LinearOptions, Module, Parameter};
 use calor::optim::{AdamW, AdamWOptions, GradScaler, GradScalerOptions, Optimizer, Sgd, SgdOptions};
 use calor::{DType, ErrorKind, Factors, Result, Tensor, autocast, autocast_dtype, autocast_off};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -304,5 +304,42 @@ fn scaled_gradients_are_those_of_the_loss() -> Result<()> {
         let options = GradScalerOptions { growth_factor, backoff_factor, ..Default::default() };
         assert_eq!(GradScaler::new(&device, options).map(drop).expect_err("factors").kind(), ErrorKind::Value);
     }
+    Ok(())
+}
+
+#[test]
+fn recurrent_layers_take_and_give_half_numbers() -> Result<()> {
+    let _turn = turn();
+    let (lstm, gru, cell) = (LSTM::new(2, 3, ())?, GRU::new(2, 3, ())?, LSTMCell::new(2, 3, ())?);
+    let x = ones(&[4, 1, 2], DType::F32)?;
+    let _on = autocast(DType::BF16)?;
+    let low = x.to_dtype(DType::BF16)?;
+    for x in [&x, &low] {
+        let (y, (h, c)) = lstm.forward(x, None)?;
+        let (z, _) = gru.forward(x, Some(&ones(&[1, 1, 3], DType::F32)?))?;
+        let (k, _) = cell.forward(&x.select(0, 0)?, None)?;
+        for t in [y, h, c, z, k] {
+            assert_eq!(t.dtype(), DType::BF16);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn operands_of_two_types_meet_in_the_wider_one() -> Result<()> {
+    let _turn = turn();
+    let _on = autocast(DType::F16)?;
+    let (low, full) = (ones(&[1, 1, 2, 2], DType::F16)?, ones(&[1, 1, 2, 2], DType::F32)?);
+    let (x, w) = (ones(&[1, 2], DType::F16)?, ones(&[1, 2, 2], DType::F32)?);
+    assert_eq!(f::bilinear(&x, &x, &w, None)?.dtype(), DType::F32);
+    let grid = ones(&[1, 1, 1, 2], DType::F32)?;
+    assert_eq!(f::grid_sample(&low, &grid, Default::default())?.dtype(), DType::F32);
+    let index = Tensor::zeros([1, 1, 2, 2], DType::I32)?;
+    assert_eq!(low.scatter_add(0, &index, &full)?.dtype(), DType::F32);
+    assert_eq!(low.logsumexp(&[0], false)?.dtype(), DType::F32);
+    assert_eq!(f::rms_norm(&low, &[2], None, None)?.dtype(), DType::F32);
+    assert_eq!(f::huber_loss(&low, &low, 1.0, None, Reduction::None)?.dtype(), DType::F32);
+    let twice = Resize { scale_factor: Some(vec![2.0]), ..Default::default() };
+    assert_eq!(f::interpolate(&low, &twice)?.dtype(), DType::F32);
     Ok(())
 }

@@ -375,3 +375,30 @@ fn an_empty_batch_leaves_running_statistics() -> Result<()> {
     close(state.get("running_mean").expect("mean"), &[0.0, 0.0], 0.0)?;
     close(state.get("running_var").expect("var"), &[1.0, 1.0], 0.0)
 }
+
+#[test]
+fn ranks_and_sizes_that_pytorch_takes_or_refuses() -> Result<()> {
+    use calor::nn::functional as f;
+    let x = Tensor::ones([5, 5], ())?;
+    let y = f::dropout2d(&x, 0.5, true)?.to_vec::<f32>()?;
+    assert!(y.iter().all(|v| *v == 0.0 || *v == 2.0));
+    assert_eq!(f::dropout3d(&Tensor::ones([4], ())?, 0.5, false)?.numel(), 4);
+    assert!(f::dropout2d(&Tensor::ones([4], ())?, 0.5, true).is_err());
+    assert!(f::dropout1d(&Tensor::ones([4], ())?, 0.5, false).is_err());
+    assert!(f::group_norm(&Tensor::ones([1, 2], ())?, 2, None, None, 1e-5).is_err());
+    assert!(f::group_norm(&Tensor::ones([2, 2], ())?, 2, None, None, 1e-5).is_ok());
+    Ok(())
+}
+
+#[test]
+fn files_without_counts_of_batches_load() -> Result<()> {
+    let norm = BatchNorm1d::new(2, ())?;
+    norm.forward(&Tensor::ones([2, 2], ())?)?;
+    let mut state = calor::nn::StateDict::new();
+    for (name, tensor) in norm.state_dict().iter().filter(|(name, _)| !name.contains("batches")) {
+        state.insert(name, tensor.clone());
+    }
+    assert!(norm.load_state_dict(&state, true)?.missing.is_empty());
+    assert_eq!(norm.state_dict().get("num_batches_tracked").expect("a count").item()?, 1.0);
+    Ok(())
+}

@@ -4,7 +4,7 @@ use crate::error::{Result, bail};
 use crate::ops::attention::{Weighing, attention};
 use crate::shape::{Dims, numel};
 use crate::tensor::Tensor;
-use crate::tensor::autocast::{autocast_off, full, lowered, lowered_if};
+use crate::tensor::autocast::{autocast_off, full, lowered, lowered_if, widest};
 
 /// How [`scaled_dot_product_attention`] weighs.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +68,7 @@ pub fn scaled_dot_product_attention(
 /// `[out, in1, in2]`, `bias` `[out]`.
 pub fn bilinear(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     const OP: &str = "bilinear";
+    let [x1, x2, weight] = &widest([x1, x2, weight])?;
     let (s1, s2, sw) = (x1.shape(), x2.shape(), weight.shape());
     let dtype = x1.dtype();
     if x2.dtype() != dtype || weight.dtype() != dtype {

@@ -3,6 +3,7 @@
 use super::options::options;
 use super::{Module, Parameter, functional, init};
 use crate::error::{Result, bail};
+use crate::tensor::autocast::{lowered, lowered_if};
 use crate::tensor::{Options, Tensor};
 
 /// The function between the steps of an [`RNN`](super::RNN).
@@ -116,9 +117,10 @@ impl Sizes {
                 bail!(Shape, op, "hidden has inconsistent hidden_size: got {}, expected {}", own[1], self.hidden);
             }
         }
+        let (x, h, c) = (&lowered(x)?, lowered_if(h)?, lowered_if(c)?);
         let zeros = Tensor::zeros([shape[0], self.hidden], (x.dtype(), x.device()))?;
-        let h = h.unwrap_or(&zeros);
-        let c = (self.kind == Kind::Lstm).then(|| c.unwrap_or(&zeros));
+        let h = h.as_ref().unwrap_or(&zeros);
+        let c = (self.kind == Kind::Lstm).then(|| c.as_ref().unwrap_or(&zeros));
         self.kind.step(&functional::linear(x, w[0], b[0])?, &functional::linear(h, w[1], b[1])?, h, c)
     }
 }

@@ -27,27 +27,33 @@ fn channels(x: &Tensor, lead: usize) -> Result<Tensor> {
 }
 
 /// [`dropout`] of whole channels, where the first `lead` dimensions tell one from the other.
-fn channel_dropout(x: &Tensor, p: f64, training: bool, lead: usize) -> Result<Tensor> {
-    if !training || p == 0.0 {
+fn channel_dropout(op: &str, x: &Tensor, p: f64, training: bool, lead: usize) -> Result<Tensor> {
+    if !training || p == 0.0 || x.numel() == 0 {
         return Ok(x.clone());
+    }
+    if p < 1.0 && x.dim() < lead {
+        bail!(Shape, op, "needs at least {lead} dimensions in the input, got {:?}", x.shape());
     }
     x * channels(x, lead)?.dropout(p, true)?
 }
 
 macro_rules! channel_dropouts {
-    ($($(#[$doc:meta])* $name:ident $function:ident $whole:literal $other:literal $lead:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident $function:ident $whole:literal $lead:literal $only:expr;)*) => {
         $(
             $(#[$doc])*
             ///
             /// # Errors
-            /// `Value` where `p` is not between 0 and 1, `Shape` for another number of dimensions.
+            /// `Value` where `p` is not between 0 and 1, `Shape` where dimensions are missing.
             pub fn $function(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
                 check(stringify!($function), p)?;
                 let rank = x.dim();
-                if rank != $whole && rank != $other {
-                    bail!(Shape, stringify!($function), "expected {} or {} dimensions, got {:?}", $other, $whole, x.shape());
+                let only: Option<[usize; 2]> = $only;
+                if let Some([least, most]) = only
+                    && !(least..=most).contains(&rank)
+                {
+                    bail!(Shape, stringify!($function), "expected {least} or {most} dimensions, got {:?}", x.shape());
                 }
-                channel_dropout(x, p, training, if rank == $whole { 2 } else { $lead })
+                channel_dropout(stringify!($function), x, p, training, if rank == $whole { 2 } else { $lead })
             }
 
             layer! {
@@ -105,11 +111,11 @@ layer! {
 
 channel_dropouts! {
     /// [`dropout`] of whole channels of `[n, c, l]` or `[c, l]`.
-    Dropout1d dropout1d 3 2 1;
-    /// [`dropout`] of whole channels of `[n, c, h, w]`; three dimensions are `[n, c, l]`, as PyTorch has it.
-    Dropout2d dropout2d 4 3 2;
-    /// [`dropout`] of whole channels of `[n, c, d, h, w]` or `[c, d, h, w]`.
-    Dropout3d dropout3d 5 4 1;
+    Dropout1d dropout1d 3 1 Some([2, 3]);
+    /// [`dropout`] of whole channels of `[n, c, h, w]`, or `[n, c, ..]` of other ranks, as PyTorch has it.
+    Dropout2d dropout2d 4 2 None;
+    /// [`dropout`] of whole channels of `[n, c, d, h, w]`, or `[c, ..]` of other ranks, as PyTorch has it.
+    Dropout3d dropout3d 5 1 None;
 }
 
 /// `x` where `ones` is kept with probability `1 - p`, else the least value of SELU, then scaled and shifted so that mean 0

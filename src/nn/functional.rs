@@ -323,6 +323,9 @@ pub fn group_norm(
             &shape[..]
         );
     }
+    if x.numel() == num_groups {
+        bail!(Shape, OP, "expected more than 1 value per channel when training, got input size {:?}", &shape[..]);
+    }
     if shape[2..].contains(&0) {
         bail!(Shape, OP, "expected elements in every dimension behind the channels, got {:?}", &shape[..]);
     }
@@ -406,6 +409,7 @@ pub fn instance_norm(
 /// `Shape` where `x` or `weight` does not fit those sizes.
 pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>, eps: Option<f64>) -> Result<Tensor> {
     const OP: &str = "rms_norm";
+    let x = &full(x)?;
     let shape = x.shape();
     if normalized_shape.is_empty() || !shape.ends_with(normalized_shape) {
         bail!(Shape, OP, "given normalized_shape {normalized_shape:?}, expected input to end with it, got {:?}", shape);

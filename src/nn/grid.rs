@@ -5,6 +5,7 @@ use crate::error::{Error, Result, bail};
 use crate::no_grad;
 use crate::shape::{Dims, numel};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::widest;
 
 /// How [`grid_sample`] finds a value between elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +145,7 @@ fn cubic(t: &Tensor, i: &Tensor) -> Result<Tensor> {
 /// `Shape` where input and grid do not fit each other; `DType` for other than floats.
 pub fn grid_sample(x: &Tensor, grid: &Tensor, options: GridOptions) -> Result<Tensor> {
     const OP: &str = "grid_sampler";
+    let [x, grid] = &widest([x, grid])?;
     let (sx, sg, dtype) = (x.shape(), grid.shape(), x.dtype());
     if !dtype.is_float() || grid.dtype() != dtype {
         bail!(DType, OP, "expected input and grid to be floats of one dtype, got {dtype} and {}", grid.dtype());

@@ -5,6 +5,7 @@ use super::options::options;
 use super::{Field, Module, Parameter, Training, Visitor, functional};
 use crate::error::{Result, bail};
 use crate::ops::join::{cat, stack};
+use crate::tensor::autocast::{autocast_dtype, lowered, lowered_if};
 use crate::tensor::{Options, Tensor};
 
 /// The weights of one layer and direction.
@@ -102,13 +103,15 @@ impl Stack {
             bail!(Shape, op, "expected input to be 2D or 3D, got {}D instead", shape.len());
         }
         let own = self.weights.first().map(|w| w.ih.tensor().dtype());
-        if let Some(own) = own.filter(|own| *own != x.dtype()) {
+        if let Some(own) = own.filter(|own| *own != x.dtype() && autocast_dtype().is_none()) {
             bail!(DType, op, "RNN input dtype ({}) does not match weight dtype ({own})", x.dtype());
         }
         if shape[2] != self.input {
             bail!(Shape, op, "input.size(-1) must be equal to input_size. Expected {}, got {}", self.input, shape[2]);
         }
-        let mut x = if self.batch_first { x.transpose(0, 1)? } else { x.clone() };
+        let (x, h, c) = (lowered(x)?, lowered_if(h)?, lowered_if(c)?);
+        let (h, c) = (h.as_ref(), c.as_ref());
+        let mut x = if self.batch_first { x.transpose(0, 1)? } else { x };
         let (steps, n) = (x.size(0)?, x.size(1)?);
         if steps == 0 {
             bail!(Shape, op, "Expected sequence length to be larger than 0 in RNN");

@@ -6,6 +6,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::ops::window::Sizes;
 use crate::tensor::Tensor;
+use crate::tensor::autocast::full;
 
 /// How [`interpolate`] finds a value between places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,6 +116,7 @@ fn constants(numbers: &[f64], shape: Vec<usize>, like: &Tensor) -> Result<Tensor
 /// zero; `DType` for values that are no floats where places lie between them.
 pub fn interpolate(x: &Tensor, options: &Resize) -> Result<Tensor> {
     const OP: &str = "interpolate";
+    let x = &if options.mode == ResizeMode::Area { x.clone() } else { full(x)? };
     let shape = x.shape();
     let rank = shape.len().saturating_sub(2);
     let fits = match options.mode {

@@ -141,6 +141,18 @@ pub(crate) fn lowered(x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// What computes in the widest type of its operands takes them so.
+pub(crate) fn widest<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
+    let mut out = tensors.map(Tensor::clone);
+    if MODE.get().is_some() && tensors.iter().all(|t| t.dtype().is_float()) {
+        let dtype = tensors.iter().fold(tensors[0].dtype(), |a, t| DType::promote(a, t.dtype()));
+        for t in &mut out {
+            *t = t.to_dtype(dtype)?;
+        }
+    }
+    Ok(out)
+}
+
 /// [`lowered`] of a tensor that may be missing.
 pub(crate) fn lowered_if(x: Option<&Tensor>) -> Result<Option<Tensor>> {
     x.map(lowered).transpose()

@@ -158,7 +158,7 @@ impl Case<'_> {
         let mut optimizer = self.optimizer(&parameters)?;
         for (s, step) in self.list("steps")?.iter().enumerate() {
             for (p, key) in parameters.iter().zip(step["grads"].as_array().into_iter().flatten()) {
-                p.tensor().set_grad(if key.is_null() { None } else { Some(self.tensor(key)?) })?;
+                p.tensor().set_grad(if key.is_null() { None } else { Some(self.tensor(key)?) }).map_err(|e| fail("set_grad", e))?;
             }
             optimizer.step().map_err(|e| fail(&format!("step {s}"), e))?;
             self.after(s, step, &parameters)?;

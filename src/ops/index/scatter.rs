@@ -9,6 +9,7 @@ use crate::error::{Result, bail};
 use crate::ops::arg::Arg;
 use crate::shape::{Dims, dim as check_dim, numel};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::widest;
 use smallvec::SmallVec;
 
 /// A source as large as the index, cut to it where it is larger.
@@ -99,15 +100,16 @@ impl Tensor {
     }
 
     pub(super) fn scatter_sum(&self, op: &'static str, dim: isize, index: &Tensor, src: &Tensor) -> Result<Tensor> {
-        same_dtype(op, self, src)?;
-        let (x, i, s) = (at_least_1d(self)?, at_least_1d(index)?, at_least_1d(src)?);
+        let [own, src] = &widest([self, src])?;
+        same_dtype(op, own, src)?;
+        let (x, i, s) = (at_least_1d(own)?, at_least_1d(index)?, at_least_1d(src)?);
         let along = Along::new(op, &x.shape(), dim, &i)?;
         if i.numel() == 0 {
-            return self.try_clone();
+            return own.try_clone();
         }
-        let wide = meeting(self.dtype());
+        let wide = meeting(own.dtype());
         let sum = along.collect(&cut(op, &s, &i)?.to_dtype(wide)?)?;
-        x.to_dtype(wide)?.add(sum)?.to_dtype(self.dtype())?.reshape(self.shape())
+        x.to_dtype(wide)?.add(sum)?.to_dtype(own.dtype())?.reshape(own.shape())
     }
 
     /// [`Tensor::scatter_add`] in place.

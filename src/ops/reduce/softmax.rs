@@ -94,8 +94,9 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn logsumexp(&self, dims: &[isize], keepdim: bool) -> Result<Tensor> {
-        let dtype = self.dtype().to_float();
-        let x = self.to_dtype(dtype.compute())?;
+        let own = full(self)?;
+        let dtype = own.dtype().to_float();
+        let x = own.to_dtype(dtype.compute())?;
         let rank = x.dim();
         if count("logsumexp", &x, dims)? == 0 {
             return x.exp()?.sum_dims(dims, keepdim)?.log()?.to_dtype(dtype);
