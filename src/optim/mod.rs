@@ -343,7 +343,7 @@ impl<R: Rule> Optimizer for Optim<R> {
     fn set_setting(&mut self, group: usize, name: &str, value: f64) -> bool {
         let Some(group) = self.groups.get_mut(group) else { return false };
         if name == "initial_lr" {
-            group.initial_lr = Some(value);
+            group.initial_lr = (!value.is_nan()).then_some(value);
             return true;
         }
         group.rule.set(name, value)

@@ -58,6 +58,7 @@ fn number(value: &Value) -> Option<f64> {
         Value::String(s) if s == "inf" => Some(f64::INFINITY),
         Value::String(s) if s == "strong_wolfe" || s == "match_rms_adamw" => Some(1.0),
         Value::String(s) if s == "original" => Some(0.0),
+        Value::String(s) if s == "spectral_unclamped" => Some(2.0),
         _ => value.as_f64(),
     }
 }
