@@ -13,6 +13,7 @@ mod png;
 mod pt;
 mod safetensors;
 mod tensorboard;
+mod training;
 
 pub use checkpoint::Checkpoint;
 pub use idx::{IdxArray, IdxData, parse_idx, read_idx};
