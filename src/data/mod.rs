@@ -8,7 +8,7 @@ mod worker;
 
 pub use loader::{Batches, DataLoader};
 pub use sampler::{DistributedSampler, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler};
-pub use sets::{ConcatDataset, Subset, TensorDataset, default_collate, random_split};
+pub use sets::{ConcatDataset, SplitLength, Subset, TensorDataset, default_collate, random_split};
 
 pub use stream::{IterableDataLoader, IterableDataset, StreamBatches};
 pub use worker::{WorkerInfo, get_worker_info};
