@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
 
-impl<D: Dataset> Dataset for Arc<D> {
+impl<D: Dataset + ?Sized> Dataset for Arc<D> {
     type Item = D::Item;
 
     fn len(&self) -> usize {
@@ -125,6 +125,89 @@ impl<D: Dataset> Dataset for ConcatDataset<D> {
             Some(dataset) => dataset.get(index - if part == 0 { 0 } else { self.ends[part - 1] }),
             None => bail!(Index, "ConcatDataset", "index {index} is out of range for {} items", self.len()),
         }
+    }
+}
+
+/// Datasets side by side: tuples of them, or a `Vec` of one kind.
+pub trait Stack: Send + Sync + 'static {
+    /// What an item is: as many items.
+    type Item: Send + 'static;
+
+    /// The length of each.
+    fn lengths(&self) -> Vec<usize>;
+
+    /// Item `index` of each.
+    fn item(&self, index: usize) -> Result<Self::Item>;
+}
+
+impl<D: Dataset> Stack for Vec<D> {
+    type Item = Vec<D::Item>;
+
+    fn lengths(&self) -> Vec<usize> {
+        self.iter().map(Dataset::len).collect()
+    }
+
+    fn item(&self, index: usize) -> Result<Self::Item> {
+        self.iter().map(|d| d.get(index)).collect()
+    }
+}
+
+macro_rules! stack {
+    ($($name:ident $at:tt),*) => {
+        impl<$($name: Dataset),*> Stack for ($($name,)*) {
+            type Item = ($($name::Item,)*);
+
+            fn lengths(&self) -> Vec<usize> {
+                vec![$(self.$at.len()),*]
+            }
+
+            fn item(&self, index: usize) -> Result<Self::Item> {
+                Ok(($(self.$at.get(index)?,)*))
+            }
+        }
+    };
+}
+stack!(A 0, B 1);
+stack!(A 0, B 1, C 2);
+stack!(A 0, B 1, C 2, D 3);
+
+/// Datasets of one length side by side: item `i` is item `i` of each.
+///
+/// ```
+/// use calor::data::{Dataset, StackDataset};
+/// let pairs = StackDataset::new((vec!["a", "b"], vec![1, 2]))?;
+/// assert_eq!((pairs.len(), pairs.get(1)?), (2, ("b", 2)));
+/// assert!(StackDataset::new(vec![vec![1], vec![2, 3]]).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StackDataset<S> {
+    parts: S,
+    len: usize,
+}
+
+impl<S: Stack> StackDataset<S> {
+    /// These datasets.
+    ///
+    /// # Errors
+    /// `Value` where there is none, or where their lengths differ.
+    pub fn new(parts: S) -> Result<Self> {
+        match parts.lengths()[..] {
+            [len, ref rest @ ..] if rest.iter().all(|&n| n == len) => Ok(Self { parts, len }),
+            ref lengths => bail!(Value, "StackDataset", "size mismatch between datasets of {lengths:?} items"),
+        }
+    }
+}
+
+impl<S: Stack> Dataset for StackDataset<S> {
+    type Item = S::Item;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: usize) -> Result<S::Item> {
+        self.parts.item(index)
     }
 }
 

@@ -30,7 +30,9 @@ pub use adagrad::{Adadelta, AdadeltaOptions, Adagrad, AdagradOptions};
 pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
 pub use adamax::{Adamax, AdamaxOptions};
 pub use asgd::{Asgd, AsgdOptions};
-pub use average::{AveragedModel, AvgFn, get_ema_avg_fn, get_swa_avg_fn, update_bn};
+pub use average::{
+    AveragedModel, AvgFn, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_avg_fn, get_swa_multi_avg_fn, update_bn,
+};
 pub use formula::{Formula, Number, Term, formula};
 pub use lbfgs::{Lbfgs, LbfgsOptions};
 pub use lion::{Lion, LionOptions};
