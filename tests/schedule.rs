@@ -1,13 +1,14 @@
 //! Schedulers: saved states go on to the last bit, states of other groups are refused, and what has no sense is too.
 
+use calor::io::Checkpoint;
 use calor::nn::Parameter;
 use calor::optim::{
     Adam, AdamOptions, Anneal, ChainedScheduler, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, Curve,
-    Curved, CyclicLr, CyclicMode, CyclicOptions, ExponentialLr, LambdaLr, LinearLr, MultiStepLr, MultiplicativeLr,
-    OneCycleLr, OneCycleOptions, Optimizer, PlateauOptions, PolynomialLr, ReduceLrOnPlateau, Rprop, RpropOptions,
-    Scheduler, SequentialLr, Sgd, SgdOptions, StepLr, SwaLr,
+    Curved, CyclicLr, CyclicMode, CyclicOptions, ExponentialLr, GradScaler, GradScalerOptions, LambdaLr, LinearLr,
+    MultiStepLr, MultiplicativeLr, OneCycleLr, OneCycleOptions, Optimizer, PlateauOptions, PolynomialLr,
+    ReduceLrOnPlateau, Rprop, RpropOptions, Scheduler, SequentialLr, Sgd, SgdOptions, StepLr, SwaLr,
 };
-use calor::{Result, Tensor};
+use calor::{Device, Result, Tensor};
 
 fn sgd() -> Result<Sgd> {
     let one = || Parameter::new(&Tensor::zeros([1], ())?);
@@ -272,6 +273,32 @@ fn warm_restarts_go_to_places_inside_epochs() -> Result<()> {
     }
     for bad in [-0.5, f64::NAN, f64::INFINITY, 1e17] {
         assert!(schedule.step_at(&mut own, bad).is_err(), "{bad}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plateau_and_a_scaler_are_kept_in_a_checkpoint() -> Result<()> {
+    let device = Device::best()?;
+    let mut own = sgd()?;
+    let mut plateau = ReduceLrOnPlateau::new(&own, PlateauOptions::new().patience(1u64))?;
+    let mut scaler = GradScaler::new(&device, GradScalerOptions { growth_interval: 5, ..Default::default() })?;
+    scaler.set_growth_factor(1.1)?;
+    let path = std::env::temp_dir().join(format!("calor-plateau-{}", std::process::id()));
+    // before the first value its best one is infinite
+    for value in [None, Some(2.0)] {
+        value.iter().for_each(|v| plateau.step(&mut own, *v));
+        let mut saved = Checkpoint::new();
+        saved.plateau("schedule", &plateau)?.scaler("scaler", &scaler)?.save(&path)?;
+        let loaded = Checkpoint::load(&path, &device)?;
+        std::fs::remove_file(&path)?;
+        let mut other = ReduceLrOnPlateau::new(&own, PlateauOptions::new().patience(1u64))?;
+        loaded.load_plateau("schedule", &mut other)?;
+        assert_eq!(other.state_dict(), plateau.state_dict());
+        let mut other = GradScaler::new(&device, ())?;
+        loaded.load_scaler("scaler", &mut other)?;
+        assert_eq!((other.get_growth_factor(), other.get_growth_interval()), (1.1, 5));
+        assert!(loaded.load_plateau("nothing", &mut plateau).is_err());
     }
     Ok(())
 }
