@@ -336,6 +336,7 @@ fn operands_of_two_types_meet_in_the_wider_one() -> Result<()> {
     assert_eq!(f::grid_sample(&low, &grid, Default::default())?.dtype(), DType::F32);
     let index = Tensor::zeros([1, 1, 2, 2], DType::I32)?;
     assert_eq!(low.scatter_add(0, &index, &full)?.dtype(), DType::F32);
+    assert_eq!(low.flatten(0, -1)?.dot(&full.flatten(0, -1)?)?.dtype(), DType::F32);
     assert_eq!(low.logsumexp(&[0], false)?.dtype(), DType::F32);
     assert_eq!(f::rms_norm(&low, &[2], None, None)?.dtype(), DType::F32);
     assert_eq!(f::huber_loss(&low, &low, 1.0, None, Reduction::None)?.dtype(), DType::F32);

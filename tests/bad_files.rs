@@ -130,7 +130,7 @@ fn headers_that_lie_are_refused() -> Result<()> {
     refused(r#"{"a":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,8]}}"#, ErrorKind::Io);
     refused(r#"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}"#, ErrorKind::Io);
     refused(r#"{"a":{"dtype":"F99","shape":[2],"data_offsets":[0,8]}}"#, ErrorKind::Io);
-    refused(r#"{"a":{"dtype":"I16","shape":[4],"data_offsets":[0,8]}}"#, ErrorKind::DType);
+    refused(r#"{"a":{"dtype":"U64","shape":[1],"data_offsets":[0,8]}}"#, ErrorKind::DType);
     refused(r#"{"a":"#, ErrorKind::Io);
     refused("", ErrorKind::Io);
     let mut bytes = with_header("{}", 0);
@@ -167,4 +167,20 @@ fn optimizer_states_that_make_no_sense_are_refused() {
         assert!(e.kind() == ErrorKind::Io && e.op() == "load_state_dict" && e.to_string().contains(key), "{e}");
     }
     assert!(state("something.else", "here").is_ok());
+}
+
+#[test]
+fn narrow_integers_are_widened() -> Result<()> {
+    let device = Device::best()?;
+    let read = |dtype: &str, shape: &str, data: &[u8]| {
+        let header = format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,{}]}}}}"#, data.len());
+        let mut bytes = with_header(&header, 0);
+        bytes.extend(data);
+        let a = load_bytes(&bytes, &device)?.0.get("a").expect("a tensor").clone();
+        Ok::<_, calor::Error>((a.dtype(), a.shape().to_vec(), a.to_vec::<i32>()?))
+    };
+    assert_eq!(read("I8", "[3]", &[0xff, 0x80, 0x7f])?, (DType::I32, vec![3], vec![-1, -128, 127]));
+    assert_eq!(read("I16", "[2,1]", &[0xfe, 0xff, 0, 1])?, (DType::I32, vec![2, 1], vec![-2, 256]));
+    assert_eq!(read("U16", "[2]", &[0xfe, 0xff, 0, 1])?, (DType::I32, vec![2], vec![65534, 256]));
+    Ok(())
 }

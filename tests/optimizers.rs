@@ -285,6 +285,15 @@ fn lion_and_muon_follow_their_references() -> Result<()> {
         ],
     )?;
     follow(
+        MuonOptions::new(0.05).adjust_lr_fn(AdjustLr::SpectralUnclamped),
+        &shapes,
+        &[
+            &[-1.363983, 0.343862, -0.714604, 0.971631, -0.006681, -1.2277],
+            &[-0.706985, 0.960828, 0.008653, -1.194716, 0.478023, -0.575674, 1.076723, 0.07059],
+            &[-0.041195, -1.243848, 0.452033, -0.602664, 1.091147, 0.103113],
+        ],
+    )?;
+    follow(
         MuonOptions::new(0.05).nesterov(false).weight_decay(0.0),
         &[&[3, 3]],
         &[&[-1.414586, 0.368278, -0.732467, 0.992655, 0.015841, -1.300174, 0.469878, -0.654811, 1.029309]],
@@ -407,6 +416,43 @@ fn skipped_steps_do_not_count() -> Result<()> {
         if let Some(Kept::Tensor(count)) = optimizer.optimizer().state_dict().state[&0].get("step") {
             assert_eq!(count.item()?, 9.0, "{name}");
         }
+    }
+    Ok(())
+}
+
+/// How often each of four steps asked for the loss of Rosenbrock's valley, and where they came to.
+fn valley(start: [f32; 2], options: LbfgsOptions) -> Result<(Vec<u64>, Vec<f32>)> {
+    let x = Parameter::new(&Tensor::new(start, ())?)?;
+    let mut lbfgs = Lbfgs::new([x.clone()], options.strong_wolfe(true))?;
+    let mut asked = vec![0; 4];
+    for asked in &mut asked {
+        lbfgs.step_with(|| {
+            *asked += 1;
+            x.zero_grad();
+            let (a, b) = (x.tensor().select(0, 0)?, x.tensor().select(0, 1)?);
+            let loss = a.sub(1.0)?.square()?.add(&b.sub(&a.square()?)?.square()?.mul(100.0)?)?;
+            loss.backward()?;
+            Ok(loss)
+        })?;
+    }
+    Ok((asked, x.tensor().to_vec()?))
+}
+
+#[test]
+fn line_searches_ask_as_often_as_those_of_pytorch() -> Result<()> {
+    let _turn = turn();
+    let few = LbfgsOptions::default().max_eval(Some(6));
+    let wide = LbfgsOptions::default().tolerance_change(1.0);
+    for (start, options, asked, at) in [
+        ([-1.2, 1.0], &few, [6, 6, 7, 7], [0.21687, 0.066933]),
+        ([0.5, 2.0], &few, [6, 6, 6, 6], [1.000025, 1.000047]),
+        ([-1.2, 1.0], &wide, [3, 1, 1, 1], [-1.024532, 1.07162]),
+        ([0.5, 2.0], &wide, [2, 3, 1, 1], [1.19918, 1.431535]),
+    ] {
+        let (own, place) = valley(start, options.clone())?;
+        assert_eq!(own, asked, "{options:?}");
+        let far = place.iter().zip(at).map(|(a, b): (&f32, f32)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far < 2e-3, "{options:?} came to {place:?}, not {at:?}");
     }
     Ok(())
 }

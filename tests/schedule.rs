@@ -1,13 +1,14 @@
 //! Schedulers: saved states go on to the last bit, states of other groups are refused, and what has no sense is too.
 
+use calor::io::Checkpoint;
 use calor::nn::Parameter;
 use calor::optim::{
-    Adam, AdamOptions, Anneal, ChainedScheduler, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, CyclicLr,
-    CyclicMode, CyclicOptions, ExponentialLr, LambdaLr, LinearLr, MultiStepLr, MultiplicativeLr, OneCycleLr,
-    OneCycleOptions, Optimizer, PlateauOptions, PolynomialLr, ReduceLrOnPlateau, Rprop, RpropOptions, Scheduler,
-    SequentialLr, Sgd, SgdOptions, StepLr, SwaLr,
+    Adam, AdamOptions, Anneal, ChainedScheduler, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, Curve,
+    Curved, CyclicLr, CyclicMode, CyclicOptions, ExponentialLr, GradScaler, GradScalerOptions, LambdaLr, LinearLr,
+    MultiStepLr, MultiplicativeLr, OneCycleLr, OneCycleOptions, Optimizer, PlateauOptions, PolynomialLr,
+    ReduceLrOnPlateau, Rprop, RpropOptions, Scheduler, SequentialLr, Sgd, SgdOptions, StepLr, SwaLr,
 };
-use calor::{Result, Tensor};
+use calor::{Device, Result, Tensor};
 
 fn sgd() -> Result<Sgd> {
     let one = || Parameter::new(&Tensor::zeros([1], ())?);
@@ -155,5 +156,149 @@ fn momenta_of_adam_are_its_first_betas() -> Result<()> {
     (0..5).try_for_each(|_| schedule.step(&mut adam))?;
     assert!(adam.setting(0, "beta1").is_some_and(|b| b < 0.87) && adam.lr(0) > 0.09);
     assert_eq!((adam.setting(0, "beta3"), adam.set_setting(0, "beta3", 1.0)), (None, false));
+    Ok(())
+}
+
+/// One group, whose rate, first rate and momentum are these.
+fn one(lr: f64, initial_lr: Option<f64>) -> Result<Sgd> {
+    let mut sgd = Sgd::new([Parameter::new(&Tensor::zeros([1], ())?)?], SgdOptions::new(lr).momentum(0.9))?;
+    initial_lr.iter().for_each(|first| assert!(sgd.set_setting(0, "initial_lr", *first)));
+    Ok(sgd)
+}
+
+fn follow(what: &str, own: &mut Sgd, schedule: &mut dyn Scheduler, want: &[f64]) -> Result<()> {
+    let mut rates = vec![own.lr(0)];
+    for _ in 1..want.len() {
+        schedule.step(own)?;
+        rates.push(own.lr(0));
+        assert_eq!(schedule.get_last_lr(), [own.lr(0)]);
+    }
+    let near = rates.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-8);
+    assert!(near, "{what}: {rates:?}, expected {want:?}");
+    Ok(())
+}
+
+#[test]
+fn cycles_go_by_their_own_rates_after_another_scheduler() -> Result<()> {
+    let mut own = one(1.0, None)?;
+    ConstantLr::new(&mut own, 0.5, 5)?;
+    let mut schedule = CyclicLr::new(&mut own, CyclicOptions::new(0.1, 0.5).step_size_up(2.0))?;
+    follow("CyclicLR", &mut own, &mut schedule, &[1.0, 0.3, 0.5, 0.3, 0.1, 0.3])
+}
+
+#[test]
+fn sequences_start_their_parts_as_pytorch_does() -> Result<()> {
+    let mut own = one(1.0, None)?;
+    let parts: Vec<Boxed> =
+        vec![Box::new(ConstantLr::new(&mut own, 0.5, 2)?), Box::new(MultiplicativeLr::new(&mut own, |_| 0.5)?)];
+    let mut schedule = SequentialLr::new(&mut own, parts, [2])?;
+    follow("MultiplicativeLR at a milestone", &mut own, &mut schedule, &[0.5, 0.5, 0.25, 0.125, 0.0625])?;
+    schedule.step_to(&mut own, 2)?;
+    assert_eq!(own.lr(0), 0.03125, "MultiplicativeLR at its epoch 0");
+
+    let mut own = one(1.0, None)?;
+    let parts: Vec<Boxed> = vec![
+        Box::new(ConstantLr::new(&mut own, 0.5, 2)?),
+        Box::new(ExponentialLr::new(&mut own, 0.25)?),
+        Box::new(StepLr::new(&mut own, 2, 0.5)?),
+    ];
+    let mut schedule = SequentialLr::new(&mut own, parts, [0, 2])?;
+    follow("SequentialLR from 0", &mut own, &mut schedule, &[1.0, 0.25, 1.0, 1.0, 0.5])
+}
+
+/// Goes on after epoch 4 with rate 0.3 and a first rate of 0.8.
+fn resumed<C: Curve + Clone>(what: &str, make: impl Fn(&mut Sgd) -> Result<Curved<C>>, want: &[f64]) -> Result<()> {
+    let mut own = one(0.3, Some(0.8))?;
+    let mut schedule = make(&mut own)?.resumed_at(&mut own, 4)?;
+    assert_eq!(schedule.last_epoch(), 5, "{what}");
+    follow(what, &mut own, &mut schedule, want)?;
+    // where there is no first rate, all stays as it was
+    let mut fresh = one(0.3, None)?;
+    for _ in 0..2 {
+        let refused = make(&mut fresh)?.resumed_at(&mut fresh, 4).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("initial_lr"), "{refused}");
+        assert_eq!((fresh.lr(0), fresh.setting(0, "momentum")), (0.3, Some(0.9)), "{what}");
+        assert_eq!(fresh.setting(0, "initial_lr"), None);
+    }
+    Ok(())
+}
+
+#[test]
+fn schedules_resume_after_an_epoch_as_those_of_pytorch() -> Result<()> {
+    resumed("StepLR", |o| StepLr::new(o, 3, 0.5), &[0.3, 0.15, 0.15, 0.15])?;
+    resumed("MultiStepLR", |o| MultiStepLr::new(o, [5, 7], 0.5), &[0.15, 0.15, 0.075, 0.075])?;
+    resumed("ConstantLR", |o| ConstantLr::new(o, 0.5, 6), &[0.3, 0.6, 0.6, 0.6])?;
+    resumed("LinearLR", |o| LinearLr::new(o, 0.25, 1.0, 8), &[0.3, 0.339130435, 0.37826087, 0.417391304])?;
+    resumed("ExponentialLR", |o| ExponentialLr::new(o, 0.5), &[0.3, 0.15, 0.075, 0.0375])?;
+    resumed("PolynomialLR", |o| PolynomialLr::new(o, 8, 2.0), &[0.3, 0.133333333, 0.033333333, 0.0])?;
+    resumed("CosineAnnealingLR", |o| CosineAnnealingLr::new(o, 6, 0.01), &[0.3, 0.01, 0.062919966, 0.2075])?;
+    let restarts = |o: &mut Sgd| CosineAnnealingWarmRestarts::new(o, 2, 2, 0.01);
+    resumed("CosineAnnealingWarmRestarts", restarts, &[0.684307179, 0.405, 0.125692821, 0.8])?;
+    let shares = [0.472392, 0.4251528, 0.38263752, 0.344373768];
+    resumed("LambdaLR", |o| LambdaLr::new(o, |e| 0.9f64.powi(e as i32)), &shares)?;
+    let shares = [0.3, 0.05, 0.007142857, 0.000892857];
+    resumed("MultiplicativeLR", |o| MultiplicativeLr::new(o, |e| 1.0 / e as f64), &shares)?;
+    let cyclic = CyclicOptions::new(0.1, 0.5).step_size_up(3.0);
+    resumed("CyclicLR", |o| CyclicLr::new(o, cyclic.clone()), &[0.7, 0.1, 0.233333333, 0.366666667])?;
+    resumed("SWALR", |o| SwaLr::new(o, 0.05, 4, Anneal::Cos), &[0.3, 0.263388348, 0.175, 0.086611652])?;
+    let mut own = one(1.0, Some(1.0))?;
+    assert!(ExponentialLr::new(&mut own, 0.5)?.resumed_at(&mut own, u64::MAX).is_err());
+    let part: Boxed = Box::new(ExponentialLr::new(&mut own, 0.5)?);
+    assert!(SequentialLr::new(&mut own, vec![part], [])?.resumed_at(u64::MAX).is_err());
+    Ok(())
+}
+
+#[test]
+fn warm_restarts_go_to_places_inside_epochs() -> Result<()> {
+    let mut own = one(1.0, None)?;
+    let mut schedule = CosineAnnealingWarmRestarts::new(&mut own, 3, 2, 0.1)?;
+    for (to, rate, epoch) in [
+        (Some(0.0), 1.0, 0),
+        (Some(0.25), 0.984666622, 0),
+        (Some(2.75), 0.115333378, 2),
+        (Some(3.0), 1.0, 3),
+        (Some(8.5), 0.115333378, 8),
+        (Some(9.25), 0.999036515, 9),
+        (None, 0.976118558, 10),
+        (None, 0.924161326, 11),
+        (Some(100.125), 0.987822978, 100),
+        (Some(2.0), 0.325, 2),
+    ] {
+        match to {
+            Some(to) => schedule.step_at(&mut own, to)?,
+            None => schedule.step(&mut own)?,
+        }
+        assert!((own.lr(0) - rate).abs() < 1e-8, "{to:?}: {}, expected {rate}", own.lr(0));
+        assert_eq!((schedule.last_epoch(), schedule.get_last_lr()), (epoch, vec![own.lr(0)]));
+    }
+    for bad in [-0.5, f64::NAN, f64::INFINITY, 1e17] {
+        assert!(schedule.step_at(&mut own, bad).is_err(), "{bad}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plateau_and_a_scaler_are_kept_in_a_checkpoint() -> Result<()> {
+    let device = Device::best()?;
+    let mut own = sgd()?;
+    let mut plateau = ReduceLrOnPlateau::new(&own, PlateauOptions::new().patience(1u64))?;
+    let mut scaler = GradScaler::new(&device, GradScalerOptions { growth_interval: 5, ..Default::default() })?;
+    scaler.set_growth_factor(1.1)?;
+    let path = std::env::temp_dir().join(format!("calor-plateau-{}", std::process::id()));
+    // before the first value its best one is infinite
+    for value in [None, Some(2.0)] {
+        value.iter().for_each(|v| plateau.step(&mut own, *v));
+        let mut saved = Checkpoint::new();
+        saved.plateau("schedule", &plateau)?.scaler("scaler", &scaler)?.save(&path)?;
+        let loaded = Checkpoint::load(&path, &device)?;
+        std::fs::remove_file(&path)?;
+        let mut other = ReduceLrOnPlateau::new(&own, PlateauOptions::new().patience(1u64))?;
+        loaded.load_plateau("schedule", &mut other)?;
+        assert_eq!(other.state_dict(), plateau.state_dict());
+        let mut other = GradScaler::new(&device, ())?;
+        loaded.load_scaler("scaler", &mut other)?;
+        assert_eq!((other.get_growth_factor(), other.get_growth_interval()), (1.1, 5));
+        assert!(loaded.load_plateau("nothing", &mut plateau).is_err());
+    }
     Ok(())
 }

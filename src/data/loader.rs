@@ -1,12 +1,14 @@
 //! `DataLoader`: batches of a dataset, made ahead by worker threads.
 
-use super::{Dataset, RandomSampler, Sampler, SequentialSampler, WorkerInfo};
+use super::worker::{Threads, received};
+use super::{Batching, Dataset, RandomSampler, Sampler, SequentialSampler, WorkerInfo};
 use crate::error::{Error, ErrorKind, Result, bail};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub(super) type Collate<I, B> = Arc<dyn Fn(Vec<I>) -> Result<B> + Send + Sync>;
 
@@ -22,12 +24,34 @@ pub(super) type Collate<I, B> = Arc<dyn Fn(Vec<I>) -> Result<B> + Send + Sync>;
 pub struct DataLoader<D: Dataset, B> {
     dataset: Arc<D>,
     collate: Collate<D::Item, B>,
-    sampler: Arc<dyn Sampler>,
+    sampler: Option<Arc<dyn Sampler>>,
+    batch_sampler: Option<Arc<dyn Batching>>,
     batch_size: usize,
     drop_last: bool,
-    workers: usize,
-    prefetch: usize,
+    threads: Threads,
     epoch: AtomicU64,
+}
+
+/// The only item of a batch.
+pub(super) fn alone<T>(mut items: Vec<T>) -> Result<T> {
+    match (items.pop(), items.is_empty()) {
+        (Some(item), true) => Ok(item),
+        _ => bail!(Value, "DataLoader", "a loader without batches takes no batch_size"),
+    }
+}
+
+impl<D: Dataset> DataLoader<D, D::Item> {
+    /// A loader of the items themselves, without batches: PyTorch's `batch_size=None`.
+    ///
+    /// ```
+    /// use calor::data::DataLoader;
+    /// let loader = DataLoader::unbatched((0..4).collect::<Vec<i32>>()).workers(2);
+    /// assert_eq!(loader.iter()?.collect::<calor::Result<Vec<i32>>>()?, [0, 1, 2, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn unbatched(dataset: D) -> Self {
+        Self::new(dataset, alone)
+    }
 }
 
 impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
@@ -42,11 +66,11 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
         Self {
             dataset: Arc::new(dataset),
             collate: Arc::new(collate),
-            sampler: Arc::new(SequentialSampler),
+            sampler: None,
+            batch_sampler: None,
             batch_size: 1,
             drop_last: false,
-            workers: 0,
-            prefetch: 2,
+            threads: Threads::none(),
             epoch: AtomicU64::new(0),
         }
     }
@@ -95,7 +119,23 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     /// ```
     #[must_use]
     pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
-        self.sampler = Arc::new(sampler);
+        self.sampler = Some(Arc::new(sampler));
+        self
+    }
+
+    /// Takes whole batches in a sampler's order; there is no other sampler, `batch_size` or `drop_last` then.
+    ///
+    /// ```
+    /// use calor::data::{BatchSampler, DataLoader, SubsetRandomSampler};
+    /// let picked = BatchSampler::new(SubsetRandomSampler::new(vec![1, 4, 6], 0), 2, false)?;
+    /// let loader = DataLoader::new((0..10).collect::<Vec<i32>>(), Ok).batch_sampler(picked);
+    /// let batches: Vec<Vec<i32>> = loader.iter()?.collect::<calor::Result<_>>()?;
+    /// assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    #[must_use]
+    pub fn batch_sampler(mut self, sampler: impl Batching + 'static) -> Self {
+        self.batch_sampler = Some(Arc::new(sampler));
         self
     }
 
@@ -122,7 +162,37 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     /// ```
     #[must_use]
     pub fn workers(mut self, n: usize) -> Self {
-        self.workers = n;
+        self.threads.workers = n;
+        self
+    }
+
+    /// How long a batch of a worker is waited for; an error is the loop's item then, and the next call waits again.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.threads.timeout = Some(timeout);
+        self
+    }
+
+    /// What each thread does before its first batch: PyTorch's `worker_init_fn`. Its error is the item of the first batch.
+    #[must_use]
+    pub fn worker_init(mut self, init: impl Fn(WorkerInfo) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.threads.init = Some(Arc::new(init));
+        self
+    }
+
+    /// Keeps the threads for the next epoch.
+    ///
+    /// ```
+    /// use calor::data::DataLoader;
+    /// let thread = |_| Ok(std::thread::current().id());
+    /// let loader = DataLoader::new(vec![(); 4], thread).workers(2).persistent_workers(true);
+    /// let epoch = || loader.iter()?.collect::<calor::Result<Vec<_>>>();
+    /// assert_eq!(epoch()?, epoch()?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    #[must_use]
+    pub fn persistent_workers(mut self, on: bool) -> Self {
+        self.threads.persistent = on;
         self
     }
 
@@ -135,7 +205,7 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     /// ```
     #[must_use]
     pub fn prefetch(mut self, n: usize) -> Self {
-        self.prefetch = n.max(1);
+        self.threads.prefetch = n.max(1);
         self
     }
 
@@ -168,7 +238,11 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     /// assert_eq!((loader.len(), loader.drop_last(true).len()), (2, 1));
     /// ```
     pub fn len(&self) -> usize {
-        let (n, b) = (self.sampler.count(self.dataset.len()), self.batch_size.max(1));
+        let (n, b) = (self.dataset.len(), self.batch_size.max(1));
+        if let Some(sampler) = &self.batch_sampler {
+            return sampler.count(n);
+        }
+        let n = self.sampler.as_ref().map_or(n, |sampler| sampler.count(n));
         if self.drop_last { n / b } else { n.div_ceil(b) }
     }
 
@@ -193,7 +267,8 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     /// ```
     ///
     /// # Errors
-    /// `Value` for a batch size of 0. Errors of the dataset, of `collate`, and panics in either come as items.
+    /// `Value` for a batch size of 0, a batch sampler beside what it replaces, and a timeout or threads to keep without
+    /// threads. Errors of the dataset, of `collate`, and panics in either come as items.
     pub fn iter(&self) -> Result<Batches<B>> {
         self.iter_from(0)
     }
@@ -217,19 +292,46 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
         if self.batch_size == 0 {
             bail!(Value, "DataLoader", "batch_size must be positive, got 0");
         }
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
-        let order = self.sampler.order(self.dataset.len(), epoch);
-        let count = self.len();
-        let (dataset, collate, size) = (self.dataset.clone(), self.collate.clone(), self.batch_size);
+        self.threads.check()?;
+        let alone = self.batch_size == 1 && !self.drop_last && self.sampler.is_none();
+        if self.batch_sampler.is_some() && !alone {
+            bail!(Value, "DataLoader", "batch_sampler excludes batch_size, shuffle, sampler and drop_last");
+        }
+        let (epoch, n) = (self.epoch.fetch_add(1, Ordering::Relaxed), self.dataset.len());
+        let order = match (&self.batch_sampler, &self.sampler) {
+            (Some(sampler), _) => Order::Batches(sampler.batches(n, epoch)),
+            (None, Some(sampler)) => Order::Items(sampler.order(n, epoch), self.batch_size),
+            (None, None) => Order::Items(SequentialSampler.order(n, epoch), self.batch_size),
+        };
+        let count = if let Order::Batches(batches) = &order { batches.len() } else { self.len() };
+        let (dataset, collate) = (self.dataset.clone(), self.collate.clone());
         let skipped = batch.min(count);
         let make: Make<B> = Arc::new(move |batch| {
-            let from = (skipped + batch) * size;
-            let indices = &order[from.min(order.len())..from.saturating_add(size).min(order.len())];
+            let indices = order.batch(skipped + batch);
             let items = indices.iter().map(|&i| dataset.get(i)).collect::<Result<Vec<_>>>()?;
             collate(items)
         });
         let count = count - skipped;
-        Ok(Batches::new(make, count, (self.workers.min(count), self.prefetch.min(count)), epoch))
+        Ok(Batches::new(make, count, &self.threads, epoch))
+    }
+}
+
+/// What an epoch takes.
+enum Order {
+    /// Items, so many in a batch.
+    Items(Vec<usize>, usize),
+    Batches(Vec<Vec<usize>>),
+}
+
+impl Order {
+    fn batch(&self, batch: usize) -> &[usize] {
+        match self {
+            Order::Items(order, size) => {
+                let from = (batch * size).min(order.len());
+                &order[from..from.saturating_add(*size).min(order.len())]
+            }
+            Order::Batches(batches) => batches.as_slice().get(batch).map_or(&[], Vec::as_slice),
+        }
     }
 }
 
@@ -260,21 +362,38 @@ pub struct Batches<B> {
     channels: Vec<Receiver<Result<B>>>,
     workers: Vec<JoinHandle<()>>,
     stop: Arc<AtomicUsize>,
+    timeout: Option<Duration>,
+    /// Whether a worker took too long.
+    late: bool,
 }
 
 impl<B: Send + 'static> Batches<B> {
-    fn new(make: Make<B>, count: usize, (workers, prefetch): (usize, usize), epoch: u64) -> Self {
+    fn new(make: Make<B>, count: usize, threads: &Threads, epoch: u64) -> Self {
+        let (workers, prefetch) = (threads.workers.min(count), threads.prefetch.min(count));
         let stop = Arc::new(AtomicUsize::new(0));
-        let mut batches = Self { make, next: 0, count, channels: Vec::new(), workers: Vec::new(), stop: stop.clone() };
+        let mut batches = Self {
+            make,
+            next: 0,
+            count,
+            channels: Vec::new(),
+            workers: Vec::new(),
+            stop: stop.clone(),
+            timeout: threads.timeout,
+            late: false,
+        };
         for worker in 0..workers {
             let (sender, receiver) = sync_channel(prefetch);
             let (make, stop) = (batches.make.clone(), stop.clone());
             let info = WorkerInfo { id: worker, num_workers: workers, epoch };
-            let run = move || info.within(|| work(&make, &sender, &stop, (worker..count).step_by(workers)));
-            match std::thread::Builder::new().name("calor-loader".into()).spawn(run) {
+            let run = move |began: Result<()>| match began {
+                Ok(()) => work(&make, &sender, &stop, (worker..count).step_by(workers)),
+                // whoever is no longer asked need not tell
+                Err(e) => drop(sender.send(Err(e))),
+            };
+            match threads.start(info, run) {
                 Ok(handle) => {
                     batches.channels.push(receiver);
-                    batches.workers.push(handle);
+                    batches.workers.extend(handle);
                 }
                 // without threads the batches are made when asked for
                 Err(_) => {
@@ -307,10 +426,18 @@ impl<B> Iterator for Batches<B> {
         if self.channels.is_empty() {
             return Some(guarded(|| (self.make)(batch)));
         }
-        let channel = &self.channels[batch % self.channels.len()];
-        Some(channel.recv().unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Value, "DataLoader", format!("the worker of batch {batch} is gone")))
-        }))
+        match received(&self.channels[batch % self.channels.len()], self.timeout) {
+            Some(Ok(made)) => Some(made),
+            Some(Err(late)) => {
+                // it may still come
+                (self.next, self.late) = (batch, true);
+                Some(Err(late.into()))
+            }
+            None => {
+                let gone = format!("the worker of batch {batch} is gone");
+                Some(Err(Error::new(ErrorKind::Value, "DataLoader", gone)))
+            }
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -323,6 +450,10 @@ impl<B> Drop for Batches<B> {
         self.stop.store(1, Ordering::Relaxed);
         // a worker that waits to send wakes when its channel goes
         self.channels.clear();
+        if self.late {
+            // one that hangs would hang its caller
+            return;
+        }
         for worker in self.workers.drain(..) {
             // a panic was handed over as an error already
             let _ = worker.join();

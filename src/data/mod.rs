@@ -16,10 +16,13 @@ mod stream;
 mod worker;
 
 pub use loader::{Batches, DataLoader};
-pub use sampler::{DistributedSampler, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler};
-pub use sets::{ConcatDataset, Subset, TensorDataset, default_collate, random_split};
+pub use sampler::{
+    BatchSampler, Batching, DistributedSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler,
+    WeightedRandomSampler,
+};
+pub use sets::{ConcatDataset, SplitLength, Stack, StackDataset, Subset, TensorDataset, default_collate, random_split};
 
-pub use stream::{IterableDataLoader, IterableDataset, StreamBatches};
+pub use stream::{ChainDataset, IterableDataLoader, IterableDataset, StreamBatches};
 pub use worker::{WorkerInfo, get_worker_info};
 
 use crate::error::Result;

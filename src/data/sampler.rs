@@ -68,13 +68,18 @@ impl Sampler for SequentialSampler {
 ///
 /// ```
 /// use calor::data::{RandomSampler, Sampler};
-/// let sampler = RandomSampler::new(7);
-/// assert_eq!(sampler.order(100, 0), RandomSampler::new(7).order(100, 0));
-/// assert_ne!(sampler.order(100, 0), sampler.order(100, 1));
+/// let drawn = RandomSampler::new(7).replacement(true).num_samples(100).order(3, 0);
+/// assert!(drawn.len() == 100 && drawn.iter().all(|&i| i < 3));
+/// // without replacement each comes once before any comes again
+/// let mut twice = RandomSampler::new(7).num_samples(6).order(3, 0);
+/// twice.sort_unstable();
+/// assert_eq!(twice, [0, 0, 1, 1, 2, 2]);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RandomSampler {
     seed: u64,
+    replacement: bool,
+    num_samples: Option<usize>,
 }
 
 impl RandomSampler {
@@ -87,15 +92,125 @@ impl RandomSampler {
     /// assert_eq!(order, [0, 1, 2, 3, 4]);
     /// ```
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { seed, replacement: false, num_samples: None }
+    }
+
+    /// Whether an item that was drawn may be drawn again.
+    #[must_use]
+    pub fn replacement(mut self, on: bool) -> Self {
+        self.replacement = on;
+        self
+    }
+
+    /// How many items an epoch draws; as many as there are otherwise.
+    #[must_use]
+    pub fn num_samples(mut self, n: usize) -> Self {
+        self.num_samples = Some(n);
+        self
     }
 }
 
 impl Sampler for RandomSampler {
     fn order(&self, n: usize, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..n).collect();
+        let (mut generator, count) = (generator(self.seed, epoch), self.count(n));
+        if self.replacement {
+            return (0..count).map(|_| generator.random_range(0..n)).collect();
+        }
+        let mut order = Vec::with_capacity(count);
+        while order.len() < count {
+            let mut all: Vec<usize> = (0..n).collect();
+            all.shuffle(&mut generator);
+            order.extend(all.into_iter().take(count - order.len()));
+        }
+        order
+    }
+
+    fn count(&self, n: usize) -> usize {
+        if n == 0 { 0 } else { self.num_samples.unwrap_or(n) }
+    }
+}
+
+/// Some items, shuffled differently in each epoch.
+///
+/// ```
+/// use calor::data::{Sampler, SubsetRandomSampler};
+/// let mut order = SubsetRandomSampler::new(vec![2, 5, 7], 1).order(10, 0);
+/// order.sort_unstable();
+/// assert_eq!(order, [2, 5, 7]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct SubsetRandomSampler {
+    indices: Vec<usize>,
+    seed: u64,
+}
+
+impl SubsetRandomSampler {
+    /// The items at `indices`, by a seed.
+    pub fn new(indices: Vec<usize>, seed: u64) -> Self {
+        Self { indices, seed }
+    }
+}
+
+impl Sampler for SubsetRandomSampler {
+    fn order(&self, _: usize, epoch: u64) -> Vec<usize> {
+        let mut order = self.indices.clone();
         order.shuffle(&mut generator(self.seed, epoch));
         order
+    }
+
+    fn count(&self, _: usize) -> usize {
+        self.indices.len()
+    }
+}
+
+/// Which of `n` items each batch of an epoch takes.
+pub trait Batching: Send + Sync {
+    /// The batches of epoch `epoch`.
+    fn batches(&self, n: usize, epoch: u64) -> Vec<Vec<usize>>;
+
+    /// How many these are.
+    fn count(&self, n: usize) -> usize;
+}
+
+/// A sampler's items in batches.
+///
+/// ```
+/// use calor::data::{BatchSampler, Batching, SequentialSampler};
+/// let batches = BatchSampler::new(SequentialSampler, 2, false)?;
+/// assert_eq!(batches.batches(5, 0), [vec![0, 1], vec![2, 3], vec![4]]);
+/// assert_eq!(BatchSampler::new(SequentialSampler, 2, true)?.batches(5, 0).len(), 2);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BatchSampler<S> {
+    sampler: S,
+    batch_size: usize,
+    drop_last: bool,
+}
+
+impl<S: Sampler> BatchSampler<S> {
+    /// Batches of so many items; without a last one that is not full where `drop_last`.
+    ///
+    /// # Errors
+    /// `Value` for a batch size of 0.
+    pub fn new(sampler: S, batch_size: usize, drop_last: bool) -> Result<Self> {
+        if batch_size == 0 {
+            bail!(Value, "BatchSampler", "batch_size must be positive, got 0");
+        }
+        Ok(Self { sampler, batch_size, drop_last })
+    }
+}
+
+impl<S: Sampler> Batching for BatchSampler<S> {
+    fn batches(&self, n: usize, epoch: u64) -> Vec<Vec<usize>> {
+        let order = self.sampler.order(n, epoch);
+        let batches = order.chunks(self.batch_size).filter(|b| !self.drop_last || b.len() == self.batch_size);
+        batches.map(<[usize]>::to_vec).collect()
+    }
+
+    fn count(&self, n: usize) -> usize {
+        let n = self.sampler.count(n);
+        if self.drop_last { n / self.batch_size } else { n.div_ceil(self.batch_size) }
     }
 }
 
@@ -161,7 +276,7 @@ impl Sampler for WeightedRandomSampler {
 }
 
 /// The share of one of several processes: all take equally many, which together are all items, some of them twice where
-/// they do not divide.
+/// they do not divide, or without the last ones (`drop_last`).
 ///
 /// ```
 /// use calor::data::{DistributedSampler, Sampler};
@@ -175,6 +290,7 @@ pub struct DistributedSampler {
     replicas: usize,
     rank: usize,
     seed: Option<u64>,
+    drop_last: bool,
 }
 
 impl DistributedSampler {
@@ -193,7 +309,14 @@ impl DistributedSampler {
         if rank >= replicas {
             bail!(Value, "DistributedSampler", "rank {rank} is not below the number of replicas, {replicas}");
         }
-        Ok(Self { replicas, rank, seed })
+        Ok(Self { replicas, rank, seed, drop_last: false })
+    }
+
+    /// Leaves out the last items where they do not divide, instead of taking some twice.
+    #[must_use]
+    pub fn drop_last(mut self, on: bool) -> Self {
+        self.drop_last = on;
+        self
     }
 }
 
@@ -204,7 +327,7 @@ impl Sampler for DistributedSampler {
     }
 
     fn count(&self, n: usize) -> usize {
-        n.div_ceil(self.replicas)
+        if self.drop_last { n / self.replicas } else { n.div_ceil(self.replicas) }
     }
 }
 
@@ -242,6 +365,11 @@ mod tests {
             all.sort_unstable();
             all.dedup();
             assert_eq!(all, (0..n).collect::<Vec<_>>());
+            let whole =
+                (0..replicas).map(|r| Ok(DistributedSampler::new(replicas, r, None)?.drop_last(true).order(n, 2)));
+            let mut whole = whole.collect::<Result<Vec<Vec<usize>>>>()?.concat();
+            whole.sort_unstable();
+            assert_eq!(whole, (0..n / replicas * replicas).collect::<Vec<_>>());
         }
         assert!(DistributedSampler::new(2, 2, None).is_err());
         Ok(())

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
 
-impl<D: Dataset> Dataset for Arc<D> {
+impl<D: Dataset + ?Sized> Dataset for Arc<D> {
     type Item = D::Item;
 
     fn len(&self) -> usize {
@@ -149,6 +149,89 @@ impl<D: Dataset> Dataset for ConcatDataset<D> {
     }
 }
 
+/// Datasets side by side: tuples of them, or a `Vec` of one kind.
+pub trait Stack: Send + Sync + 'static {
+    /// What an item is: as many items.
+    type Item: Send + 'static;
+
+    /// The length of each.
+    fn lengths(&self) -> Vec<usize>;
+
+    /// Item `index` of each.
+    fn item(&self, index: usize) -> Result<Self::Item>;
+}
+
+impl<D: Dataset> Stack for Vec<D> {
+    type Item = Vec<D::Item>;
+
+    fn lengths(&self) -> Vec<usize> {
+        self.iter().map(Dataset::len).collect()
+    }
+
+    fn item(&self, index: usize) -> Result<Self::Item> {
+        self.iter().map(|d| d.get(index)).collect()
+    }
+}
+
+macro_rules! stack {
+    ($($name:ident $at:tt),*) => {
+        impl<$($name: Dataset),*> Stack for ($($name,)*) {
+            type Item = ($($name::Item,)*);
+
+            fn lengths(&self) -> Vec<usize> {
+                vec![$(self.$at.len()),*]
+            }
+
+            fn item(&self, index: usize) -> Result<Self::Item> {
+                Ok(($(self.$at.get(index)?,)*))
+            }
+        }
+    };
+}
+stack!(A 0, B 1);
+stack!(A 0, B 1, C 2);
+stack!(A 0, B 1, C 2, D 3);
+
+/// Datasets of one length side by side: item `i` is item `i` of each.
+///
+/// ```
+/// use calor::data::{Dataset, StackDataset};
+/// let pairs = StackDataset::new((vec!["a", "b"], vec![1, 2]))?;
+/// assert_eq!((pairs.len(), pairs.get(1)?), (2, ("b", 2)));
+/// assert!(StackDataset::new(vec![vec![1], vec![2, 3]]).is_err());
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StackDataset<S> {
+    parts: S,
+    len: usize,
+}
+
+impl<S: Stack> StackDataset<S> {
+    /// These datasets.
+    ///
+    /// # Errors
+    /// `Value` where there is none, or where their lengths differ.
+    pub fn new(parts: S) -> Result<Self> {
+        match parts.lengths()[..] {
+            [len, ref rest @ ..] if rest.iter().all(|&n| n == len) => Ok(Self { parts, len }),
+            ref lengths => bail!(Value, "StackDataset", "size mismatch between datasets of {lengths:?} items"),
+        }
+    }
+}
+
+impl<S: Stack> Dataset for StackDataset<S> {
+    type Item = S::Item;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: usize) -> Result<S::Item> {
+        self.parts.item(index)
+    }
+}
+
 /// The items at some places of a dataset.
 ///
 /// ```
@@ -201,27 +284,61 @@ impl<D: Dataset> Dataset for Subset<D> {
     }
 }
 
-/// A dataset in parts of these shares, which add up to 1, without overlap, in an order by a seed. What does not divide is given out
-/// one by one from the first part on.
+/// Lengths of the parts of [`random_split`]: numbers of items, or shares that add up to 1.
+pub trait SplitLength: Copy {
+    /// How many of `n` items each part gets.
+    ///
+    /// # Errors
+    /// `Value` where they are not `n` items.
+    fn lengths(parts: &[Self], n: usize) -> Result<Vec<usize>>;
+}
+
+impl SplitLength for usize {
+    fn lengths(parts: &[usize], n: usize) -> Result<Vec<usize>> {
+        match parts.iter().try_fold(0usize, |sum, &part| sum.checked_add(part)) {
+            Some(sum) if sum == n => Ok(parts.to_vec()),
+            _ => bail!(Value, "random_split", "lengths {parts:?} do not add up to {n} items"),
+        }
+    }
+}
+
+impl SplitLength for f64 {
+    fn lengths(shares: &[f64], n: usize) -> Result<Vec<usize>> {
+        // as Python adds: Neumaier's sum
+        let (mut sum, mut lost) = (0.0f64, 0.0);
+        for &share in shares {
+            let next = sum + share;
+            lost += if sum.abs() >= share.abs() { (sum - next) + share } else { (share - next) + sum };
+            sum = next;
+        }
+        let sum = sum + lost;
+        let near = (sum - 1.0).abs() <= 1e-9 * sum.abs().max(1.0) && sum <= 1.0;
+        if !near || shares.iter().any(|s| !(0.0..=1.0).contains(s)) {
+            bail!(Value, "random_split", "shares must lie between 0 and 1 and add up to 1, got {shares:?}");
+        }
+        let mut lengths: Vec<usize> = shares.iter().map(|s| (n as f64 * s).floor() as usize).collect();
+        let rest = n.saturating_sub(lengths.iter().sum());
+        (0..rest).for_each(|i| lengths[i % shares.len()] += 1);
+        usize::lengths(&lengths, n)
+    }
+}
+
+/// A dataset in parts of these lengths, or shares, without overlap, in an order by a seed. Of shares the lengths are rounded down;
+/// what is left is given out one by one from the first part on.
 ///
 /// ```
 /// use calor::data::{Dataset, random_split};
 /// let parts = random_split((0..10).collect::<Vec<i32>>(), &[0.75, 0.25], 1)?;
 /// assert_eq!((parts[0].len(), parts[1].len()), (8, 2));
+/// assert_eq!(random_split(vec![0; 10], &[3, 7], 1)?[1].len(), 7);
 /// # Ok::<(), calor::Error>(())
 /// ```
 ///
 /// # Errors
-/// `Value` for shares below 0 or above 1, or that add up to anything else.
-pub fn random_split<D: Dataset>(dataset: D, shares: &[f64], seed: u64) -> Result<Vec<Subset<Arc<D>>>> {
-    if shares.iter().any(|s| !(0.0..=1.0).contains(s)) || (shares.iter().sum::<f64>() - 1.0).abs() > 1e-6 {
-        bail!(Value, "random_split", "shares must lie between 0 and 1 and add up to 1, got {shares:?}");
-    }
+/// `Value` for lengths that do not add up to the dataset's, and for shares below 0 or above 1, or that do not add up to 1.
+pub fn random_split<D: Dataset, L: SplitLength>(dataset: D, lengths: &[L], seed: u64) -> Result<Vec<Subset<Arc<D>>>> {
     let count = dataset.len();
-    // a share that is meant to be whole must not lose an item to rounding
-    let mut lengths: Vec<usize> = shares.iter().map(|s| (count as f64 * s + 1e-9).floor() as usize).collect();
-    let rest = count - lengths.iter().sum::<usize>().min(count);
-    (0..rest).for_each(|i| lengths[i % shares.len()] += 1);
+    let lengths = L::lengths(lengths, count)?;
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut StdRng::seed_from_u64(seed));
     let dataset = Arc::new(dataset);
@@ -243,6 +360,14 @@ mod tests {
         assert_eq!(all, (0..23).collect::<Vec<_>>());
         let again = random_split((0..23).collect::<Vec<usize>>(), &[0.5, 0.3, 0.2], 9)?;
         assert_eq!(again[1].indices(), parts[1].indices());
+        // PyTorch rounds 0.29 of 100, which is 28.999.., down
+        let sizes = |shares: &[f64], n| Ok(random_split(vec![0; n], shares, 0)?.iter().map(Dataset::len).collect());
+        let sizes = |shares: &[f64], n| -> Result<Vec<usize>> { sizes(shares, n) };
+        assert_eq!(sizes(&[0.5, 0.29, 0.21], 100)?, [51, 28, 21]);
+        assert_eq!(sizes(&[0.7, 0.2, 0.1], 10)?, [7, 2, 1]);
+        assert_eq!(random_split(vec![0; 10], &[3, 7], 0)?.iter().map(Dataset::len).collect::<Vec<_>>(), [3, 7]);
+        assert!(random_split(vec![0; 10], &[3, 8], 0).is_err() && random_split(vec![0; 5], &[1], 0).is_err());
+        assert!(random_split(vec![0; 10], &[usize::MAX, 11], 0).is_err());
         let tenths = random_split(vec![0; 10], &[0.1; 10], 0)?;
         assert!(tenths.iter().all(|p| p.len() == 1));
         for shares in [&[][..], &[0.5], &[1.5, -0.5], &[f64::NAN, 1.0]] {

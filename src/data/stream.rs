@@ -1,12 +1,14 @@
 //! Datasets without places: each worker reads a stream of its own.
 
 use super::WorkerInfo;
-use super::loader::{Collate, guarded};
+use super::loader::{Collate, alone, guarded};
+use super::worker::{Threads, received};
 use crate::error::{Result, bail};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Items of a stream: logs, sockets, files that are too many to count.
 ///
@@ -39,6 +41,80 @@ pub trait IterableDataset: Send + Sync + 'static {
     fn iter(&self, worker: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<Self::Item>> + Send>>;
 }
 
+impl<D: IterableDataset + ?Sized> IterableDataset for Arc<D> {
+    type Item = D::Item;
+
+    fn iter(&self, worker: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<D::Item>> + Send>> {
+        (**self).iter(worker)
+    }
+}
+
+/// Streams one after the other, each opened when the one before is at its end.
+///
+/// ```
+/// use calor::Result;
+/// use calor::data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo};
+/// struct UpTo(i32);
+/// impl IterableDataset for UpTo {
+///     type Item = i32;
+///     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<i32>> + Send>> {
+///         Ok(Box::new((0..self.0).map(Ok)))
+///     }
+/// }
+/// let loader = IterableDataLoader::unbatched(ChainDataset::new(vec![UpTo(2), UpTo(0), UpTo(1)]));
+/// assert_eq!(loader.iter()?.collect::<Result<Vec<i32>>>()?, [0, 1, 0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ChainDataset<D> {
+    parts: Arc<Vec<D>>,
+}
+
+impl<D: IterableDataset> ChainDataset<D> {
+    /// The items of all parts. Parts of several kinds are `Arc<dyn IterableDataset<Item = ..>>`.
+    pub fn new(parts: Vec<D>) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+}
+
+impl<D: IterableDataset> IterableDataset for ChainDataset<D> {
+    type Item = D::Item;
+
+    fn iter(&self, worker: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<D::Item>> + Send>> {
+        Ok(Box::new(Chain { parts: self.parts.clone(), next: 0, open: None, worker }))
+    }
+}
+
+/// The items of one worker.
+struct Chain<D: IterableDataset> {
+    parts: Arc<Vec<D>>,
+    next: usize,
+    open: Option<Box<dyn Iterator<Item = Result<D::Item>> + Send>>,
+    worker: WorkerInfo,
+}
+
+impl<D: IterableDataset> Iterator for Chain<D> {
+    type Item = Result<D::Item>;
+
+    fn next(&mut self) -> Option<Result<D::Item>> {
+        loop {
+            if let Some(item) = self.open.as_mut().and_then(Iterator::next) {
+                return Some(item);
+            }
+            let part = self.parts.get(self.next)?;
+            self.next += 1;
+            match part.iter(self.worker) {
+                Ok(stream) => self.open = Some(stream),
+                Err(e) => {
+                    // a stream that cannot be opened ends all, as if it were the only one
+                    (self.next, self.open) = (self.parts.len(), None);
+                    return Some(Err(e));
+                }
+            }
+        }
+    }
+}
+
 /// Makes batches of an [`IterableDataset`]: PyTorch's `DataLoader` over one.
 ///
 /// Each worker makes batches of its own items; batches are taken from one worker after the other, until all are at their
@@ -62,9 +138,15 @@ pub struct IterableDataLoader<D: IterableDataset, B> {
     collate: Collate<D::Item, B>,
     batch_size: usize,
     drop_last: bool,
-    workers: usize,
-    prefetch: usize,
+    threads: Threads,
     epoch: AtomicU64,
+}
+
+impl<D: IterableDataset> IterableDataLoader<D, D::Item> {
+    /// A loader of the items themselves, without batches: PyTorch's `batch_size=None`.
+    pub fn unbatched(dataset: D) -> Self {
+        Self::new(dataset, alone)
+    }
 }
 
 impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
@@ -75,8 +157,7 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
             collate: Arc::new(collate),
             batch_size: 1,
             drop_last: false,
-            workers: 0,
-            prefetch: 2,
+            threads: Threads::none(),
             epoch: AtomicU64::new(0),
         }
     }
@@ -98,14 +179,35 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     /// Threads that make batches ahead; 0 makes them when asked.
     #[must_use]
     pub fn workers(mut self, n: usize) -> Self {
-        self.workers = n;
+        self.threads.workers = n;
+        self
+    }
+
+    /// How long a batch of a worker is waited for; an error is the loop's item then, and the next call waits again.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.threads.timeout = Some(timeout);
+        self
+    }
+
+    /// What each thread does before its first batch: PyTorch's `worker_init_fn`. Its error is the worker's only item.
+    #[must_use]
+    pub fn worker_init(mut self, init: impl Fn(WorkerInfo) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.threads.init = Some(Arc::new(init));
+        self
+    }
+
+    /// Keeps the threads for the next epoch.
+    #[must_use]
+    pub fn persistent_workers(mut self, on: bool) -> Self {
+        self.threads.persistent = on;
         self
     }
 
     /// Batches that each thread makes ahead.
     #[must_use]
     pub fn prefetch(mut self, n: usize) -> Self {
-        self.prefetch = n.max(1);
+        self.threads.prefetch = n.max(1);
         self
     }
 
@@ -117,12 +219,13 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     /// The batches of one epoch; each call goes on to the next epoch.
     ///
     /// # Errors
-    /// `Value` for a batch size of 0. Errors of the dataset, of `collate`, and panics in either come as items; a panic ends
+    /// `Value` for a batch size of 0, and a timeout or threads to keep without threads. Errors of the dataset, of `collate`, and panics in either come as items; a panic ends
     /// its worker's stream.
     pub fn iter(&self) -> Result<StreamBatches<B>> {
         if self.batch_size == 0 {
             bail!(Value, "DataLoader", "batch_size must be positive, got 0");
         }
+        self.threads.check()?;
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let reader = |id: usize, num_workers: usize| Reader {
             worker: WorkerInfo { id, num_workers, epoch },
@@ -132,30 +235,27 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
             drop_last: self.drop_last,
             stream: Stream::Closed,
         };
-        let mut out = StreamBatches { sources: Vec::new(), next: 0, threads: Vec::new() };
-        for id in 0..self.workers {
-            let (sender, receiver) = sync_channel(self.prefetch);
-            let own = reader(id, self.workers);
-            let run = move || {
-                own.worker.within(|| {
-                    // whoever is no longer asked goes
-                    for batch in own {
-                        if sender.send(batch).is_err() {
-                            return;
-                        }
-                    }
-                });
+        let (timeout, workers) = (self.threads.timeout, self.threads.workers);
+        let mut out = StreamBatches { sources: Vec::new(), next: 0, threads: Vec::new(), timeout, late: false };
+        for id in 0..workers {
+            let (sender, receiver) = sync_channel(self.threads.prefetch);
+            let own = reader(id, workers);
+            let worker = own.worker;
+            // whoever is no longer asked goes
+            let run = move |began: Result<()>| match began {
+                Ok(()) => drop(own.into_iter().map(|batch| sender.send(batch)).find(std::result::Result::is_err)),
+                Err(e) => drop(sender.send(Err(e))),
             };
-            match std::thread::Builder::new().name("calor-loader".into()).spawn(run) {
+            match self.threads.start(worker, run) {
                 Ok(handle) => {
                     out.sources.push(Source::Thread(receiver));
-                    out.threads.push(handle);
+                    out.threads.extend(handle);
                 }
                 // without a thread its batches are made when asked for
-                Err(_) => out.sources.push(Source::Here(Box::new(reader(id, self.workers)))),
+                Err(_) => out.sources.push(Source::Here(Box::new(reader(id, workers)))),
             }
         }
-        if self.workers == 0 {
+        if workers == 0 {
             out.sources.push(Source::Here(Box::new(reader(0, 1))));
         }
         Ok(out)
@@ -225,6 +325,9 @@ pub struct StreamBatches<B> {
     /// Whose turn it is.
     next: usize,
     threads: Vec<JoinHandle<()>>,
+    timeout: Option<Duration>,
+    /// Whether a worker took too long.
+    late: bool,
 }
 
 impl<B> Iterator for StreamBatches<B> {
@@ -235,7 +338,14 @@ impl<B> Iterator for StreamBatches<B> {
             self.next %= self.sources.len();
             let batch = match &mut self.sources[self.next] {
                 // a worker that is at its end drops its sender
-                Source::Thread(receiver) => receiver.recv().ok(),
+                Source::Thread(receiver) => match received(receiver, self.timeout).transpose() {
+                    Ok(made) => made,
+                    Err(late) => {
+                        // it may still come
+                        self.late = true;
+                        return Some(Err(late.into()));
+                    }
+                },
                 Source::Here(reader) => reader.next(),
             };
             match batch {
@@ -254,6 +364,10 @@ impl<B> Drop for StreamBatches<B> {
     fn drop(&mut self) {
         // a worker that waits to send wakes when its channel goes
         self.sources.clear();
+        if self.late {
+            // one that hangs would hang its caller
+            return;
+        }
         for thread in self.threads.drain(..) {
             // a panic was handed over as an error already
             let _ = thread.join();

@@ -1,6 +1,12 @@
 //! Which of a loader's workers a thread is.
 
+use super::loader::guarded;
+use crate::error::{Error, ErrorKind, Result, bail};
 use std::cell::Cell;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A worker of a loader, and how many there are.
 ///
@@ -46,5 +52,80 @@ impl WorkerInfo {
         let out = f();
         WORKER.set(None);
         out
+    }
+}
+
+/// What each thread does first.
+pub(super) type Init = Arc<dyn Fn(WorkerInfo) -> Result<()> + Send + Sync>;
+/// What a thread does in an epoch, told how its start went.
+type Job = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// The threads of a loader.
+pub(super) struct Threads {
+    pub workers: usize,
+    pub prefetch: usize,
+    pub timeout: Option<Duration>,
+    pub init: Option<Init>,
+    pub persistent: bool,
+    /// Those that wait for the next epoch; they end when their channels go.
+    kept: Mutex<Vec<Sender<Job>>>,
+}
+
+impl Threads {
+    pub(super) fn none() -> Self {
+        Self { workers: 0, prefetch: 2, timeout: None, init: None, persistent: false, kept: Mutex::default() }
+    }
+
+    /// Refuses what has no sense without threads.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.workers == 0 && (self.timeout.is_some() || self.persistent) {
+            bail!(Value, "DataLoader", "timeout and persistent_workers need workers, there are none");
+        }
+        Ok(())
+    }
+
+    /// Has a worker do something; gives what to join where its thread ends with it.
+    pub(super) fn start(
+        &self,
+        info: WorkerInfo,
+        job: impl FnOnce(Result<()>) + Send + 'static,
+    ) -> std::io::Result<Option<JoinHandle<()>>> {
+        let init = self.init.clone();
+        let begin = move || init.map_or(Ok(()), |init| guarded(|| init(info)));
+        let name = || std::thread::Builder::new().name("calor-loader".into());
+        if !self.persistent {
+            return name().spawn(move || info.within(|| job(begin()))).map(Some);
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() <= info.id {
+            let (sender, jobs) = channel::<Job>();
+            name().spawn(move || {
+                let began = info.within(begin);
+                jobs.iter().for_each(|job| job(began.clone()));
+            })?;
+            kept.push(sender);
+        }
+        let job: Job = Box::new(move |began| info.within(|| job(began)));
+        let sent = kept.get(info.id).is_some_and(|worker| worker.send(job).is_ok());
+        if sent { Ok(None) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
+    }
+}
+
+/// What a worker made; none where it is gone, an error where it takes too long.
+pub(super) fn received<B>(from: &Receiver<Result<B>>, timeout: Option<Duration>) -> Option<Result<Result<B>, Late>> {
+    let Some(timeout) = timeout else { return from.recv().ok().map(Ok) };
+    match from.recv_timeout(timeout) {
+        Ok(made) => Some(Ok(made)),
+        Err(RecvTimeoutError::Timeout) => Some(Err(Late(timeout))),
+        Err(RecvTimeoutError::Disconnected) => None,
+    }
+}
+
+/// A worker that took longer than this.
+pub(super) struct Late(Duration);
+
+impl From<Late> for Error {
+    fn from(late: Late) -> Self {
+        Error::new(ErrorKind::Timeout, "DataLoader", format!("timed out after {:?}: a worker made no batch", late.0))
     }
 }

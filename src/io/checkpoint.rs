@@ -3,7 +3,7 @@
 use super::safetensors::{load_with_texts, save_with_texts};
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::nn::{Mismatch, Module, StateDict};
-use crate::optim::{GradScaler, OptimState, Optimizer, Scheduler, SchedulerState};
+use crate::optim::{GradScaler, OptimState, Optimizer, ReduceLrOnPlateau, Scheduler, SchedulerState};
 use crate::tensor::Device;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -104,13 +104,43 @@ impl Checkpoint {
 
     /// Takes a scheduler's state up.
     pub fn scheduler(&mut self, name: &str, scheduler: &dyn Scheduler) -> Result<&mut Self> {
-        let texts = scheduler.state_dict().into_iter().map(|(key, value)| (key, format!("{value:?}"))).collect();
+        self.numbers(name, scheduler.state_dict())
+    }
+
+    /// Takes the state of a scheduler by a measured value up.
+    ///
+    /// ```
+    /// use calor::io::Checkpoint;
+    /// use calor::optim::{PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut plateau = ReduceLrOnPlateau::new(&sgd, PlateauOptions::new())?;
+    /// plateau.step(&mut sgd, 0.25);
+    /// let mut saved = Checkpoint::new();
+    /// saved.plateau("schedule", &plateau)?;
+    /// let mut other = ReduceLrOnPlateau::new(&sgd, PlateauOptions::new())?;
+    /// saved.load_plateau("schedule", &mut other)?;
+    /// assert_eq!(other.best(), 0.25);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn plateau(&mut self, name: &str, plateau: &ReduceLrOnPlateau) -> Result<&mut Self> {
+        self.numbers(name, plateau.state_dict())
+    }
+
+    fn numbers(&mut self, name: &str, state: SchedulerState) -> Result<&mut Self> {
+        let texts = state.into_iter().map(|(key, value)| (key, format!("{value:?}"))).collect();
         self.parts(name, &StateDict::new(), &texts)
     }
 
     /// Takes a gradient scaler's state up.
     pub fn scaler(&mut self, name: &str, scaler: &GradScaler) -> Result<&mut Self> {
-        self.state(name, &scaler.state_dict())
+        let factors = [
+            ("growth_factor", format!("{:?}", scaler.get_growth_factor())),
+            ("backoff_factor", format!("{:?}", scaler.get_backoff_factor())),
+            ("growth_interval", scaler.get_growth_interval().to_string()),
+        ];
+        let factors = factors.map(|(key, value)| (key.to_string(), value));
+        let kept = if scaler.is_enabled() { BTreeMap::from(factors) } else { BTreeMap::new() };
+        self.parts(name, &scaler.state_dict(), &kept)
     }
 
     /// Takes a device's random state up.
@@ -201,6 +231,15 @@ impl Checkpoint {
 
     /// Gives a scheduler its state back.
     pub fn load_scheduler(&self, name: &str, scheduler: &mut dyn Scheduler) -> Result<()> {
+        scheduler.load_state_dict(&self.get_numbers(name)?)
+    }
+
+    /// Gives a scheduler by a measured value its state back.
+    pub fn load_plateau(&self, name: &str, plateau: &mut ReduceLrOnPlateau) -> Result<()> {
+        plateau.load_state_dict(&self.get_numbers(name)?)
+    }
+
+    fn get_numbers(&self, name: &str) -> Result<SchedulerState> {
         self.require(name)?;
         let mut state = SchedulerState::new();
         for (key, text) in self.texts_of(name) {
@@ -209,12 +248,26 @@ impl Checkpoint {
                 value.map_err(|e| Error::new(ErrorKind::Value, OP, format!("{name}/{key} is {text:?}: {e}")))?;
             state.insert(key, value);
         }
-        scheduler.load_state_dict(&state)
+        Ok(state)
     }
 
     /// Gives a gradient scaler its state back.
     pub fn load_scaler(&self, name: &str, scaler: &mut GradScaler) -> Result<()> {
-        scaler.load_state_dict(&self.get_state(name)?)
+        scaler.load_state_dict(&self.get_state(name)?)?;
+        if !scaler.is_enabled() {
+            return Ok(());
+        }
+        let factors = self.get_numbers(name)?;
+        if let Some(factor) = factors.get("growth_factor") {
+            scaler.set_growth_factor(*factor)?;
+        }
+        if let Some(factor) = factors.get("backoff_factor") {
+            scaler.set_backoff_factor(*factor)?;
+        }
+        if let Some(interval) = factors.get("growth_interval") {
+            scaler.set_growth_interval(*interval as u32);
+        }
+        Ok(())
     }
 
     /// Gives a device its random state back.

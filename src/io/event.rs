@@ -92,10 +92,22 @@ fn record(message: &Message) -> Vec<u8> {
     parts.concat()
 }
 
+/// A file that can be cut back.
+pub(super) trait Place: Write {
+    /// Leaves only the first bytes, and writes on behind them.
+    fn cut(&mut self, length: u64) -> std::io::Result<()>;
+}
+
+impl Place for File {
+    fn cut(&mut self, length: u64) -> std::io::Result<()> {
+        self.set_len(length).and_then(|()| self.seek(SeekFrom::Start(length))).map(drop)
+    }
+}
+
 /// An event file that grows.
 #[derive(Debug)]
-pub(super) struct Events {
-    file: File,
+pub(super) struct Events<F = File> {
+    file: F,
     path: PathBuf,
     /// Bytes of whole records.
     length: u64,
@@ -109,6 +121,18 @@ impl Events {
         let (process, number) = (std::process::id(), OPENED.fetch_add(1, Ordering::Relaxed));
         let path = folder.join(format!("events.out.tfevents.{:010}.calor.{process}.{number}", now() as u64));
         let file = File::create_new(&path).map_err(|e| file::failed(op, &path, e))?;
+        Self::start(op, file, path, purge_step)
+    }
+
+    /// Waits until all is on the disk.
+    pub(super) fn flush(&self, op: &str) -> Result<()> {
+        self.file.sync_data().map_err(|e| file::failed(op, &self.path, e))
+    }
+}
+
+impl<F: Place> Events<F> {
+    /// An empty file with its first records.
+    fn start(op: &str, file: F, path: PathBuf, purge_step: Option<u64>) -> Result<Self> {
         let mut events = Self { file, path, length: 0 };
         events.put(op, purge_step, Message::default().bytes(3, "brain.Event:2"))?;
         if purge_step.is_some() {
@@ -132,16 +156,11 @@ impl Events {
         let record = record(&event);
         if let Err(e) = self.file.write_all(&record) {
             // behind half a record nothing could be read
-            let _ = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
+            let _ = self.file.cut(self.length);
             return Err(file::failed(op, &self.path, e));
         }
         self.length += record.len() as u64;
         Ok(())
-    }
-
-    /// Waits until all is on the disk.
-    pub(super) fn flush(&self, op: &str) -> Result<()> {
-        self.file.sync_data().map_err(|e| file::failed(op, &self.path, e))
     }
 }
 
@@ -159,6 +178,69 @@ mod tests {
         assert_eq!(crc(b"123456789"), 0xe306_9283);
         assert_eq!(crc(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc(&[0xff; 32]), 0x62a8_ab43);
+    }
+
+    /// A disk with room for so many bytes.
+    struct Disk {
+        bytes: Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let fits = bytes.len().min(self.room - self.bytes.len());
+            if fits == 0 {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            self.bytes.extend(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Place for Disk {
+        fn cut(&mut self, length: u64) -> std::io::Result<()> {
+            self.bytes.truncate(length as usize);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_midway_leaves_whole_records() {
+        let disk = Disk { bytes: Vec::new(), room: 200 };
+        let mut events = Events::start("test", disk, PathBuf::from("disk"), None).expect("room");
+        let value = |n: usize| Message::default().bytes(1, "x".repeat(n));
+        events.summary("test", 1, value(20)).expect("room");
+        let before = events.file.bytes.clone();
+        let e = events.summary("test", 2, value(150)).expect_err("no room");
+        assert!(e.kind() == crate::ErrorKind::Io && e.to_string().contains("disk"), "{e}");
+        assert_eq!(events.file.bytes, before);
+        // a smaller one still fits, and stands behind the others
+        events.summary("test", 3, value(5)).expect("room");
+        let (mut rest, mut records) = (&events.file.bytes[..], 0);
+        while let Some((length, more)) = rest.split_first_chunk::<8>() {
+            let (check, more) = more.split_at(4);
+            assert_eq!(check, masked(length).to_le_bytes());
+            let (message, more) = more.split_at(u64::from_le_bytes(*length) as usize);
+            let (check, more) = more.split_at(4);
+            assert_eq!(check, masked(message).to_le_bytes());
+            (rest, records) = (more, records + 1);
+        }
+        assert!(rest.is_empty() && records == 3);
+    }
+
+    #[test]
+    fn a_file_is_cut_back() -> std::io::Result<()> {
+        let path = std::env::temp_dir().join(format!("calor-cut-{}", std::process::id()));
+        let mut file = File::create(&path)?;
+        file.write_all(b"whole half")?;
+        file.cut(5)?;
+        file.write_all(b" again")?;
+        assert_eq!(std::fs::read(&path)?, b"whole again");
+        std::fs::remove_file(path)
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod png;
 mod pt;
 mod safetensors;
 mod tensorboard;
+mod training;
 
 pub use checkpoint::Checkpoint;
 pub use idx::{IdxArray, IdxData, parse_idx, read_idx};

@@ -53,6 +53,11 @@ impl Graph {
         self.nodes.len()
     }
 
+    /// The descriptions of what lies outside the pickle.
+    pub(super) fn outside(&self) -> impl Iterator<Item = Id> {
+        self.nodes.iter().filter_map(|node| if let Node::Persistent(id) = node { Some(*id) } else { None })
+    }
+
     /// The parts of a tuple or list.
     pub(super) fn parts(&self, id: Id) -> &[Id] {
         match self.node(id) {
@@ -96,12 +101,18 @@ struct Machine<'a> {
 
 /// Reads one pickle from the start of `bytes`.
 pub(super) fn read(op: &'static str, bytes: &[u8]) -> Result<Graph> {
+    read_from(op, &mut { bytes })
+}
+
+/// Reads one pickle from the start of `bytes`, which go on behind it then.
+pub(super) fn read_from(op: &'static str, bytes: &mut &[u8]) -> Result<Graph> {
     let mut machine =
         Machine { op, rest: bytes, nodes: Vec::new(), stack: Vec::new(), below: Vec::new(), memo: HashMap::new() };
     loop {
         let [code] = machine.take_array()?;
         if code == b'.' {
             let root = machine.pop()?;
+            *bytes = machine.rest;
             return Ok(Graph { nodes: machine.nodes, root });
         }
         machine.step(code)?;

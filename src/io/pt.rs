@@ -1,4 +1,5 @@
-//! PyTorch's checkpoints (`.pt`, `.pth`): a zip archive of a pickle and the storages of its tensors.
+//! PyTorch's checkpoints (`.pt`, `.pth`): a zip archive of a pickle and the storages of its tensors, or, before PyTorch 1.6, these
+//! one after the other.
 
 use super::archive::{Archive, Writer};
 use super::object::Object;
@@ -22,7 +23,7 @@ const DEPTH: usize = 200;
 /// again, with their strides. Values of classes that are not known here become [`Object::Unknown`]. 64-bit types become
 /// the 32-bit ones where the device lacks them, 8- and 16-bit signed integers i32. Truncated and malformed files are errors of kind
 /// [`ErrorKind::Io`](crate::ErrorKind::Io), complex and 8-bit floats of kind [`ErrorKind::DType`](crate::ErrorKind::DType). Files of
-/// PyTorch before 1.6, which are no archives, are refused.
+/// PyTorch before 1.6, which are no archives, are read as well; the tar archives of those before 0.1.10 are not.
 pub fn load_pt(path: impl AsRef<Path>, device: &Device) -> Result<Object> {
     let path = path.as_ref();
     let bytes = file::map(LOAD, path)?;
@@ -32,7 +33,7 @@ pub fn load_pt(path: impl AsRef<Path>, device: &Device) -> Result<Object> {
 /// [`load_pt`] from a file's bytes.
 pub fn load_pt_bytes(bytes: &[u8], device: &Device) -> Result<Object> {
     if bytes.starts_with(&[0x80]) {
-        bail!(Io, LOAD, "a file of PyTorch before 1.6; torch.save of any later version writes one that can be read");
+        return legacy(bytes, device);
     }
     let mut archive = Archive::new(LOAD, bytes)?;
     let names = archive.names()?;
@@ -44,11 +45,71 @@ pub fn load_pt_bytes(bytes: &[u8], device: &Device) -> Result<Object> {
     let order = format!("{folder}byteorder");
     let big_endian = names.contains(&order) && archive.read(&order)? == b"big";
     let graph = pickle::read(LOAD, &archive.read(&format!("{folder}data.pkl"))?)?;
-    // shared values are copied: no more of them than a file of honest size has
-    let left = 1000 + 8 * graph.len();
-    let (storages, tensors) = (HashMap::new(), HashMap::new());
-    let mut reader = Reader { archive, folder, graph: &graph, device, big_endian, storages, tensors, left };
-    reader.object(graph.root, 0)
+    Reader::new(Source::Archive(archive, folder), &graph, device, big_endian).object(graph.root, 0)
+}
+
+/// The end of the pickle of `0x1950a86a20f9469cfc6c`.
+const MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// Magic number, version, system, value and keys as pickles, then for each key a count and that many elements, all of them
+/// little-endian.
+fn legacy(bytes: &[u8], device: &Device) -> Result<Object> {
+    let mut rest = bytes;
+    pickle::read_from(LOAD, &mut rest)?;
+    if !bytes[..bytes.len() - rest.len()].ends_with(MAGIC) {
+        bail!(Io, LOAD, "a pickle that is no file of torch.save");
+    }
+    let version = pickle::read_from(LOAD, &mut rest)?;
+    if version.count(version.root) != Some(1001) {
+        bail!(Io, LOAD, "a legacy file of version {:?}, not 1001", version.node(version.root));
+    }
+    pickle::read_from(LOAD, &mut rest)?;
+    let graph = pickle::read_from(LOAD, &mut rest)?;
+    let keys = pickle::read_from(LOAD, &mut rest)?;
+    let mut described = HashMap::new();
+    for id in graph.outside() {
+        if let &[_, class, key, _, count, ..] = graph.parts(id)
+            && let (Some(class), Some(key), Some(count)) = (graph.global(class), graph.text(key), graph.count(count))
+        {
+            described.insert(key, (class, count));
+        }
+    }
+    let mut storages = HashMap::new();
+    for &key in keys.parts(keys.root) {
+        let Some((key, &(class, count))) = keys.text(key).and_then(|key| Some((key, described.get(key)?))) else {
+            bail!(Io, LOAD, "a storage that no tensor has");
+        };
+        let Some(kind) = kind(class) else {
+            bail!(DType, LOAD, "storage {key} is of {class}, which is not supported");
+        };
+        let length = rest.split_first_chunk().filter(|(n, _)| u64::from_le_bytes(**n) == count as u64);
+        let length = length.and_then(|(_, more)| Some((more, count.checked_mul(kind.size)?)));
+        let Some((data, more)) = length.and_then(|(more, length)| more.split_at_checked(length)) else {
+            bail!(Io, LOAD, "storage {key} is cut off, or not of {count} elements");
+        };
+        storages.insert(key.to_string(), data);
+        rest = more;
+    }
+    Reader::new(Source::Legacy(storages), &graph, device, false).object(graph.root, 0)
+}
+
+/// Where the bytes of storages are.
+enum Source<'a> {
+    /// In parts of a folder of an archive.
+    Archive(Archive<'a>, &'a str),
+    Legacy(HashMap<String, &'a [u8]>),
+}
+
+impl Source<'_> {
+    fn read(&mut self, key: &str) -> Result<Vec<u8>> {
+        match self {
+            Source::Archive(archive, folder) => archive.read(&format!("{folder}data/{key}")),
+            Source::Legacy(storages) => match storages.get(key) {
+                Some(data) => Ok(data.to_vec()),
+                None => bail!(Io, LOAD, "there is no storage {key}"),
+            },
+        }
+    }
 }
 
 /// How elements of PyTorch's types lie in a file, by the name of a storage class or dtype.
@@ -79,8 +140,7 @@ fn kind(name: &str) -> Option<Kind> {
 }
 
 struct Reader<'a> {
-    archive: Archive<'a>,
-    folder: &'a str,
+    source: Source<'a>,
     graph: &'a Graph,
     device: &'a Device,
     big_endian: bool,
@@ -90,7 +150,13 @@ struct Reader<'a> {
     left: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(source: Source<'a>, graph: &'a Graph, device: &'a Device, big_endian: bool) -> Self {
+        // shared values are copied: no more of them than a file of honest size has
+        let left = 1000 + 8 * graph.len();
+        Self { source, graph, device, big_endian, storages: HashMap::new(), tensors: HashMap::new(), left }
+    }
+
     fn object(&mut self, id: Id, depth: usize) -> Result<Object> {
         let graph = self.graph;
         if depth > DEPTH {
@@ -222,7 +288,7 @@ impl Reader<'_> {
         let Node::Persistent(outside) = graph.node(storage) else {
             bail!(Io, LOAD, "a tensor without a storage");
         };
-        let &[_, class, key, _, count] = graph.parts(*outside) else {
+        let &[_, class, key, _, count, ref view @ ..] = graph.parts(*outside) else {
             bail!(Io, LOAD, "a storage that is not described as PyTorch does");
         };
         let (Some(class), Some(key), Some(count)) = (graph.global(class), graph.text(key), graph.count(count)) else {
@@ -241,6 +307,12 @@ impl Reader<'_> {
         let (Some(offset), Some(sizes), Some(strides)) = (graph.count(offset), counts(sizes), counts(strides)) else {
             bail!(Io, LOAD, "a tensor of storage {key} has sizes, strides or an offset that are no numbers");
         };
+        // old files have storages that are parts of others, by key, offset and count
+        let within = match view.first().map(|&view| graph.parts(view)) {
+            Some(&[_, within, _]) => graph.count(within).and_then(|within| offset.checked_add(within)),
+            _ => Some(offset),
+        };
+        let Some(offset) = within else { bail!(Io, LOAD, "a tensor of storage {key} has an offset that is no number") };
         let bytes = if typed { count.checked_mul(kind.size) } else { Some(count) };
         let flat = self.storage(key, &kind, bytes)?;
         let strides: Vec<isize> = strides.into_iter().map(|s| isize::try_from(s).unwrap_or(isize::MAX)).collect();
@@ -263,7 +335,7 @@ impl Reader<'_> {
         if let Some(flat) = self.storages.get(&known) {
             return Ok(flat.clone());
         }
-        let mut data = self.archive.read(&format!("{}data/{key}", self.folder))?;
+        let mut data = self.source.read(key)?;
         if Some(data.len()) != bytes || data.len() % kind.size != 0 {
             bail!(Io, LOAD, "storage {key} has {} bytes, not what its tensor says", data.len());
         }

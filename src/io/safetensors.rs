@@ -1,6 +1,6 @@
 //! The safetensors format: tensors by name, with texts beside them. PyTorch reads and writes the same files.
 
-use super::file;
+use super::{file, npy};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::nn::StateDict;
@@ -53,7 +53,7 @@ pub fn save_bytes(state: &StateDict, texts: &BTreeMap<String, String>) -> Result
 
 /// Reads a file's tensors, in the order of their names.
 ///
-/// 64-bit types become the 32-bit ones where the device lacks them. A file that is missing, truncated or malformed is
+/// 64-bit types become the 32-bit ones where the device lacks them, 8- and 16-bit signed integers and 16-bit unsigned ones i32. A file that is missing, truncated or malformed is
 /// an error of kind [`ErrorKind::Io`]; a dtype without a counterpart is one of kind [`ErrorKind::DType`].
 ///
 /// ```
@@ -85,10 +85,19 @@ pub fn load_bytes(bytes: &[u8], device: &Device) -> Result<(StateDict, BTreeMap<
     let mut state = Vec::new();
     for name in names {
         let view = file.tensor(name).map_err(broken)?;
-        let Some(dtype) = own_dtype(view.dtype()) else {
+        // by NumPy's names
+        let narrow = match view.dtype() {
+            Dtype::I8 => "i1",
+            Dtype::I16 => "i2",
+            Dtype::U16 => "u2",
+            _ => "",
+        };
+        let widened = npy::widened(narrow, view.data());
+        let Some(dtype) = widened.as_ref().map(|_| DType::I32).or_else(|| own_dtype(view.dtype())) else {
             bail!(DType, "load", "{name} is {:?}, which is not supported", view.dtype());
         };
-        let tensor = file::tensor("load", name, view.shape(), dtype, view.data(), device)?;
+        let data = widened.as_deref().unwrap_or(view.data());
+        let tensor = file::tensor("load", name, view.shape(), dtype, data, device)?;
         state.push((name.to_string(), tensor));
     }
     let texts = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();

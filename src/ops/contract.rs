@@ -4,7 +4,7 @@ use crate::dtype::{Category, DType, Scalar};
 use crate::error::{Result, bail};
 use crate::shape::{Dims, dim as check_dim, dims as check_dims, numel};
 use crate::tensor::Tensor;
-use crate::tensor::autocast::{autocast_off, full, lowered};
+use crate::tensor::autocast::{autocast_off, full, lowered, widest};
 
 /// Refuses operands of different dtypes, as PyTorch's products do.
 fn alike(op: &str, tensors: &[&Tensor]) -> Result<()> {
@@ -158,9 +158,11 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn dot(&self, other: &Tensor) -> Result<Tensor> {
-        alike("dot", &[self, other])?;
-        ranks("dot", &[(self, 1), (other, 1)])?;
-        self.matmul(other)
+        let [x, other] = &widest([self, other])?;
+        alike("dot", &[x, other])?;
+        ranks("dot", &[(x, 1), (other, 1)])?;
+        let _own = autocast_off();
+        x.matmul(other)
     }
 
     /// [`Tensor::dot`]: they differ for complex numbers only.

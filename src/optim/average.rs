@@ -55,6 +55,19 @@ pub fn get_swa_avg_fn() -> AvgFn {
     Arc::new(|average, model, n| average + ((model - average)? / (n + 1.0)?)?)
 }
 
+/// [`get_ema_avg_fn`]: an [`AvgFn`] gets many parameters at once anyway.
+///
+/// # Errors
+/// As those of [`get_ema_avg_fn`].
+pub fn get_ema_multi_avg_fn(decay: f64) -> Result<AvgFn> {
+    get_ema_avg_fn(decay)
+}
+
+/// [`get_swa_avg_fn`]: an [`AvgFn`] gets many parameters at once anyway.
+pub fn get_swa_multi_avg_fn() -> AvgFn {
+    get_swa_avg_fn()
+}
+
 /// A model whose parameters are averages of another's: `torch.optim.swa_utils.AveragedModel`.
 ///
 /// Names of its state are PyTorch's: `n_averaged`, and those of the model after `module.`. Updates stay on the device, in one

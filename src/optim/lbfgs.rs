@@ -211,7 +211,7 @@ impl Lbfgs {
                     },
                     (&d, t, slope),
                     &here,
-                    o.tolerance_change,
+                    max_eval.saturating_sub(evals),
                 )?;
                 (t, here, asked) = found;
                 all.add(t, &d)?;
@@ -368,7 +368,7 @@ impl Optimizer for Lbfgs {
 
     fn set_setting(&mut self, group: usize, name: &str, value: f64) -> bool {
         if group == 0 && name == "initial_lr" {
-            self.initial_lr = Some(value);
+            self.initial_lr = (!value.is_nan()).then_some(value);
             return true;
         }
         group == 0 && self.options.assign(name, value)

@@ -47,7 +47,9 @@ pub use adagrad::{Adadelta, AdadeltaOptions, Adagrad, AdagradOptions};
 pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
 pub use adamax::{Adamax, AdamaxOptions};
 pub use asgd::{Asgd, AsgdOptions};
-pub use average::{AveragedModel, AvgFn, get_ema_avg_fn, get_swa_avg_fn, update_bn};
+pub use average::{
+    AveragedModel, AvgFn, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_avg_fn, get_swa_multi_avg_fn, update_bn,
+};
 pub use formula::{Formula, Number, Term, formula};
 pub use lbfgs::{Lbfgs, LbfgsOptions};
 pub use lion::{Lion, LionOptions};
@@ -490,7 +492,7 @@ impl<R: Rule> Optimizer for Optim<R> {
     fn set_setting(&mut self, group: usize, name: &str, value: f64) -> bool {
         let Some(group) = self.groups.get_mut(group) else { return false };
         if name == "initial_lr" {
-            group.initial_lr = Some(value);
+            group.initial_lr = (!value.is_nan()).then_some(value);
             return true;
         }
         group.rule.set(name, value)

@@ -20,6 +20,8 @@ pub enum AdjustLr {
     Original,
     /// Times `0.2 sqrt(max(a, b))`: updates as long as those of [`AdamW`](super::AdamW).
     MatchRmsAdamW,
+    /// Times `sqrt(a / b)`.
+    SpectralUnclamped,
 }
 
 impl Setting for AdjustLr {
@@ -27,11 +29,16 @@ impl Setting for AdjustLr {
         match self {
             AdjustLr::Original => 0.0,
             AdjustLr::MatchRmsAdamW => 1.0,
+            AdjustLr::SpectralUnclamped => 2.0,
         }
     }
 
     fn from_number(value: f64) -> Self {
-        if value == 1.0 { AdjustLr::MatchRmsAdamW } else { AdjustLr::Original }
+        match value {
+            1.0 => AdjustLr::MatchRmsAdamW,
+            2.0 => AdjustLr::SpectralUnclamped,
+            _ => AdjustLr::Original,
+        }
     }
 }
 
@@ -131,6 +138,7 @@ impl Rule for MuonOptions {
         let rate = match self.adjust_lr_fn {
             AdjustLr::Original => self.lr * (a / b).max(1.0).sqrt(),
             AdjustLr::MatchRmsAdamW => self.lr * 0.2 * a.max(b).sqrt(),
+            AdjustLr::SpectralUnclamped => self.lr * (a / b).sqrt(),
         };
         p.write(&p.mul(1.0 - self.lr * self.weight_decay)?.sub(&update.mul(rate)?)?)
     }

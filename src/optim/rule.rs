@@ -358,9 +358,9 @@ macro_rules! betas {
         impl $options {
             /// Both betas.
             #[doc = concat!(
-                "\n```\nlet options = calor::optim::", stringify!($options), "::default().betas(0.5, 0.75);\n\
+                        "\n```\nlet options = calor::optim::", stringify!($options), "::default().betas(0.5, 0.75);\n\
                 assert_eq!((options.beta1, options.beta2), (0.5, 0.75));\n```"
-            )]
+                    )]
             #[must_use]
             pub fn betas(self, beta1: f64, beta2: f64) -> Self {
                 self.beta1(beta1).beta2(beta2)

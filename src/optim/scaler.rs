@@ -35,6 +35,18 @@ impl Default for GradScalerOptions {
     }
 }
 
+impl GradScalerOptions {
+    fn check(&self) -> Result<()> {
+        if self.growth_factor.is_nan() || self.growth_factor <= 1.0 {
+            bail!(Value, "GradScaler", "the growth factor must be > 1.0, got {}", self.growth_factor);
+        }
+        if !(self.backoff_factor > 0.0 && self.backoff_factor < 1.0) {
+            bail!(Value, "GradScaler", "the backoff factor must be between 0.0 and 1.0, got {}", self.backoff_factor);
+        }
+        Ok(())
+    }
+}
+
 impl From<()> for GradScalerOptions {
     fn from((): ()) -> Self {
         Self::default()
@@ -93,13 +105,8 @@ impl GradScaler {
     /// `Value` for factors that do not grow and shrink.
     pub fn new(device: &Device, options: impl Into<GradScalerOptions>) -> Result<Self> {
         let options = options.into();
+        options.check()?;
         let o = &options;
-        if o.growth_factor.is_nan() || o.growth_factor <= 1.0 {
-            bail!(Value, "GradScaler", "the growth factor must be > 1.0, got {}", o.growth_factor);
-        }
-        if !(o.backoff_factor > 0.0 && o.backoff_factor < 1.0) {
-            bail!(Value, "GradScaler", "the backoff factor must be between 0.0 and 1.0, got {}", o.backoff_factor);
-        }
         let scale = Tensor::full([], o.init_scale, (DType::F32, device))?;
         let growth_tracker = Tensor::zeros([], (DType::I32, device))?;
         Tensor::eval_all(&[scale.clone(), growth_tracker.clone()])?;
@@ -245,6 +252,91 @@ impl GradScaler {
         })
     }
 
+    /// Sets the scale and makes ready for the next iteration, whatever gradients were: PyTorch's `update(new_scale)`.
+    ///
+    /// ```
+    /// use calor::{Device, optim::GradScaler};
+    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// scaler.update_to(64.0)?;
+    /// scaler.set_growth_interval(10);
+    /// scaler.set_growth_factor(4.0)?;
+    /// scaler.set_backoff_factor(0.25)?;
+    /// assert_eq!((scaler.get_scale()?, scaler.get_growth_interval()), (64.0, 10));
+    /// assert_eq!((scaler.get_growth_factor(), scaler.get_backoff_factor()), (4.0, 0.25));
+    /// assert!(scaler.set_growth_factor(1.0).is_err() && scaler.set_backoff_factor(1.0).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn update_to(&mut self, new_scale: f64) -> Result<()> {
+        if !self.options.enabled {
+            return Ok(());
+        }
+        self.seen.clear();
+        let like = (DType::F32, self.scale.device());
+        no_grad(|| self.scale.write(&Tensor::full([], new_scale, like)?))
+    }
+
+    /// Whether it does anything.
+    pub fn is_enabled(&self) -> bool {
+        self.options.enabled
+    }
+
+    /// The factor of the scale after enough steps without overflow.
+    pub fn get_growth_factor(&self) -> f64 {
+        self.options.growth_factor
+    }
+
+    /// Changes that factor.
+    ///
+    /// # Errors
+    /// `Value` where it is not above 1.
+    pub fn set_growth_factor(&mut self, new_factor: f64) -> Result<()> {
+        self.set_options(GradScalerOptions { growth_factor: new_factor, ..self.options.clone() })
+    }
+
+    /// The factor of the scale after an overflow.
+    pub fn get_backoff_factor(&self) -> f64 {
+        self.options.backoff_factor
+    }
+
+    /// Changes that factor.
+    ///
+    /// # Errors
+    /// `Value` where it is not between 0 and 1.
+    pub fn set_backoff_factor(&mut self, new_factor: f64) -> Result<()> {
+        self.set_options(GradScalerOptions { backoff_factor: new_factor, ..self.options.clone() })
+    }
+
+    /// Steps without overflow before the scale grows.
+    pub fn get_growth_interval(&self) -> u32 {
+        self.options.growth_interval
+    }
+
+    /// Changes how many these are.
+    pub fn set_growth_interval(&mut self, new_interval: u32) {
+        self.options.growth_interval = new_interval;
+    }
+
+    fn set_options(&mut self, options: GradScalerOptions) -> Result<()> {
+        options.check()?;
+        self.options = options;
+        Ok(())
+    }
+
+    /// Steps without overflow so far; waits for them.
+    pub(crate) fn growth_tracker(&self) -> Result<u32> {
+        Ok(self.growth_tracker.item()? as u32)
+    }
+
+    /// Takes a whole state: scale, steps without overflow, and both factors with the interval.
+    pub(crate) fn restore(&mut self, scale: f64, steps: u32, (grow, back, every): (f64, f64, u32)) -> Result<()> {
+        let new =
+            GradScalerOptions { growth_factor: grow, backoff_factor: back, growth_interval: every, ..self.options };
+        self.set_options(new)?;
+        self.update_to(scale)?;
+        let like = (DType::I32, self.scale.device());
+        no_grad(|| self.growth_tracker.write(&Tensor::full([], f64::from(steps), like)?))
+    }
+
     /// The scale; waits for it. 1 where the scaler is off.
     ///
     /// ```
@@ -274,7 +366,7 @@ impl GradScaler {
         out
     }
 
-    /// Takes what [`GradScaler::state_dict`] gave.
+    /// Takes what [`GradScaler::state_dict`] gave; PyTorch's name `_growth_tracker` and its factors are known too.
     ///
     /// ```
     /// use calor::{Device, optim::{GradScaler, GradScalerOptions}};
@@ -293,8 +385,15 @@ impl GradScaler {
         if !self.options.enabled {
             return Ok(());
         }
+        let find = |name: &str| state.get(name).or_else(|| state.get(&format!("_{name}")));
+        let factor = |name: &str, own: f64| find(name).map_or(Ok(own), Tensor::item);
+        let o = &self.options;
+        let growth_factor = factor("growth_factor", o.growth_factor)?;
+        let backoff_factor = factor("backoff_factor", o.backoff_factor)?;
+        let growth_interval = factor("growth_interval", o.growth_interval.into())? as u32;
+        self.set_options(GradScalerOptions { growth_factor, backoff_factor, growth_interval, ..self.options })?;
         for (name, own) in [("scale", &self.scale), ("growth_tracker", &self.growth_tracker)] {
-            let Some(given) = state.get(name) else {
+            let Some(given) = find(name) else {
                 bail!(Value, "load_state_dict", "the state of a gradient scaler has no {name:?}");
             };
             crate::nn::copy_into(own, given)?;

@@ -17,8 +17,9 @@ pub(super) struct Point {
 const ENOUGH: f64 = 1e-4;
 /// How much smaller the slope must become.
 const FLATTER: f64 = 0.9;
-/// The most points that are tried.
-const MOST: usize = 25;
+/// A bracket along which no element moves by as much is not searched any more; PyTorch does not take it from
+/// `tolerance_change`.
+const NARROW: f64 = 1e-9;
 
 /// An end of a bracket.
 #[derive(Clone)]
@@ -46,12 +47,13 @@ fn cubic(a: &End, b: &End, bounds: Option<(f64, f64)>) -> f64 {
     place.max(low).min(high)
 }
 
-/// Searches from `start` along a direction, first as far as `t`: how far to go, the place there, and how many were tried.
+/// Searches from `start` along a direction, first as far as `t`, then at up to `max_ls` more places: how far to go, the
+/// place there, and how many were tried.
 pub(super) fn strong_wolfe(
     mut ask: impl FnMut(f64) -> Result<Point>,
     (d, t, slope): (&Tensor, f64, f64),
     start: &Point,
-    tolerance_change: f64,
+    max_ls: u64,
 ) -> Result<(f64, Point, u64)> {
     let length = largest(d)?;
     let mut asked = 0;
@@ -69,7 +71,7 @@ pub(super) fn strong_wolfe(
     let mut new = end(t)?;
     let mut tried = 0;
     let bracket = loop {
-        if tried == MOST {
+        if tried == max_ls {
             break Some([origin.clone(), new.clone()]);
         }
         if climbs(&new) || (tried > 1 && new.at.loss >= last.at.loss) {
@@ -90,9 +92,9 @@ pub(super) fn strong_wolfe(
     let lower = |ends: &[End; 2]| if ends[0].at.loss <= ends[1].at.loss { 0 } else { 1 };
     let mut low = lower(&ends);
     let mut slow = false;
-    while tried < MOST {
+    while tried < max_ls {
         let (left, right) = (ends[0].t.min(ends[1].t), ends[0].t.max(ends[1].t));
-        if (right - left) * length < tolerance_change {
+        if (right - left) * length < NARROW {
             break;
         }
         let mut t = cubic(&ends[0], &ends[1], None);

@@ -58,6 +58,7 @@ fn number(value: &Value) -> Option<f64> {
         Value::String(s) if s == "inf" => Some(f64::INFINITY),
         Value::String(s) if s == "strong_wolfe" || s == "match_rms_adamw" => Some(1.0),
         Value::String(s) if s == "original" => Some(0.0),
+        Value::String(s) if s == "spectral_unclamped" => Some(2.0),
         _ => value.as_f64(),
     }
 }
@@ -158,7 +159,9 @@ impl Case<'_> {
         let mut optimizer = self.optimizer(&parameters)?;
         for (s, step) in self.list("steps")?.iter().enumerate() {
             for (p, key) in parameters.iter().zip(step["grads"].as_array().into_iter().flatten()) {
-                p.tensor().set_grad(if key.is_null() { None } else { Some(self.tensor(key)?) }).map_err(|e| fail("set_grad", e))?;
+                p.tensor()
+                    .set_grad(if key.is_null() { None } else { Some(self.tensor(key)?) })
+                    .map_err(|e| fail("set_grad", e))?;
             }
             optimizer.step().map_err(|e| fail(&format!("step {s}"), e))?;
             self.after(s, step, &parameters)?;

@@ -5,10 +5,10 @@ use crate::run::Verdict;
 use calor::nn::Parameter;
 use calor::optim::curves::Of;
 use calor::optim::{
-    AdamOptions, Anneal, ChainedScheduler, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, CyclicLr,
-    CyclicMode, CyclicOptions, ExponentialLr, LambdaLr, LinearLr, Mode, MultiStepLr, MultiplicativeLr, OneCycleLr,
-    OneCycleOptions, Optim, Optimizer, PerGroup, PlateauOptions, PolynomialLr, ReduceLrOnPlateau, Rule, Scheduler,
-    SequentialLr, SgdOptions, StepLr, SwaLr, Threshold,
+    AdamOptions, Anneal, ChainedScheduler, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, Curve, Curved,
+    CyclicLr, CyclicMode, CyclicOptions, ExponentialLr, LambdaLr, LinearLr, Mode, MultiStepLr, MultiplicativeLr,
+    OneCycleLr, OneCycleOptions, Optim, Optimizer, PerGroup, PlateauOptions, PolynomialLr, ReduceLrOnPlateau, Rule,
+    Scheduler, SequentialLr, SgdOptions, StepLr, SwaLr, Threshold,
 };
 use calor::{Result, Tensor};
 use serde_json::Value;
@@ -121,25 +121,53 @@ fn boxed(made: Result<impl Scheduler + 'static>) -> Step<Box<dyn Scheduler>> {
     }
 }
 
+/// PyTorch's `last_epoch`; none for a schedule that starts.
+fn last_epoch(kwargs: &Value) -> Step<Option<u64>> {
+    match kwargs.get("last_epoch").filter(|v| !v.is_null()).map(|v| (v.as_u64(), v.as_i64())) {
+        None | Some((None, Some(-1))) => Ok(None),
+        Some((Some(epoch), _)) => Ok(Some(epoch)),
+        Some(_) => Err(Verdict::Unsupported(format!("last_epoch = {}", kwargs["last_epoch"]))),
+    }
+}
+
+/// A scheduler that goes on after an epoch, where one is given.
+fn curved<C: Curve + Clone + 'static>(
+    made: Result<Curved<C>>,
+    o: &mut dyn Optimizer,
+    last: Option<u64>,
+) -> Step<Box<dyn Scheduler>> {
+    boxed(made.and_then(|scheduler| match last {
+        Some(epoch) => scheduler.resumed_at(o, epoch),
+        None => Ok(scheduler),
+    }))
+}
+
 /// A scheduler by PyTorch's name.
 fn make(name: &str, all: &Value, optimizer: &mut dyn Optimizer) -> Step<Box<dyn Scheduler>> {
     let k = Kwargs { all, read: RefCell::default() };
     k.get("last_epoch");
+    let last = last_epoch(all)?;
     let o = optimizer;
+    macro_rules! made {
+        ($new:expr) => {{
+            let made = $new;
+            curved(made, o, last)
+        }};
+    }
     let made = match name {
-        "StepLR" => boxed(StepLr::new(o, k.count("step_size", 1)?, k.number("gamma", 0.1)?)),
-        "MultiStepLR" => boxed(MultiStepLr::new(o, k.counts("milestones"), k.number("gamma", 0.1)?)),
-        "ConstantLR" => boxed(ConstantLr::new(o, k.number("factor", 1.0 / 3.0)?, k.count("total_iters", 5)?)),
-        "LinearLR" => boxed(LinearLr::new(
+        "StepLR" => made!(StepLr::new(o, k.count("step_size", 1)?, k.number("gamma", 0.1)?)),
+        "MultiStepLR" => made!(MultiStepLr::new(o, k.counts("milestones"), k.number("gamma", 0.1)?)),
+        "ConstantLR" => made!(ConstantLr::new(o, k.number("factor", 1.0 / 3.0)?, k.count("total_iters", 5)?)),
+        "LinearLR" => made!(LinearLr::new(
             o,
             k.number("start_factor", 1.0 / 3.0)?,
             k.number("end_factor", 1.0)?,
             k.count("total_iters", 5)?,
         )),
-        "ExponentialLR" => boxed(ExponentialLr::new(o, k.number("gamma", 0.1)?)),
-        "PolynomialLR" => boxed(PolynomialLr::new(o, k.count("total_iters", 5)?, k.number("power", 1.0)?)),
-        "CosineAnnealingLR" => boxed(CosineAnnealingLr::new(o, k.count("T_max", 1)?, k.number("eta_min", 0.0)?)),
-        "CosineAnnealingWarmRestarts" => boxed(CosineAnnealingWarmRestarts::new(
+        "ExponentialLR" => made!(ExponentialLr::new(o, k.number("gamma", 0.1)?)),
+        "PolynomialLR" => made!(PolynomialLr::new(o, k.count("total_iters", 5)?, k.number("power", 1.0)?)),
+        "CosineAnnealingLR" => made!(CosineAnnealingLr::new(o, k.count("T_max", 1)?, k.number("eta_min", 0.0)?)),
+        "CosineAnnealingWarmRestarts" => made!(CosineAnnealingWarmRestarts::new(
             o,
             k.count("T_0", 1)?,
             k.count("T_mult", 1)?,
@@ -147,13 +175,13 @@ fn make(name: &str, all: &Value, optimizer: &mut dyn Optimizer) -> Step<Box<dyn 
         )),
         "LambdaLR" => {
             let functions = k.functions(o.num_groups())?;
-            boxed(LambdaLr::per_group(o, functions))
+            made!(LambdaLr::per_group(o, functions))
         }
         "MultiplicativeLR" => {
             let functions = k.functions(o.num_groups())?;
-            boxed(MultiplicativeLr::per_group(o, functions))
+            made!(MultiplicativeLr::per_group(o, functions))
         }
-        "SWALR" => boxed(SwaLr::new(
+        "SWALR" => made!(SwaLr::new(
             o,
             k.each("swa_lr", 0.0)?,
             k.count("anneal_epochs", 10)?,
@@ -170,7 +198,7 @@ fn make(name: &str, all: &Value, optimizer: &mut dyn Optimizer) -> Step<Box<dyn 
                 .div_factor(k.number("div_factor", 25.0)?)
                 .final_div_factor(k.number("final_div_factor", 1e4)?)
                 .three_phase(k.flag("three_phase", false));
-            boxed(OneCycleLr::new(o, options))
+            made!(OneCycleLr::new(o, options))
         }
         "CyclicLR" => {
             let mode = match k.text("mode", "triangular") {
@@ -188,7 +216,7 @@ fn make(name: &str, all: &Value, optimizer: &mut dyn Optimizer) -> Step<Box<dyn 
                 .cycle_momentum(k.flag("cycle_momentum", true))
                 .base_momentum(k.each("base_momentum", 0.8)?)
                 .max_momentum(k.each("max_momentum", 0.9)?);
-            boxed(CyclicLr::new(o, options))
+            made!(CyclicLr::new(o, options))
         }
         other => Err(Verdict::Unsupported(format!("no scheduler {other}"))),
     }?;
@@ -241,6 +269,11 @@ fn run(case: &Value) -> Step<()> {
     };
     let mut optimizer = made.map_err(|e| fail("optimizer", e))?;
     let o = &mut *optimizer;
+    for (group, given) in case["groups"].as_array().into_iter().flatten().enumerate() {
+        if let Some(first) = given["initial_lr"].as_f64() {
+            o.set_setting(group, "initial_lr", first);
+        }
+    }
     let name = case["scheduler"].as_str().unwrap_or_default();
     let metrics: Vec<f64> = case["metrics"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
     let parts = |o: &mut dyn Optimizer| -> Step<Vec<Box<dyn Scheduler>>> {
@@ -261,7 +294,11 @@ fn run(case: &Value) -> Step<()> {
             let mut scheduler = match name {
                 "SequentialLR" => {
                     let parts = parts(o)?;
-                    boxed(SequentialLr::new(o, parts, milestones()))?
+                    let last = last_epoch(&case["kwargs"])?;
+                    boxed(SequentialLr::new(o, parts, milestones()).and_then(|s| match last {
+                        Some(epoch) => s.resumed_at(epoch),
+                        None => Ok(s),
+                    }))?
                 }
                 "ChainedScheduler" => {
                     let parts = parts(o)?;

@@ -5,6 +5,7 @@
     python tests/torch/files.py check /tmp/kept       # reads them with torch.load(weights_only=True) and numpy.load
 """
 import collections
+import copy
 import sys
 
 import numpy
@@ -19,6 +20,107 @@ def model():
     for i, p in enumerate(net.parameters()):
         p.data = (torch.arange(p.numel(), dtype=torch.float32) / 4 + i).reshape(p.shape)
     return net
+
+
+RULES = {
+    "Adafactor": lambda p: torch.optim.Adafactor(p, lr=0.1, eps=(None, 1e-2), d=2.0),
+    "Muon": lambda p: torch.optim.Muon(p, lr=0.1, ns_coefficients=(3.0, -4.0, 2.0), ns_steps=3, adjust_lr_fn="match_rms_adamw"),
+    "LBFGS": lambda p: torch.optim.LBFGS(p, lr=0.5, max_iter=2, history_size=3, line_search_fn="strong_wolfe"),
+    "Adam": lambda p: torch.optim.Adam(p, lr=torch.tensor(0.0625), betas=(0.8, 0.9)),
+}
+
+
+def step(optimizer, p):
+    def closure():
+        optimizer.zero_grad()
+        n = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+        loss = ((p - n / 4).square() * (n + 1)).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+def rules():
+    """Optimizers after three steps, and where a fourth one leads."""
+    out = {}
+    for name, make in RULES.items():
+        p = torch.nn.Parameter(torch.ones(2, 3))
+        optimizer = make([p])
+        for _ in range(3):
+            step(optimizer, p)
+        out[name] = {"at": p.detach().clone(), "state": copy.deepcopy(optimizer.state_dict())}
+        step(optimizer, p)
+        out[name]["after"] = p.detach().clone()
+    return out
+
+
+S = torch.optim.lr_scheduler
+SCHEDULES = {
+    "LambdaLR": lambda o: S.LambdaLR(o, lambda e: 0.9**e),
+    "CyclicLR": lambda o: S.CyclicLR(o, 0.1, 0.5, step_size_up=3),
+    "CosineAnnealingWarmRestarts": lambda o: S.CosineAnnealingWarmRestarts(o, 3, 2, 0.01),
+    "SequentialLR": lambda o: S.SequentialLR(o, [S.ConstantLR(o, 0.5, 2), S.ExponentialLR(o, 0.9)], [3]),
+    "SWALR": lambda o: torch.optim.swa_utils.SWALR(o, 0.05, 8),
+    "ReduceLROnPlateau": lambda o: S.ReduceLROnPlateau(o, factor=0.5, patience=1),
+}
+LOSSES = [3.0, 2.0, 2.5, 2.0, 2.0, 1.9, 1.9, 1.9, 1.9, 1.9]
+
+
+def ahead(optimizer, schedule, steps):
+    out = []
+    for i in steps:
+        optimizer.step()
+        schedule.step(*([LOSSES[i]] if isinstance(schedule, S.ReduceLROnPlateau) else []))
+        out.append(optimizer.param_groups[0]["lr"])
+    return out
+
+
+def sgd():
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.8, momentum=0.9)
+
+
+def schedules():
+    """Schedulers after five steps, and the rates of five more."""
+    out = {}
+    for name, make in SCHEDULES.items():
+        optimizer = sgd()
+        schedule = make(optimizer)
+        ahead(optimizer, schedule, range(5))
+        out[name] = {"lr": optimizer.param_groups[0]["lr"], "state": copy.deepcopy(schedule.state_dict())}
+        out[name]["after"] = ahead(optimizer, schedule, range(5, 10))
+    return out
+
+
+def check_training():
+    saved = torch.load(FOLDER + "training.pt", weights_only=True)
+    for name, make in RULES.items():
+        case = saved["rules"][name]
+        p = torch.nn.Parameter(case["at"].clone())
+        optimizer = make([p])
+        for key, default in optimizer.param_groups[0].items():
+            # calor has one implementation
+            if key not in ("params", "foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay"):
+                own = case["state"]["param_groups"][0][key]
+                assert type(own) is type(default) or key in ("lr", "weight_decay"), (name, key, own, default)
+                assert own == default or key == "adjust_lr_fn", (name, key, own, default)
+        optimizer.load_state_dict(case["state"])
+        step(optimizer, p)
+        bound = 3e-2 if name == "Muon" else 1e-5
+        assert torch.allclose(p.detach(), case["after"], rtol=bound, atol=bound), (name, p, case["after"])
+    for name, make in SCHEDULES.items():
+        case = saved["schedules"][name]
+        optimizer = sgd()
+        schedule = make(optimizer)
+        schedule.load_state_dict(case["state"])
+        optimizer.param_groups[0]["lr"] = case["lr"]
+        rates = ahead(optimizer, schedule, range(5, 10))
+        assert all(abs(a - b) < 1e-9 for a, b in zip(rates, case["after"])), (name, rates, case["after"])
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.load_state_dict(saved["scaler"])
+    assert scaler.state_dict() == {
+        "scale": 512.0, "growth_factor": 1.1, "backoff_factor": 0.3, "growth_interval": 7, "_growth_tracker": 0
+    }, scaler.state_dict()
 
 
 def write():
@@ -61,7 +163,21 @@ def write():
         FOLDER + "checkpoint.pt",
     )
     torch.save(base.to(torch.complex64), FOLDER + "complex.pt")
-    torch.save(base, FOLDER + "legacy.pt", _use_new_zipfile_serialization=False)
+    scaler = torch.amp.GradScaler("cpu", init_scale=512.0, growth_factor=1.1, backoff_factor=0.3, growth_interval=7)
+    torch.save({"rules": rules(), "schedules": schedules(), "scaler": scaler.state_dict()}, FOLDER + "training.pt")
+    legacy = {
+        "weight": torch.nn.Parameter(base.view(3, 4).t()),
+        "views": [base, base[5:7]],
+        "half": torch.tensor([1.5, -2.0], dtype=torch.float16),
+        "long": torch.tensor([[1, -1]]),
+        "flag": torch.tensor(True),
+        "small": torch.tensor([-3, 4], dtype=torch.int8),
+        "empty": torch.zeros(0, 3),
+        "epoch": 7,
+    }
+    torch.save(legacy, FOLDER + "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.save(base, FOLDER + "legacy4.pt", _use_new_zipfile_serialization=False, pickle_protocol=4)
+    torch.save(base.to(torch.complex64), FOLDER + "legacy_complex.pt", _use_new_zipfile_serialization=False)
     numpy.save(FOLDER + "columns.npy", numpy.asfortranarray(numpy.arange(6, dtype=">f4").reshape(2, 3)))
     numpy.savez_compressed(
         FOLDER + "arrays.npz",
@@ -99,6 +215,7 @@ def check():
     arrays = numpy.load(FOLDER + "arrays.npz")
     assert arrays["scalar"].shape == () and arrays["scalar"] == 3 and arrays["row"].tolist() == [1.5, -2], arrays
     assert arrays["flag"].dtype == bool and arrays["none"].shape == (0, 2)
+    check_training()
     print("ok: what calor wrote is read by PyTorch", torch.__version__, "and NumPy", numpy.__version__)
 
 

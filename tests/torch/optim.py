@@ -65,7 +65,7 @@ def rules():
     import torch.optim._muon as muon
     source = muon._zeropower_via_newtonschulz
     muon._zeropower_via_newtonschulz = lambda g, coefficients, steps, eps: exact(g, coefficients, steps, eps)
-    for adjust in ("original", "match_rms_adamw"):
+    for adjust in ("original", "match_rms_adamw", "spectral_unclamped"):
         for shapes in ([(2, 3), (4, 2), (2, 3)],):
             run(f"Muon {adjust}", lambda ps: torch.optim.Muon(ps, lr=0.05, adjust_lr_fn=adjust), shapes)
     run("Muon plain", lambda ps: torch.optim.Muon(ps, lr=0.05, nesterov=False, weight_decay=0.0), [(3, 3)])
@@ -134,8 +134,76 @@ def scaled():
         show(f"scaled {name}", p)
 
 
+def lbfgs():
+    """Rosenbrock's valley, by a search that may ask 6 times, and by one that is not to end with tolerance_change."""
+    for kwargs in (dict(max_eval=6), dict(tolerance_change=1.0)):
+        for start in ((-1.2, 1.0), (0.5, 2.0)):
+            x = torch.nn.Parameter(torch.tensor(start))
+            optimizer = torch.optim.LBFGS([x], line_search_fn="strong_wolfe", **kwargs)
+            asked = []
+
+            def closure():
+                asked[-1] += 1
+                optimizer.zero_grad()
+                loss = (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+                loss.backward()
+                return loss
+
+            for _ in range(4):
+                asked.append(0)
+                optimizer.step(closure)
+            show(f"LBFGS {kwargs} {start} {asked}", x)
+
+
+def rates(name, make, steps, lr=1.0, initial_lr=None):
+    group = {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr}
+    if initial_lr is not None:
+        group["initial_lr"] = initial_lr
+    sgd = torch.optim.SGD([group], lr=lr, momentum=0.9)
+    schedule = make(sgd)
+    out = [(sgd.param_groups[0]["lr"], sgd.param_groups[0]["momentum"], schedule.last_epoch)]
+    for step in range(steps):
+        sgd.step()
+        schedule.step()
+        out.append((sgd.param_groups[0]["lr"], sgd.param_groups[0]["momentum"], schedule.last_epoch))
+    print(name, [round(r, 9) for r, _, _ in out], [round(m, 9) for _, m, _ in out], [e for _, _, e in out])
+
+
+def schedules():
+    from torch.optim import lr_scheduler as s
+    rates("CyclicLR after another", lambda o: (s.ConstantLR(o, 0.5), s.CyclicLR(o, 0.1, 0.5, step_size_up=2))[1], 5)
+    rates("MultiplicativeLR at a milestone",
+          lambda o: s.SequentialLR(o, [s.ConstantLR(o, 0.5, 2), s.MultiplicativeLR(o, lambda e: 0.5)], [2]), 4)
+    rates("SequentialLR from 0",
+          lambda o: s.SequentialLR(o, [s.ConstantLR(o, 0.5, 2), s.ExponentialLR(o, 0.25), s.StepLR(o, 2, 0.5)], [0, 2]), 4)
+    for name, make in {
+        "StepLR": lambda o: s.StepLR(o, 3, 0.5, last_epoch=4),
+        "MultiStepLR": lambda o: s.MultiStepLR(o, [5, 7], 0.5, last_epoch=4),
+        "ConstantLR": lambda o: s.ConstantLR(o, 0.5, 6, last_epoch=4),
+        "LinearLR": lambda o: s.LinearLR(o, 0.25, 1.0, 8, last_epoch=4),
+        "ExponentialLR": lambda o: s.ExponentialLR(o, 0.5, last_epoch=4),
+        "PolynomialLR": lambda o: s.PolynomialLR(o, 8, 2.0, last_epoch=4),
+        "CosineAnnealingLR": lambda o: s.CosineAnnealingLR(o, 6, 0.01, last_epoch=4),
+        "CosineAnnealingWarmRestarts": lambda o: s.CosineAnnealingWarmRestarts(o, 2, 2, 0.01, last_epoch=4),
+        "LambdaLR": lambda o: s.LambdaLR(o, lambda e: 0.9**e, last_epoch=4),
+        "MultiplicativeLR": lambda o: s.MultiplicativeLR(o, lambda e: 1 / e, last_epoch=4),
+        "CyclicLR": lambda o: s.CyclicLR(o, 0.1, 0.5, step_size_up=3, last_epoch=4),
+        "SWALR": lambda o: SWALR(o, 0.05, 4, last_epoch=4),
+    }.items():
+        rates("last_epoch " + name, make, 3, 0.3, 0.8)
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = s.CosineAnnealingWarmRestarts(sgd, 3, 2, 0.1)
+    out = []
+    for epoch in (0.0, 0.25, 2.75, 3.0, 8.5, 9.25, None, None, 100.125, 2.0):
+        schedule.step(epoch)
+        out.append((round(sgd.param_groups[0]["lr"], 9), schedule.last_epoch, schedule.T_cur, schedule.T_i))
+    print("CosineAnnealingWarmRestarts inside epochs", out)
+
+
 averages()
 rules()
+lbfgs()
+schedules()
 momentum_later()
 swa_lr()
 scaled()

@@ -54,7 +54,7 @@ impl Curve for HalfCosine {
 
     fn rate(&self, at: At) -> f64 {
         let (epoch, t_max) = (at.epoch as f64, self.t_max as f64);
-        if at.epoch == 0 {
+        if at.initial {
             return at.lr;
         }
         // the quotient below would be one of zeros
@@ -120,6 +120,51 @@ impl CosineAnnealingWarmRestarts {
         }
         Self::start(optimizer, Restarts { t_0, t_mult, eta_min, t_cur: 0.0, t_i: t_0 as f64 })
     }
+
+    /// Goes to a place inside an epoch and sets the rates: PyTorch's `step(epoch + i / iters)`, after every batch.
+    ///
+    /// ```
+    /// use calor::optim::{CosineAnnealingWarmRestarts, Optimizer, Scheduler, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = CosineAnnealingWarmRestarts::new(&mut sgd, 1, 2, 0.0)?;
+    /// schedule.step_at(&mut sgd, 2.0)?;
+    /// assert!((sgd.lr(0) - 0.5).abs() < 1e-12);
+    /// schedule.step_at(&mut sgd, 2.5)?;
+    /// assert!(sgd.lr(0) < 0.15 && schedule.last_epoch() == 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Value` for an epoch below 0, or that is not finite.
+    pub fn step_at(&mut self, optimizer: &mut dyn Optimizer, epoch: f64) -> Result<()> {
+        if !(0.0..=MOST).contains(&epoch) {
+            bail!(Value, Restarts::NAME, "expected an epoch from 0 on, got {epoch}");
+        }
+        self.curve.place(epoch);
+        self.last_epoch = epoch.floor() as i64;
+        self.step_count += 1;
+        self.set(optimizer, false, false);
+        Ok(())
+    }
+}
+
+/// Above it not every number has its neighbour in double precision.
+const MOST: f64 = 9_007_199_254_740_992.0;
+
+impl Restarts {
+    /// Finds the period of an epoch.
+    fn place(&mut self, epoch: f64) {
+        let (mut rest, mut length) = (epoch, self.t_0 as f64);
+        if self.t_mult == 1 {
+            rest %= length;
+        } else {
+            while rest >= length {
+                rest -= length;
+                length *= self.t_mult as f64;
+            }
+        }
+        (self.t_cur, self.t_i) = (rest, length);
+    }
 }
 
 impl Curve for Restarts {
@@ -129,26 +174,21 @@ impl Curve for Restarts {
         self.eta_min + (at.base - self.eta_min) * (1.0 + (PI * self.t_cur / self.t_i).cos()) / 2.0
     }
 
+    fn resume(&mut self, last: i64) {
+        (self.t_cur, self.t_i) = (last as f64, self.t_0 as f64);
+    }
+
     fn next(&mut self, last: i64, to: Option<u64>) -> Result<i64> {
         let to = if last < 0 { Some(to.unwrap_or(0)) } else { to };
         let Some(epoch) = to else {
             self.t_cur += 1.0;
             if self.t_cur >= self.t_i {
-                self.t_cur -= self.t_i;
+                self.t_cur %= self.t_i;
                 self.t_i *= self.t_mult as f64;
             }
             return Ok(last + 1);
         };
-        let (mut rest, mut length) = (epoch, self.t_0);
-        if self.t_mult == 1 {
-            rest %= length;
-        } else {
-            while rest >= length {
-                rest -= length;
-                length = length.saturating_mul(self.t_mult);
-            }
-        }
-        (self.t_cur, self.t_i) = (rest as f64, length as f64);
+        self.place(epoch as f64);
         Ok(epoch as i64)
     }
 

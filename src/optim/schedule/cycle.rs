@@ -110,9 +110,6 @@ impl OneCycleLr {
             three_phase: o.three_phase,
         };
         has_momentum(optimizer, name, curve.cycle_momentum)?;
-        for (group, ends) in curve.ends.iter().enumerate() {
-            optimizer.set_setting(group, "initial_lr", ends.low);
-        }
         Self::start(optimizer, curve)
     }
 }
@@ -150,6 +147,12 @@ impl OneCycle {
 
 impl Curve for OneCycle {
     const NAME: &'static str = "OneCycleLR";
+
+    fn begin(&self, optimizer: &mut dyn Optimizer) {
+        for (group, ends) in self.ends.iter().enumerate() {
+            optimizer.set_setting(group, "initial_lr", ends.low);
+        }
+    }
 
     fn rate(&self, at: At) -> f64 {
         match self.ends.get(at.group) {
@@ -236,6 +239,7 @@ choices! {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Cycle {
+    base: Vec<f64>,
     max: Vec<f64>,
     momenta: Vec<(f64, f64)>,
     total_size: f64,
@@ -280,6 +284,7 @@ impl CyclicLr {
         let more = o.max_momentum.spread(name, "max_momentum", groups)?;
         let total_size = o.step_size_up + down;
         let curve = Cycle {
+            base,
             max: o.max_lr.spread(name, "max_lr", groups)?,
             momenta: less.into_iter().zip(more).collect(),
             total_size,
@@ -289,9 +294,6 @@ impl CyclicLr {
             cycle_momentum: o.cycle_momentum,
         };
         has_momentum(optimizer, name, curve.cycle_momentum)?;
-        for (group, base) in base.into_iter().enumerate() {
-            optimizer.set_lr(group, base);
-        }
         Self::start(optimizer, curve)
     }
 }
@@ -316,6 +318,14 @@ impl Cycle {
 
 impl Curve for Cycle {
     const NAME: &'static str = "CyclicLR";
+
+    fn begin(&self, optimizer: &mut dyn Optimizer) {
+        self.base.iter().enumerate().for_each(|(group, base)| optimizer.set_lr(group, *base));
+    }
+
+    fn base_lrs(&self) -> Option<&[f64]> {
+        Some(&self.base)
+    }
 
     fn rate(&self, at: At) -> f64 {
         let (up, height) = self.place(at.epoch);

@@ -226,7 +226,7 @@ impl Curve for Linear {
         if at.epoch == 0 {
             return at.lr * self.start_factor;
         }
-        if at.epoch > self.total_iters {
+        if at.initial || at.epoch > self.total_iters {
             return at.lr;
         }
         let before = self.total_iters as f64 * self.start_factor + (at.epoch - 1) as f64 * change;
@@ -281,7 +281,7 @@ impl Curve for Exponential {
     const NAME: &'static str = "ExponentialLR";
 
     fn rate(&self, at: At) -> f64 {
-        if at.epoch == 0 { at.lr } else { at.lr * self.gamma }
+        if at.initial { at.lr } else { at.lr * self.gamma }
     }
 
     fn closed(&self, at: At) -> Option<f64> {
@@ -332,7 +332,7 @@ impl Curve for Polynomial {
     const NAME: &'static str = "PolynomialLR";
 
     fn rate(&self, at: At) -> f64 {
-        if at.epoch == 0 || at.epoch > self.total_iters {
+        if at.initial || at.epoch > self.total_iters {
             return at.lr;
         }
         let (epoch, total) = (at.epoch as f64, self.total_iters as f64);
@@ -381,7 +381,7 @@ impl<const CHAINED: bool> fmt::Debug for Factors<CHAINED> {
 /// ```
 pub type LambdaLr = Curved<Factors<false>>;
 
-/// The rates times a function of the epoch at each epoch but the first.
+/// The rates times a function of the epoch at each epoch but that of the scheduler's start.
 ///
 /// ```
 /// use calor::optim::{MultiplicativeLr, Optimizer, Scheduler, Sgd, SgdOptions};
@@ -416,10 +416,10 @@ impl<const CHAINED: bool> Curve for Factors<CHAINED> {
 
     fn rate(&self, at: At) -> f64 {
         let factor = || self.0.get(at.group).map_or(1.0, |f| f(at.epoch));
-        match (CHAINED, at.epoch) {
+        match (CHAINED, at.initial) {
             (false, _) => at.base * factor(),
-            (true, 0) => at.lr,
-            (true, _) => at.lr * factor(),
+            (true, true) => at.lr,
+            (true, false) => at.lr * factor(),
         }
     }
 }

@@ -52,10 +52,36 @@ impl SequentialLr {
             optimizer.set_lr(group, lr);
         }
         schedulers.iter_mut().for_each(|s| s.rewind());
-        if let Some(first) = schedulers.first_mut() {
-            first.step(optimizer)?;
+        let passed = milestones.iter().filter(|m| **m == 0).count();
+        if let Some(first) = schedulers.get_mut(passed) {
+            first.initial_step(optimizer)?;
         }
         Ok(Self { schedulers, milestones, last_epoch: 0, last_lr: rates(optimizer) })
+    }
+}
+
+impl SequentialLr {
+    /// Goes on after an epoch: PyTorch's `last_epoch=epoch`, which counts, and starts the first scheduler all the same.
+    ///
+    /// ```
+    /// use calor::optim::{ConstantLr, Optimizer, Scheduler, SequentialLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let parts: [Box<dyn Scheduler>; 2] =
+    ///     [Box::new(ConstantLr::new(&mut sgd, 0.5, 9)?), Box::new(ConstantLr::new(&mut sgd, 0.25, 9)?)];
+    /// let mut schedule = SequentialLr::new(&mut sgd, parts.into(), [5])?.resumed_at(3)?;
+    /// schedule.step(&mut sgd)?;
+    /// assert_eq!((sgd.lr(0), schedule.last_epoch()), (0.25, 5));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Value` for an epoch beyond what can be counted.
+    pub fn resumed_at(mut self, epoch: u64) -> Result<Self> {
+        let Some(last) = i64::try_from(epoch).ok().filter(|&last| last < i64::MAX / 2) else {
+            bail!(Value, "SequentialLR", "{epoch} is beyond what can be counted");
+        };
+        self.last_epoch = last + 1;
+        Ok(self)
     }
 }
 

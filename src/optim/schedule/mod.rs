@@ -104,6 +104,11 @@ pub trait Scheduler {
     /// ```
     fn rewind(&mut self);
 
+    /// The step that making it was, once more.
+    fn initial_step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
+        self.step(optimizer)
+    }
+
     /// The epoch that the rates are of.
     ///
     /// ```
@@ -173,6 +178,10 @@ pub trait Scheduler {
 pub struct At {
     /// The epoch to come, from 0.
     pub epoch: i64,
+    /// Whether the scheduler is being made: what the optimizer holds is then the rate of that epoch for most formulas.
+    pub initial: bool,
+    /// Steps since the scheduler was made, without that one.
+    pub step: i64,
     /// Number of the group.
     pub group: usize,
     /// The group's first rate.
@@ -245,6 +254,17 @@ pub trait Curve {
         None
     }
 
+    /// What it changes of an optimizer that it begins with.
+    fn begin(&self, _optimizer: &mut dyn Optimizer) {}
+
+    /// The first rates that all epochs but that of its start go by, where those are not the optimizer's.
+    fn base_lrs(&self) -> Option<&[f64]> {
+        None
+    }
+
+    /// Counts as if `last` were the last epoch, before the step that makes it.
+    fn resume(&mut self, _last: i64) {}
+
     /// The epoch after the last one, or the one that is gone to; refuses where there is none.
     ///
     /// ```
@@ -287,7 +307,28 @@ pub struct Curved<C> {
     curve: C,
     base: Vec<f64>,
     last_epoch: i64,
+    step_count: i64,
     last_lr: Vec<f64>,
+    /// What the optimizer's groups held before.
+    found: Vec<Found>,
+}
+
+#[derive(Clone, Debug)]
+struct Found {
+    lr: f64,
+    initial_lr: Option<f64>,
+    momentum: Option<f64>,
+}
+
+/// What the groups hold of what schedulers change.
+fn found(optimizer: &dyn Optimizer) -> Vec<Found> {
+    let momentum = momentum_name(optimizer);
+    let one = |g: usize| Found {
+        lr: optimizer.lr(g),
+        initial_lr: optimizer.setting(g, "initial_lr"),
+        momentum: momentum.and_then(|name| optimizer.setting(g, name)),
+    };
+    (0..optimizer.num_groups()).map(one).collect()
 }
 
 impl<C: Curve> Curved<C> {
@@ -301,10 +342,66 @@ impl<C: Curve> Curved<C> {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn start(optimizer: &mut dyn Optimizer, curve: C) -> Result<Self> {
+        let found = found(optimizer);
+        curve.begin(optimizer);
         let base = initial_rates(optimizer);
-        let mut out = Self { curve, base, last_epoch: -1, last_lr: Vec::new() };
-        out.go(optimizer, None)?;
+        let mut out = Self { curve, base, last_epoch: -1, step_count: 0, last_lr: Vec::new(), found };
+        out.initial(optimizer)?;
         Ok(out)
+    }
+
+    /// Goes on after an epoch, with the rates that the optimizer had before this scheduler was made: PyTorch's
+    /// `last_epoch=epoch`. Where there is a state dict, [`Scheduler::load_state_dict`] is more exact.
+    ///
+    /// ```
+    /// use calor::optim::{ExponentialLr, Optimizer, Scheduler, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(0.25))?;
+    /// assert!(ExponentialLr::new(&mut sgd, 0.5)?.resumed_at(&mut sgd, 1).is_err());
+    /// sgd.set_setting(0, "initial_lr", 1.0); // a loaded state has it
+    /// let mut schedule = ExponentialLr::new(&mut sgd, 0.5)?.resumed_at(&mut sgd, 1)?;
+    /// assert_eq!((sgd.lr(0), schedule.last_epoch()), (0.25, 2));
+    /// schedule.step(&mut sgd)?;
+    /// assert_eq!(sgd.lr(0), 0.125);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Value` where a group had no `initial_lr`; the optimizer then is as it was before this scheduler.
+    pub fn resumed_at(mut self, optimizer: &mut dyn Optimizer, epoch: u64) -> Result<Self> {
+        let momentum = momentum_name(optimizer);
+        for (group, found) in self.found.iter().enumerate() {
+            optimizer.set_lr(group, found.lr);
+            // NaN stands for none
+            optimizer.set_setting(group, "initial_lr", found.initial_lr.unwrap_or(f64::NAN));
+            if let (Some(name), Some(value)) = (momentum, found.momentum) {
+                optimizer.set_setting(group, name, value);
+            }
+        }
+        if let Some(group) = self.found.iter().position(|f| f.initial_lr.is_none()) {
+            bail!(
+                Value,
+                C::NAME,
+                "group {group} has no \"initial_lr\" to resume from: load the optimizer's state first"
+            );
+        }
+        let Some(last) = i64::try_from(epoch).ok().filter(|&last| last < i64::MAX / 2) else {
+            bail!(Value, C::NAME, "{epoch} is beyond what can be counted");
+        };
+        self.base = self.found.iter().filter_map(|f| f.initial_lr).collect();
+        self.last_epoch = last;
+        self.curve.resume(last);
+        self.initial(optimizer)?;
+        Ok(self)
+    }
+
+    /// The step that makes it.
+    fn initial(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
+        self.step_count = 0;
+        self.go(optimizer, None, true)?;
+        if let Some(base) = self.curve.base_lrs() {
+            self.base = base.to_vec();
+        }
+        Ok(())
     }
 
     /// Its curve.
@@ -320,33 +417,45 @@ impl<C: Curve> Curved<C> {
         &self.curve
     }
 
-    fn go(&mut self, optimizer: &mut dyn Optimizer, to: Option<u64>) -> Result<()> {
+    fn go(&mut self, optimizer: &mut dyn Optimizer, to: Option<u64>, initial: bool) -> Result<()> {
         self.last_epoch = self.curve.next(self.last_epoch, to)?;
+        // PyTorch counts no step where SequentialLR starts a scheduler
+        self.step_count += i64::from(to.is_none());
+        self.set(optimizer, to.is_some(), initial);
+        Ok(())
+    }
+
+    /// Sets the rates and momenta of the epoch, by the closed formula where there is one and it is asked for.
+    fn set(&mut self, optimizer: &mut dyn Optimizer, closed: bool, initial: bool) {
         let momentum = momentum_name(optimizer);
         for (group, &base) in self.base.iter().enumerate() {
-            let at = At { epoch: self.last_epoch, group, base, lr: optimizer.lr(group) };
-            let closed = if to.is_some() { self.curve.closed(at) } else { None };
+            let (epoch, step) = (self.last_epoch, self.step_count - 1);
+            let at = At { epoch, initial, step, group, base, lr: optimizer.lr(group) };
+            let closed = if closed { self.curve.closed(at) } else { None };
             optimizer.set_lr(group, closed.unwrap_or_else(|| self.curve.rate(at)));
             if let (Some(name), Some(value)) = (momentum, self.curve.momentum(at)) {
                 optimizer.set_setting(group, name, value);
             }
         }
         self.last_lr = rates(optimizer);
-        Ok(())
     }
 }
 
 impl<C: Curve + Clone> Scheduler for Curved<C> {
     fn step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
-        self.go(optimizer, None)
+        self.go(optimizer, None, false)
     }
 
     fn step_to(&mut self, optimizer: &mut dyn Optimizer, epoch: u64) -> Result<()> {
-        self.go(optimizer, Some(epoch))
+        self.go(optimizer, Some(epoch), false)
     }
 
     fn rewind(&mut self) {
         self.last_epoch -= 1;
+    }
+
+    fn initial_step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
+        self.initial(optimizer)
     }
 
     fn last_epoch(&self) -> i64 {
@@ -358,7 +467,8 @@ impl<C: Curve + Clone> Scheduler for Curved<C> {
     }
 
     fn state_dict(&self) -> SchedulerState {
-        let mut out = SchedulerState::from([("last_epoch".to_string(), self.last_epoch as f64)]);
+        let counts = [("last_epoch", self.last_epoch), ("_step_count", self.step_count)];
+        let mut out: SchedulerState = counts.into_iter().map(|(name, n)| (name.to_string(), n as f64)).collect();
         put(&mut out, "base_lrs", &self.base);
         put(&mut out, "_last_lr", &self.last_lr);
         out.extend(self.curve.clone().counts().into_iter().map(|(name, value)| (name.to_string(), *value)));
@@ -370,6 +480,7 @@ impl<C: Curve + Clone> Scheduler for Curved<C> {
         let base = take(state, C::NAME, "base_lrs", &self.base)?;
         self.last_lr = take(state, C::NAME, "_last_lr", &self.last_lr)?;
         (self.last_epoch, self.base) = (last as i64, base);
+        self.step_count = state.get("_step_count").map_or(self.last_epoch + 1, |n| *n as i64);
         for (name, value) in self.curve.counts() {
             *value = state.get(name).copied().unwrap_or(*value);
         }

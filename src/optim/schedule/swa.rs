@@ -97,7 +97,7 @@ impl Curve for Towards {
 
     fn rate(&self, at: At) -> f64 {
         let Some(&to) = self.swa_lr.get(at.group) else { return at.lr };
-        let step = if self.anneal_epochs == 0 { at.epoch.max(1) } else { at.epoch } as f64;
+        let step = if self.anneal_epochs == 0 { at.step.max(1) } else { at.step } as f64;
         let share = |step: f64| self.anneal.share((step / self.anneal_epochs.max(1) as f64).clamp(0.0, 1.0));
         let before = share(step - 1.0);
         // where the rate would have started from
