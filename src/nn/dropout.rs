@@ -197,7 +197,7 @@ mod tests {
         assert!(y.chunks(2).all(|c| c[0] == c[1]) && y.contains(&0.0) && y.contains(&2.0));
         let y = dropout3d(&Tensor::ones([50, 2, 2, 2], ())?, 0.5, true)?.to_vec::<f32>()?;
         assert!(y.chunks(8).all(|c| c.iter().all(|v| *v == c[0])) && y.contains(&0.0));
-        assert!(dropout2d(&Tensor::ones([2, 2], ())?, 0.5, false).is_err() && dropout1d(&x, 1.5, false).is_err());
+        assert!(dropout2d(&Tensor::ones([2], ())?, 0.5, true).is_err() && dropout1d(&x, 1.5, false).is_err());
         assert!(feature_alpha_dropout(&Tensor::ones([2], ())?, 0.5, true).is_err());
         Ok(())
     }
