@@ -29,8 +29,6 @@ const CHEAP: u32 = 40;
 const COPIES: usize = 3;
 /// How many bodies a kernel may hold: bounds its compile time.
 const MEMBERS: usize = 4096;
-/// How many of them may be computed at other places than the outputs': views of views are followed one by one.
-const STRAYS: usize = 512;
 /// At how many places a kernel may compute the same map, and how many if it only moves or converts.
 const PLACES: usize = 4;
 const FREE_PLACES: usize = 8;
@@ -367,9 +365,7 @@ impl Scheduler<'_> {
         let readers = self.readers(node);
         let constant = plan.rule.is_constant();
         let inline = !self.is_kept(node) && (self.fuse || constant) && self.may_inline(node, &readers);
-        let near = |r: &(usize, bool)| r.1 || self.group(r.0).is_some_and(|g| g.strays.len() < STRAYS);
-        let joins = |r| near(r) && self.has_room(r.0, node) && self.is_cheap_in_rows(r.0, node);
-        if inline && readers.iter().all(joins) {
+        if inline && readers.iter().all(|r| self.has_room(r.0, node) && self.is_cheap_in_rows(r.0, node)) {
             for (group, in_order) in readers {
                 let places = self.places(group, node);
                 self.join_row(group, node);
