@@ -621,17 +621,3 @@ fn planning_many_readers_of_one_value_is_linear() {
         assert!(grown < 3.0, "twice as many readers by {reader} take {grown} times as long");
     }
 }
-
-#[test]
-fn planning_a_chain_of_maps_is_linear() {
-    let grown = growth(2000, |n| {
-        let rows = Layout::contiguous(&[8, 8]).transpose(0, 1).unwrap();
-        let x = leaf(&[8, 8]);
-        let y = (0..n).fold(x, |y, i| {
-            map("sin", &[8, 8], &[read(&y, if i % 2 == 0 { rows.clone() } else { Layout::contiguous(&[8, 8]) })])
-        });
-        let plan = Plan::new(&Walk::new(&[y]), &Facts::portable(), Options { fuse: true }, &Held::default());
-        plan.expect("plan");
-    });
-    assert!(grown < 3.0, "twice as long a chain takes {grown} times as long");
-}
