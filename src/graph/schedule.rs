@@ -29,6 +29,8 @@ const CHEAP: u32 = 40;
 const COPIES: usize = 3;
 /// How many bodies a kernel may hold: bounds its compile time.
 const MEMBERS: usize = 4096;
+/// How many of them may be computed at other places than the outputs': views of views are followed one by one.
+const STRAYS: usize = 512;
 /// At how many places a kernel may compute the same map, and how many if it only moves or converts.
 const PLACES: usize = 4;
 const FREE_PLACES: usize = 8;
@@ -365,12 +367,16 @@ impl Scheduler<'_> {
         let readers = self.readers(node);
         let constant = plan.rule.is_constant();
         let inline = !self.is_kept(node) && (self.fuse || constant) && self.may_inline(node, &readers);
-        if inline && readers.iter().all(|r| self.has_room(r.0, node) && self.is_cheap_in_rows(r.0, node)) {
+        // what reads nothing is near wherever it is computed
+        let source = plan.inputs.is_empty();
+        let near = |r: &(usize, bool)| r.1 || source || self.group(r.0).is_some_and(|g| g.strays.len() < STRAYS);
+        let joins = |r| near(r) && self.has_room(r.0, node) && self.is_cheap_in_rows(r.0, node);
+        if inline && readers.iter().all(joins) {
             for (group, in_order) in readers {
                 let places = self.places(group, node);
                 self.join_row(group, node);
                 self.join(group, node, places);
-                if let (false, Some(g)) = (in_order, &mut self.groups[group]) {
+                if let (false, Some(g)) = (in_order || source, &mut self.groups[group]) {
                     g.strays.insert(node);
                 }
             }
