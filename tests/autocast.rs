@@ -6,7 +6,7 @@ use calor::nn::functional as f;
 use calor::nn::functional::{AttentionOptions, Reduction, Resize};
 use calor::nn::{GRU, LSTM, LSTMCell, Layer, Linear, LinearOptions, Module, Parameter};
 use calor::optim::{AdamW, AdamWOptions, GradScaler, GradScalerOptions, Optimizer, Sgd, SgdOptions};
-use calor::{DType, ErrorKind, Factors, Result, Tensor, autocast, autocast_dtype, autocast_off};
+use calor::{DType, ErrorKind, Factors, Result, Tensor, autocast, autocast_dtype, autocast_off, einsum, multi_dot};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -49,6 +49,10 @@ fn operations_compute_in_the_type_of_their_class() -> Result<()> {
                 )?,
             ),
             ("prelu", single.prelu(&ones(&[1], half)?)?),
+            ("addr", single.addr(&ones(&[2], half)?, &ones(&[2], DType::F32)?, Factors::default())?),
+            ("einsum", einsum("ij,jk->ik", &[&single, &low])?),
+            ("multi_dot", multi_dot(&[&single, &low, &single])?),
+            ("vecdot", single.linalg_vecdot(&low, -1)?),
         ];
         for (name, t) in lowered {
             assert_eq!(t.dtype(), half, "{name}");
@@ -322,6 +326,25 @@ fn recurrent_layers_take_and_give_half_numbers() -> Result<()> {
             assert_eq!(t.dtype(), DType::BF16);
         }
     }
+    Ok(())
+}
+
+#[test]
+fn what_promotes_is_computed_in_that_type() -> Result<()> {
+    let _turn = turn();
+    // no bf16 number
+    let fine = Tensor::full([1, 2], 1.0 + 1.0 / 1024.0, ())?;
+    let (low, index) = (ones(&[2], DType::BF16)?, Tensor::new([0, 1], ())?);
+    let want = 2.0 + 2.0 / 1024.0;
+    let _on = autocast(DType::BF16)?;
+    let weight = ones(&[1, 2, 2], DType::F32)?;
+    let y = f::bilinear(&fine, &ones(&[1, 2], DType::BF16)?, &weight, Some(&ones(&[1], DType::BF16)?))?;
+    assert_eq!((y.dtype(), y.item()?), (DType::F32, 2.0 * want + 1.0));
+    let y = fine.tensordot(&ones(&[1, 2], DType::BF16)?, &[1], &[1])?;
+    assert_eq!((y.dtype(), y.item()?), (DType::F32, want));
+    assert_eq!(fine.inner(&ones(&[1, 2], DType::BF16)?)?.item()?, want);
+    let put = low.index_put(&[Some(index)], &fine.flatten(0, -1)?, true)?;
+    assert_eq!((put.dtype(), put.sum()?.item()?), (DType::F32, 2.0 + want));
     Ok(())
 }
 

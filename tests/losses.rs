@@ -183,6 +183,7 @@ fn variances_may_be_one_along_any_dimension() -> Result<()> {
     close(&loss(&Tensor::new([[0.5f32, 1.0, 2.0]], own)?)?, 3.5 / 6.0)?;
     close(&loss(&Tensor::new([[0.5f32], [2.0]], own)?)?, 0.625)?;
     assert!(loss(&Tensor::ones([1, 1], own)?).is_err());
+    assert!(loss(&Tensor::full([], f64::NAN, own)?)?.item()?.is_nan(), "NaN is not negative");
     assert_eq!(loss(&Tensor::new([[0.5f32, -1.0, 2.0]], own)?)?.item().map_err(|e| e.kind()), Err(ErrorKind::Value));
     Ok(())
 }

@@ -68,7 +68,9 @@ pub fn scaled_dot_product_attention(
 /// `[out, in1, in2]`, `bias` `[out]`.
 pub fn bilinear(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     const OP: &str = "bilinear";
-    let [x1, x2, weight] = &widest([x1, x2, weight])?;
+    let [x1, x2, weight, addend] = &widest([x1, x2, weight, bias.unwrap_or(weight)])?;
+    let bias = bias.map(|_| addend);
+    let _off = autocast_off();
     let (s1, s2, sw) = (x1.shape(), x2.shape(), weight.shape());
     let dtype = x1.dtype();
     if x2.dtype() != dtype || weight.dtype() != dtype {

@@ -489,7 +489,7 @@ pub fn gaussian_nll_loss(
     } else {
         bail!(Shape, OP, "var is of incorrect size: {:?} for an input of {:?}", vs, xs)
     };
-    let var = checked(OP, &var, &[("op_ge", 0.0)], "var has negative entry/entries")?;
+    let var = checked(OP, &var, &[("!op_lt", 0.0)], "var has negative entry/entries")?;
     // the limit is no part of the gradient
     let lift = var.lt(eps)?.where_(&(eps - var.detach())?, 0.0)?;
     let var = (var + lift)?;

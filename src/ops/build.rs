@@ -100,7 +100,8 @@ impl Build {
     }
 }
 
-/// `x`, with a fault under `op` where an element fails one of the tests: a function of it and a number.
+/// `x`, with a fault under `op` where an element fails one of the tests: a function of it and a number, which with a `!`
+/// in front must not hold.
 pub fn checked(
     op: &'static str,
     x: &Tensor,
@@ -113,7 +114,11 @@ pub fn checked(
     let code = b.params.len() - 1;
     for &(test, number) in tests {
         let args = [value, b.value(number, x.dtype().compute())];
-        let fits = b.body.call(test, if test == "op_isfinite" { &args[..1] } else { &args });
+        let (name, negated) = test.strip_prefix('!').map_or((test, false), |name| (name, true));
+        let mut fits = b.body.call(name, if name == "op_isfinite" { &args[..1] } else { &args });
+        if negated {
+            fits = b.body.call("op_logical_not", &[fits]);
+        }
         value = b.body.guard(fits, value, code);
     }
     let out = b.apply(op, &x.shape(), x.dtype(), &[x])?;

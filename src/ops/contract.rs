@@ -184,11 +184,12 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn inner(&self, other: &Tensor) -> Result<Tensor> {
-        alike("inner", &[self, other])?;
+        let [x, other] = &widest([self, other])?;
+        alike("inner", &[x, other])?;
         if self.dim() == 0 || other.dim() == 0 {
-            return self.mul(other);
+            return x.mul(other);
         }
-        self.tensordot(other, &[-1], &[-1])
+        x.tensordot(other, &[-1], &[-1])
     }
 
     /// All products of the elements of two vectors.
@@ -258,11 +259,12 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn addr(&self, v: &Tensor, w: &Tensor, factors: Factors) -> Result<Tensor> {
+        let [x, v, w] = &all_lowered([self, v, w])?;
         ranks("addr", &[(v, 1), (w, 1)])?;
-        let dtype = DType::promote(self.dtype(), DType::promote(v.dtype(), w.dtype()));
+        let dtype = DType::promote(x.dtype(), DType::promote(v.dtype(), w.dtype()));
         let product = v.to_dtype(dtype)?.wide()?.outer(&w.to_dtype(dtype)?.wide()?)?;
-        self.whole("addr", factors)?;
-        self.to_dtype(dtype)?.plus("addr", &product, factors)
+        x.whole("addr", factors)?;
+        x.to_dtype(dtype)?.plus("addr", &product, factors)
     }
 
     /// `beta self + alpha a b` for batches of matrices.
@@ -324,7 +326,9 @@ impl Tensor {
     /// ```
     pub fn tensordot(&self, other: &Tensor, dims: &[isize], other_dims: &[isize]) -> Result<Tensor> {
         const OP: &str = "tensordot";
-        alike(OP, &[self, other])?;
+        let [x, other] = &widest([self, other])?;
+        let _off = autocast_off();
+        alike(OP, &[x, other])?;
         let (da, db) = (check_dims(OP, dims, self.dim())?, check_dims(OP, other_dims, other.dim())?);
         let (sa, sb) = (self.shape(), other.shape());
         let fits =
@@ -335,7 +339,7 @@ impl Tensor {
         let keep = |rank: usize, gone: &[usize]| (0..rank).filter(|d| !gone.contains(d)).collect::<Vec<usize>>();
         let (ka, kb) = (keep(sa.len(), &da), keep(sb.len(), &db));
         // a size of 1 against more is a factor of the whole sum
-        let (mut x, mut y) = (self.clone(), other.clone());
+        let (mut x, mut y) = (x.clone(), other.clone());
         for (&i, &j) in da.iter().zip(&db) {
             match (sa[i], sb[j]) {
                 (1, n) if n != 1 => y = y.sum_dims(&[j as isize], true)?.to_dtype(y.dtype())?,
@@ -399,8 +403,9 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn linalg_vecdot(&self, other: &Tensor, dim: isize) -> Result<Tensor> {
-        let dtype = DType::promote(self.dtype(), other.dtype());
-        let product = self.to_dtype(dtype)?.wide()?.mul(&other.to_dtype(dtype)?.wide()?)?;
+        let [x, other] = &all_lowered([self, other])?;
+        let dtype = DType::promote(x.dtype(), other.dtype());
+        let product = x.to_dtype(dtype)?.wide()?.mul(&other.to_dtype(dtype)?.wide()?)?;
         product.sum_dims(&[dim], false)?.to_dtype(dtype)
     }
 
@@ -498,9 +503,10 @@ pub fn multi_dot(tensors: &[&Tensor]) -> Result<Tensor> {
     if tensors.len() < 2 {
         bail!(Value, OP, "expects at least 2 tensors but got {}", tensors.len());
     }
-    alike(OP, tensors)?;
+    let mut all: Vec<Tensor> = tensors.iter().map(|t| lowered(t)).collect::<Result<_>>()?;
+    let _off = autocast_off();
+    alike(OP, &all.iter().collect::<Vec<_>>())?;
     let (row, column) = (first.dim() == 1, last.dim() == 1);
-    let mut all: Vec<Tensor> = tensors.iter().map(|t| (*t).clone()).collect();
     if row {
         all[0] = all[0].unsqueeze(0)?;
     }
@@ -684,7 +690,7 @@ pub fn einsum(equation: &str, tensors: &[&Tensor]) -> Result<Tensor> {
                 None => counts.push((l, 1)),
             }
         }
-        terms.push((names, (*t).clone()));
+        terms.push((names, lowered(t)?));
     }
     let hidden = sizes.iter().filter(|s| s.0 >= ELLIPSIS).count();
     let wanted: Vec<Label> = match output {

@@ -141,12 +141,14 @@ pub(crate) fn lowered(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// What computes in the widest type of its operands takes them so.
+/// What computes in the widest type of its operands takes them so; doubles stay.
 pub(crate) fn widest<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
     let mut out = tensors.map(Tensor::clone);
-    if MODE.get().is_some() && tensors.iter().all(|t| t.dtype().is_float()) {
-        let dtype = tensors.iter().fold(tensors[0].dtype(), |a, t| DType::promote(a, t.dtype()));
-        for t in &mut out {
+    let casts = |t: &&mut Tensor| t.dtype().is_float() && t.dtype() != DType::F64;
+    if MODE.get().is_some()
+        && let Some(dtype) = out.iter_mut().filter(casts).map(|t| t.dtype()).reduce(DType::promote)
+    {
+        for t in out.iter_mut().filter(casts) {
             *t = t.to_dtype(dtype)?;
         }
     }

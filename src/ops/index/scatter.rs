@@ -96,20 +96,20 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn scatter_add(&self, dim: isize, index: &Tensor, src: &Tensor) -> Result<Tensor> {
-        self.scatter_sum("scatter_add", dim, index, src)
+        let [own, src] = &widest([self, src])?;
+        own.scatter_sum("scatter_add", dim, index, src)
     }
 
     pub(super) fn scatter_sum(&self, op: &'static str, dim: isize, index: &Tensor, src: &Tensor) -> Result<Tensor> {
-        let [own, src] = &widest([self, src])?;
-        same_dtype(op, own, src)?;
-        let (x, i, s) = (at_least_1d(own)?, at_least_1d(index)?, at_least_1d(src)?);
+        same_dtype(op, self, src)?;
+        let (x, i, s) = (at_least_1d(self)?, at_least_1d(index)?, at_least_1d(src)?);
         let along = Along::new(op, &x.shape(), dim, &i)?;
         if i.numel() == 0 {
-            return own.try_clone();
+            return self.try_clone();
         }
-        let wide = meeting(own.dtype());
+        let wide = meeting(self.dtype());
         let sum = along.collect(&cut(op, &s, &i)?.to_dtype(wide)?)?;
-        x.to_dtype(wide)?.add(sum)?.to_dtype(own.dtype())?.reshape(own.shape())
+        x.to_dtype(wide)?.add(sum)?.to_dtype(self.dtype())?.reshape(self.shape())
     }
 
     /// [`Tensor::scatter_add`] in place.
@@ -121,7 +121,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn scatter_add_(&self, dim: isize, index: &Tensor, src: &Tensor) -> Result<Tensor> {
-        self.modify("scatter_add_", |x| x.scatter_add(dim, index, src))
+        self.modify("scatter_add_", |x| x.scatter_sum("scatter_add_", dim, index, src))
     }
 
     /// Checks a vector of indices along `dim`, and, where there is one, a source with as many slices. Gives this tensor
@@ -271,13 +271,20 @@ impl Tensor {
     /// ```
     pub fn index_put(&self, indices: &[Option<Tensor>], values: impl Into<Arg>, accumulate: bool) -> Result<Tensor> {
         const OP: &str = "index_put";
-        let values = value(OP, self, values.into())?;
-        let shape = self.shape();
+        let (own, values) = match values.into() {
+            Arg::Tensor(t) => {
+                let [own, t] = widest([self, &t])?;
+                (own, Arg::Tensor(t))
+            }
+            other => (self.clone(), other),
+        };
+        let values = value(OP, &own, values)?;
+        let shape = own.shape();
         let indices = without_masks(OP, &shape, indices)?;
         if indices.iter().all(Option::is_none) {
             values.layout().expand(OP, &shape)?;
             let values = values.expand(&shape)?;
-            return if accumulate { self.add(values) } else { values.try_clone() };
+            return if accumulate { own.add(values) } else { values.try_clone() };
         }
         let indices = Indices::new(OP, &shape, &indices, true)?;
         let result = indices.result();
@@ -285,11 +292,11 @@ impl Tensor {
         values.layout().expand(OP, &result)?;
         let values = values.expand(&result)?;
         if !accumulate {
-            return indices.assign(self, &values);
+            return indices.assign(&own, &values);
         }
-        let wide = meeting(self.dtype());
+        let wide = meeting(own.dtype());
         let sum = indices.deposit(&values.to_dtype(wide)?)?;
-        self.to_dtype(wide)?.add(sum)?.to_dtype(self.dtype())
+        own.to_dtype(wide)?.add(sum)?.to_dtype(own.dtype())
     }
 
     /// [`Tensor::index_put`] in place.
