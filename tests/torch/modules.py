@@ -25,6 +25,10 @@ from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
 from torch.testing._internal.common_optimizers import optim_db
 
 
+# losses that PyTorch differentiates by their first argument alone
+FIXED_TARGETS = (nn.SoftMarginLoss, nn.MultiLabelSoftMarginLoss)
+
+
 class Sub:
     """A module that is an argument of another one."""
 
@@ -111,13 +115,16 @@ class ModuleWriter(Writer):
         wide = copy.deepcopy(module).double()
         second = copy.deepcopy(module)
 
+        fixed = self.cls in FIXED_TARGETS
+
         def run(module, convert):
             leaves = {}
 
             def leaf(t):
                 if id(t) not in leaves:
                     c = convert(t.detach().clone())
-                    leaves[id(t)] = c.requires_grad_(True) if c.is_floating_point() else c
+                    wanted = c.is_floating_point() and not (fixed and leaves)
+                    leaves[id(t)] = c.requires_grad_(True) if wanted else c
                 return leaves[id(t)]
 
             out = module(*tree(leaf, list(forward[0])), **tree(leaf, forward[1]))
@@ -163,7 +170,7 @@ class ModuleWriter(Writer):
     def backward(self, case, module, wide, inputs, used, heads, own, best):
         torch.manual_seed(len(self.cases))
         seeds = [torch.randn(o.shape, dtype=torch.float64) if h else None for o, h in zip(own[0], heads)]
-        floats = [(t, told["tensor"]) for t, told in inputs if t.is_floating_point()]
+        floats = [(t, told["tensor"]) for t, told in inputs if own[1][id(t)].requires_grad]
 
         def pull(outputs, leaves, module):
             outs = [o for o, h in zip(outputs, heads) if h]
