@@ -77,7 +77,7 @@ impl Curve for HalfCosine {
 /// use calor::optim::{CosineAnnealingWarmRestarts, Curve, Sgd, SgdOptions};
 /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
 /// let restarts = CosineAnnealingWarmRestarts::new(&mut sgd, 2, 2, 0.0)?.curve().clone();
-/// assert!(restarts.closed(calor::optim::At { epoch: 1, group: 0, base: 1.0, lr: 1.0 }).is_none());
+/// assert!(restarts.closed(calor::optim::At { epoch: 1, initial: false, step: 1, group: 0, base: 1.0, lr: 1.0 }).is_none());
 /// # Ok::<(), calor::Error>(())
 /// ```
 #[derive(Clone, Debug)]

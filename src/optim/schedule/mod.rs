@@ -223,7 +223,7 @@ pub trait Curve {
     /// use calor::optim::{At, Curve, ExponentialLr, Sgd, SgdOptions};
     /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
     /// let schedule = ExponentialLr::new(&mut sgd, 0.5)?;
-    /// assert_eq!(schedule.curve().rate(At { epoch: 1, group: 0, base: 1.0, lr: 0.25 }), 0.125);
+    /// assert_eq!(schedule.curve().rate(At { epoch: 1, initial: false, step: 1, group: 0, base: 1.0, lr: 0.25 }), 0.125);
     /// # Ok::<(), calor::Error>(())
     /// ```
     fn rate(&self, at: At) -> f64;
@@ -234,7 +234,7 @@ pub trait Curve {
     /// use calor::optim::{At, Curve, ExponentialLr, Sgd, SgdOptions};
     /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
     /// let schedule = ExponentialLr::new(&mut sgd, 0.5)?;
-    /// assert_eq!(schedule.curve().closed(At { epoch: 3, group: 0, base: 1.0, lr: 0.0 }), Some(0.125));
+    /// assert_eq!(schedule.curve().closed(At { epoch: 3, initial: false, step: 3, group: 0, base: 1.0, lr: 0.0 }), Some(0.125));
     /// # Ok::<(), calor::Error>(())
     /// ```
     fn closed(&self, _at: At) -> Option<f64> {
@@ -247,7 +247,7 @@ pub trait Curve {
     /// use calor::optim::{At, Curve, OneCycleLr, OneCycleOptions, Sgd, SgdOptions};
     /// let mut sgd = Sgd::new([], SgdOptions::new(1.0).momentum(0.9))?;
     /// let schedule = OneCycleLr::new(&mut sgd, OneCycleOptions::new(1.0, 10u64))?;
-    /// assert_eq!(schedule.curve().momentum(At { epoch: 0, group: 0, base: 1.0, lr: 1.0 }), Some(0.95));
+    /// assert_eq!(schedule.curve().momentum(At { epoch: 0, initial: true, step: 0, group: 0, base: 1.0, lr: 1.0 }), Some(0.95));
     /// # Ok::<(), calor::Error>(())
     /// ```
     fn momentum(&self, _at: At) -> Option<f64> {
@@ -410,7 +410,7 @@ impl<C: Curve> Curved<C> {
     /// use calor::optim::{At, Curve, ExponentialLr, Sgd, SgdOptions};
     /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
     /// let schedule = ExponentialLr::new(&mut sgd, 0.5)?;
-    /// assert_eq!(schedule.curve().rate(At { epoch: 1, group: 0, base: 1.0, lr: 1.0 }), 0.5);
+    /// assert_eq!(schedule.curve().rate(At { epoch: 1, initial: false, step: 1, group: 0, base: 1.0, lr: 1.0 }), 0.5);
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn curve(&self) -> &C {
