@@ -374,7 +374,7 @@ fn describe(device: &wgpu::Device, signature: &Signature, id: u32) -> Layout {
         extra.push(entry(0, wgpu::BufferBindingType::Uniform, true, Some(bytes)));
     }
     if signature.faults {
-        extra.push(entry(1, storage(false), false, NonZeroU64::new(super::FAULT_BYTES)));
+        extra.push(entry(1, storage(false), false, NonZeroU64::new(super::faults::FAULT_BYTES)));
     }
     let group =
         |entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries });

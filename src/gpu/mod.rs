@@ -31,6 +31,7 @@ mod adapter;
 mod choice;
 mod choices;
 mod facts;
+mod faults;
 mod health;
 #[doc(hidden)]
 pub mod inject;
@@ -56,6 +57,7 @@ use std::time::Duration;
 pub use choice::{AdapterChoice, AdapterSummary};
 pub use choices::Choices;
 pub use facts::Facts;
+pub(crate) use faults::{FAULT_WORDS, Mark};
 pub use memory::{Allocation, MemorySnapshot, MemoryStats, Origin};
 pub use pace::Pace;
 pub use pool::{Buffer, Counters};
@@ -64,9 +66,6 @@ pub use recording::{Access, Binding, Command, Dispatch, Kernel, Recording};
 
 use crate::error::{Result, bail};
 use health::{Health, lock};
-
-/// Bytes of the fault buffer.
-const FAULT_BYTES: u64 = 16;
 
 /// How long a wait may take unless [`Gpu::set_timeout`] says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -93,7 +92,7 @@ struct Shared {
     /// Held while commands are encoded and submitted, so that a recording is never half submitted.
     engine: Mutex<submit::Engine>,
     staging: Mutex<readback::Staging>,
-    faults: readback::Faults,
+    faults: faults::Faults,
     /// Bytes written to the queue since the last submission.
     unsubmitted: AtomicU64,
     timeout_ns: AtomicU64,
@@ -160,7 +159,7 @@ impl Gpu {
             kept,
             engine: Mutex::new(engine),
             staging: Mutex::default(),
-            faults: readback::Faults::default(),
+            faults: faults::Faults::default(),
             unsubmitted: AtomicU64::new(0),
             timeout_ns: AtomicU64::new(TIMEOUT.as_nanos() as u64),
             pace: pace::SharedPace::new(pace),

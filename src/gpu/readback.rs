@@ -1,16 +1,16 @@
 //! Bytes from the device to the host, and the fault buffer that travels with them.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
+use super::Gpu;
+use super::faults::{FAULT_BYTES, Snapshot};
 use super::health::{lock, now, scoped};
 use super::inject::Point;
 use super::pool::{Buffer, size_class};
-use super::{FAULT_BYTES, Gpu};
 use crate::error::{Result, bail};
 
 /// Ranges share a staging buffer up to this size.
@@ -42,29 +42,6 @@ impl Staging {
     }
 }
 
-/// What is known about the fault buffer.
-#[derive(Default)]
-pub(super) struct Faults {
-    /// Counts the runs of kernels that may fault, and up to which of them the buffer was read. A read that is on its way
-    /// counts for nothing: threads that read meanwhile learn of the fault too.
-    submitted: AtomicU64,
-    read: AtomicU64,
-    seen: Mutex<Option<[u32; 4]>>,
-}
-
-impl Faults {
-    /// A kernel that may fault is about to run; the engine's lock is held until it was submitted.
-    pub fn await_report(&self) {
-        self.submitted.fetch_add(1, AcqRel);
-    }
-
-    /// How many such runs there were, if any was not read about yet.
-    fn unread(&self) -> Option<u64> {
-        let submitted = self.submitted.load(Acquire);
-        (submitted > self.read.load(Acquire)).then_some(submitted)
-    }
-}
-
 /// One staging buffer of a read and the answer to its mapping.
 struct Batch {
     buffer: Option<wgpu::Buffer>,
@@ -80,8 +57,8 @@ struct Pending {
     gpu: Gpu,
     batches: Vec<Batch>,
     pieces: Vec<Piece>,
-    /// Where the fault buffer landed, and up to which run it tells.
-    fault: Option<(Piece, u64)>,
+    /// Where the fault buffer landed, and of what it tells.
+    fault: Option<(Piece, Snapshot)>,
     index: Option<wgpu::SubmissionIndex>,
 }
 
@@ -156,24 +133,21 @@ impl Gpu {
         Ok(())
     }
 
-    /// What kernels reported since the last look, and clears it. Costs nothing unless one that may fault ran since the
-    /// last read or look.
+    /// The codes that kernels reported since the last look. Costs nothing unless one that may fault ran since the last
+    /// read or look.
     ///
     /// ```
     /// use calor::gpu::{AdapterChoice, Gpu};
-    /// assert_eq!(Gpu::open(&AdapterChoice::from_env()?)?.take_fault()?, None);
+    /// assert_eq!(Gpu::open(&AdapterChoice::from_env()?)?.take_faults()?, [0u32; 0]);
     /// # Ok::<(), calor::Error>(())
     /// ```
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn take_fault(&self) -> Result<Option<[u32; 4]>> {
-        self.0.health.check("take_fault")?;
-        if let Some(fault) = lock(&self.0.faults.seen).take() {
-            return Ok(Some(fault));
-        }
-        if self.0.faults.unread().is_some() {
+    pub fn take_faults(&self) -> Result<Vec<u32>> {
+        self.0.health.check("take_faults")?;
+        if self.0.faults.are_open() {
             self.read(&[])?;
         }
-        Ok(lock(&self.0.faults.seen).take())
+        Ok(self.0.faults.take())
     }
 
     /// The same without blocking the thread.
@@ -181,18 +155,15 @@ impl Gpu {
     /// ```
     /// use calor::gpu::{AdapterChoice, Gpu};
     /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
-    /// assert_eq!(pollster::block_on(gpu.take_fault_async())?, None);
+    /// assert_eq!(pollster::block_on(gpu.take_faults_async())?, [0u32; 0]);
     /// # Ok::<(), calor::Error>(())
     /// ```
-    pub async fn take_fault_async(&self) -> Result<Option<[u32; 4]>> {
-        self.0.health.check("take_fault")?;
-        if let Some(fault) = lock(&self.0.faults.seen).take() {
-            return Ok(Some(fault));
-        }
-        if self.0.faults.unread().is_some() {
+    pub async fn take_faults_async(&self) -> Result<Vec<u32>> {
+        self.0.health.check("take_faults")?;
+        if self.0.faults.are_open() {
             self.read_async(&[]).await?;
         }
-        Ok(lock(&self.0.faults.seen).take())
+        Ok(self.0.faults.take())
     }
 
     fn staging(&self, used: u64) -> Result<wgpu::Buffer> {
@@ -224,9 +195,10 @@ impl Gpu {
             let (at, start) = pending.place(if *bytes == 0 { 0 } else { (lead + bytes).next_multiple_of(4) });
             pending.pieces.push((at, start + lead, *bytes));
         }
-        if let Some(run) = self.0.faults.unread() {
+        let snapshot = self.0.faults.snapshot();
+        if !snapshot.is_empty() {
             let (at, start) = pending.place(FAULT_BYTES);
-            pending.fault = Some(((at, start, FAULT_BYTES), run));
+            pending.fault = Some(((at, start, FAULT_BYTES), snapshot));
         }
         Ok(())
     }
@@ -334,31 +306,16 @@ impl Gpu {
             None => Vec::new(),
         };
         let out = pending.pieces.iter().map(take).collect();
-        let fault = pending.fault.take().map(|(piece, run)| (take(&piece), run));
+        let fault = pending.fault.take().map(|(piece, snapshot)| (take(&piece), snapshot));
         drop(views);
         for buffer in pending.batches.iter_mut().filter_map(|batch| batch.buffer.take()) {
             buffer.unmap();
             lock(&self.0.staging).put(buffer);
         }
-        if let Some((bytes, run)) = fault
-            && let Some(words) = bytes.first_chunk::<16>()
-        {
-            self.note_fault(bytemuck::pod_read_unaligned(words))?;
-            self.0.faults.read.fetch_max(run, AcqRel);
+        if let Some((bytes, snapshot)) = fault {
+            self.settle(&snapshot, &bytemuck::pod_collect_to_vec(&bytes))?;
         }
         Ok(out)
-    }
-
-    /// Keeps the first fault and clears the device's buffer for the next.
-    fn note_fault(&self, words: [u32; 4]) -> Result<()> {
-        if words == [0; 4] {
-            return Ok(());
-        }
-        lock(&self.0.faults.seen).get_or_insert(words);
-        let engine = lock(&self.0.engine);
-        scoped(&self.0.device, "read", || {
-            self.0.queue.write_buffer(&engine.fault, 0, &[0; FAULT_BYTES as usize]);
-        })
     }
 }
 

@@ -22,7 +22,8 @@ pub enum Access {
 ///
 /// The entry point is `main`. Storage buffers are `@group(0) @binding(0..)`. The parameter block, if any, is
 /// `@group(1) @binding(0) var<uniform>` of `param_words` words rounded up to whole `vec4<u32>`; the fault buffer, if
-/// `faults`, is `@group(1) @binding(1) var<storage, read_write> fault: array<atomic<u32>, 4>`.
+/// `faults`, is `@group(1) @binding(1) var<storage, read_write> fault: array<atomic<u32>, 256>`, where a kernel
+/// leaves a code in word 0.
 ///
 /// ```
 /// use calor::gpu::Kernel;

@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use rustc_hash::FxHashSet as HashSet;
 use smallvec::SmallVec;
 
+use super::Gpu;
 use super::adapter::ARENA_BYTES;
 use super::facts::Facts;
+use super::faults::{FAULT_BYTES, Mark};
 use super::health::{lock, scoped};
 use super::inject::Point;
 use super::kernels::{Compiled, Groups};
@@ -16,7 +18,6 @@ use super::place::{Progress, Slots, Step, entry};
 use super::pool::{Buffer, size_class};
 use super::profile::{Timing, clock};
 use super::recording::{Command, Dispatch, Recording};
-use super::{FAULT_BYTES, Gpu};
 use crate::error::{ErrorKind, Result, bail};
 
 /// Submissions that may be unfinished before the next one waits.
@@ -321,6 +322,25 @@ impl Gpu {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn submit(&self, recording: &Recording, bound: Vec<Option<Buffer>>) -> Result<Vec<Option<Buffer>>> {
+        let faults = recording.dispatches().any(|run| run.kernel.faults);
+        let marks: Vec<Arc<Mark>> = faults.then(|| self.0.faults.share()).into_iter().collect();
+        self.submit_marked(recording, bound, &marks)
+    }
+
+    /// The same with marks under which its kernels report.
+    pub(crate) fn submit_marked(
+        &self,
+        recording: &Recording,
+        bound: Vec<Option<Buffer>>,
+        marks: &[Arc<Mark>],
+    ) -> Result<Vec<Option<Buffer>>> {
+        let outcome = self.submit_all(recording, bound);
+        // after an error some of it may have run
+        self.0.faults.launched(marks);
+        outcome
+    }
+
+    fn submit_all(&self, recording: &Recording, bound: Vec<Option<Buffer>>) -> Result<Vec<Option<Buffer>>> {
         const OP: &str = "submit";
         let shared = &*self.0;
         shared.health.check(OP)?;
@@ -331,9 +351,6 @@ impl Gpu {
         }))?;
         let _span = self.span("encode");
         let mut engine = lock(&shared.engine);
-        if recording.commands.iter().any(|c| matches!(c, Command::Dispatch(run) if run.kernel.faults)) {
-            shared.faults.await_report();
-        }
         let mut progress = Progress::default();
         while progress.next < recording.commands.len() {
             if let Err(e) = self.submit_some(&mut engine, recording, &mut slots, &compiled, &mut progress) {

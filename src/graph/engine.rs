@@ -2,6 +2,7 @@
 
 use super::body::Param;
 use super::cache::Cache;
+use super::faults::Messages;
 use super::node::{Input, Node, Primitive, Spec, Stored, Value};
 use super::pending::Pending;
 use super::plan::{Held, Options, Plan};
@@ -37,7 +38,7 @@ pub struct Engine {
     watch: Watch,
     running: Mutex<Running>,
     plans: AtomicU64,
-    faults: Mutex<Vec<Arc<Error>>>,
+    messages: Mutex<Messages>,
     kernels: Held,
 }
 
@@ -126,7 +127,7 @@ impl Engine {
             watch: Watch::default(),
             running: Mutex::new(Running { walk: Walk::default(), cache }),
             plans: AtomicU64::new(0),
-            faults: Mutex::default(),
+            messages: Mutex::default(),
             kernels: Held::default(),
         }
     }
@@ -336,13 +337,24 @@ impl Engine {
             self.plans.fetch_add(1, Ordering::Relaxed);
             self.plan_of(walk)
         })?;
-        plan.fill(walk, |error| self.fault_code(error));
+        let tainted = walk.nodes.iter().any(|n| n.value.taint().is_some());
+        let faults = plan.recording.dispatches().any(|d| d.kernel.faults);
+        let reach = (tainted || faults).then(|| plan.reach(walk));
+        let marks = match &reach {
+            Some(reach) if faults => self.gpu.mark_faults(reach.count()),
+            _ => Vec::new(),
+        };
+        plan.fill(walk, |node, error| {
+            let mark = reach.as_ref().and_then(|reach| marks.get(reach.class(node)));
+            mark.map_or(0, |mark| lock(&self.messages).code(error, mark))
+        });
+        let mut taints = reach.map(|reach| reach.taints(walk, &marks)).unwrap_or_default().into_iter();
         drop(planning);
         let mut bound: Vec<Option<Buffer>> = vec![None; plan.recording.slots.len()];
         for (slot, node) in &plan.inputs {
             bound[*slot as usize] = walk.nodes[*node].value.buffer().cloned();
         }
-        let buffers = self.gpu.submit(&plan.recording, bound)?;
+        let buffers = self.gpu.submit_marked(&plan.recording, bound, &marks)?;
         for node in &plan.empty {
             walk.nodes[*node].value.store(Stored::Nowhere);
         }
@@ -360,6 +372,7 @@ impl Engine {
                 let Spec { shape, dtype } = owner.spec.clone();
                 named.push((buffer.clone(), Origin { op: owner.prim.name().into(), shape, dtype }));
             }
+            value.set_taint(taints.next().flatten());
             value.store(Stored::Buffer(buffer));
         }
         self.gpu.name_buffers(named);
@@ -452,29 +465,23 @@ impl Engine {
         }
     }
 
-    fn fault_code(&self, error: &Arc<Error>) -> u32 {
-        let mut faults = lock(&self.faults);
-        let same = |e: &Arc<Error>| Arc::ptr_eq(e, error) || e.op() == error.op() && e.message() == error.message();
-        match faults.iter().position(same) {
-            Some(i) => i as u32 + 1,
-            None => {
-                faults.push(error.clone());
-                faults.len() as u32
-            }
-        }
+    /// The errors that the device reported since the last look, if any, as one.
+    pub fn check_faults(&self) -> Result<()> {
+        let codes = self.gpu.take_faults()?;
+        let Some((first, more)) = codes.split_first() else { return Ok(()) };
+        let error = lock(&self.messages).error(*first);
+        Err(if more.is_empty() { error } else { error.context(format!("and {} more errors", more.len())) })
     }
 
-    /// The error that the device reported since the last look, if any.
-    pub fn check_faults(&self) -> Result<()> {
-        match self.gpu.take_fault()? {
-            Some(words) => {
-                let faults = lock(&self.faults);
-                match faults.get((words[0] as usize).wrapping_sub(1)) {
-                    Some(error) => Err((**error).clone()),
-                    None => bail!(Device, "fault", "the device reported the unknown code {}", words[0]),
-                }
+    /// `Err` where a value was computed from an index out of range or the like, as often as it is read, and where the
+    /// device reported anything that nobody was told.
+    fn check_value(&self, value: &Value) -> Result<()> {
+        match value.fault() {
+            Some(code) => {
+                self.gpu.told(code);
+                Err(lock(&self.messages).error(code))
             }
-            None => Ok(()),
+            None => self.check_faults(),
         }
     }
 
@@ -493,7 +500,7 @@ impl Engine {
             Some(Stored::Buffer(b)) => self.gpu.read(&[(b.clone(), 0, value.spec.bytes())])?.pop().unwrap_or_default(),
             _ => Vec::new(),
         };
-        self.check_faults()?;
+        self.check_value(value)?;
         Ok(bytes)
     }
 
@@ -506,7 +513,7 @@ impl Engine {
             }
             _ => Vec::new(),
         };
-        self.check_faults()?;
+        self.check_value(value)?;
         Ok(bytes)
     }
 

@@ -28,6 +28,7 @@ mod cache;
 mod codegen;
 mod dot;
 mod engine;
+mod faults;
 mod laid;
 pub mod library;
 mod node;

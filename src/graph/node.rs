@@ -10,6 +10,7 @@
 //! ```
 
 use super::body::{Body, Param};
+use super::faults::Taint;
 use super::template::{Fold, Template};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -332,6 +333,8 @@ pub struct Node {
     pub params: SmallVec<[Param; 2]>,
     inputs: Mutex<SmallVec<[Input; 2]>>,
     buffer: OnceLock<Stored>,
+    /// What may have spoiled it.
+    taint: Mutex<Option<Taint>>,
 }
 
 /// Where a value that has been computed lies.
@@ -367,7 +370,15 @@ impl Node {
         params: SmallVec<[Param; 2]>,
     ) -> Value {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { id, spec, prim, params, inputs: Mutex::new(inputs), buffer: OnceLock::new() })
+        Arc::new(Self {
+            id,
+            spec,
+            prim,
+            params,
+            inputs: Mutex::new(inputs),
+            buffer: OnceLock::new(),
+            taint: Mutex::default(),
+        })
     }
 
     /// A value that lies somewhere already.
@@ -424,6 +435,25 @@ impl Node {
         let _ = self.buffer.set(stored);
         let inputs = std::mem::take(&mut *self.inputs());
         unlink(inputs);
+    }
+
+    /// Notes by which runs it may have been spoiled, before it is stored.
+    pub(super) fn set_taint(&self, taint: Option<Taint>) {
+        *self.taint.lock().unwrap_or_else(PoisonError::into_inner) = taint;
+    }
+
+    /// The runs by which it may have been spoiled, or was.
+    pub(super) fn taint(&self) -> Option<Taint> {
+        let mut taint = self.taint.lock().unwrap_or_else(PoisonError::into_inner);
+        if taint.as_ref().is_some_and(|marks| marks.iter().all(|mark| mark.verdict() == Some(0))) {
+            *taint = None;
+        }
+        taint.clone()
+    }
+
+    /// The code of a fault that spoiled it, as far as reads have told.
+    pub(super) fn fault(&self) -> Option<u32> {
+        self.taint()?.iter().find_map(|mark| mark.verdict().filter(|code| *code != 0))
     }
 
     /// Its inputs; empty once it was computed.

@@ -1,6 +1,7 @@
 //! Several values as one buffer, and parts of a buffer as values of their own: nothing is computed for either.
 
 use super::engine::Engine;
+use super::faults::alive;
 use super::node::{Input, LowerCx, Lowering, Node, Primitive, Spec, Stored, Value};
 use super::schedule::padded_bytes;
 use crate::error::{Result, bail};
@@ -109,7 +110,9 @@ impl Engine {
             // a value alone in its buffer may be shorter than a pack of it
             && let Some(whole) = first.buffer().and_then(|b| b.range(b.offset(), bytes))
         {
-            return Ok(Node::stored(spec, Stored::Buffer(whole)));
+            let flat = Node::stored(spec, Stored::Buffer(whole));
+            flat.set_taint(alive(values.iter().filter_map(|v| v.taint()).flat_map(|t| t.to_vec())));
+            return Ok(flat);
         }
         if let Some(flat) = self.flat_of(values, &offsets, &spec) {
             return Ok(flat);
@@ -149,7 +152,9 @@ impl Engine {
             return Ok(Node::stored(spec, Stored::Nowhere));
         }
         if let Some(part) = value.buffer().and_then(|b| b.range(b.offset() + offset, bytes)) {
-            return Ok(Node::stored(spec, Stored::Buffer(part)));
+            let part = Node::stored(spec, Stored::Buffer(part));
+            part.set_taint(value.taint());
+            return Ok(part);
         }
         let inputs = SmallVec::from_iter([Input::whole(value, &value.spec.shape)]);
         self.admit(Arc::new(Part { offset }), spec, inputs, SmallVec::new())

@@ -15,6 +15,7 @@
 
 use super::body::Param;
 use super::codegen::{Bound, Generated, Number, generate};
+use super::faults::Reach;
 use super::laid::{Laid, has_gaps, laid};
 use super::node::Spec;
 use super::parts::part_offsets;
@@ -61,6 +62,8 @@ pub struct Plan {
     /// Where host numbers go: a command, and a word of its parameters.
     numbers: Vec<(usize, Number)>,
     steps: Vec<Step>,
+    /// Which outputs faults reach, once that was asked.
+    reach: Option<Arc<Reach>>,
 }
 
 /// A value that is kept.
@@ -246,6 +249,7 @@ impl Plan {
             empty: (0..graph.nodes.len()).filter(|&n| is_empty(&graph.nodes[n])).collect(),
             numbers: Vec::new(),
             steps: Vec::new(),
+            reach: None,
         };
         let laid = laid(&graph, &groups);
         // unfused kernels are the oracle of others, so they stay plain
@@ -395,7 +399,8 @@ impl Plan {
         self.recording.commands.push(Command::Dispatch(dispatch));
     }
 
-    /// Puts the host numbers of a walk into the parameters; `code` says under which code a fault is known.
+    /// Puts the host numbers of a walk into the parameters; `code` says under which code a node's
+    /// fault is known.
     ///
     /// ```
     /// use calor::{DType, gpu::Facts, graph::{Body, Map, Node, Param, Spec, plan::{Fresh, Options, Plan}, walk::Walk}};
@@ -409,17 +414,17 @@ impl Plan {
     /// // one plan for both
     /// let mut plan = Plan::new(&full(1.0), &Facts::portable(), Options { fuse: true }, &Fresh)?;
     /// for value in [2.0, 3.0] {
-    ///     plan.fill(&full(value), |_| 0);
+    ///     plan.fill(&full(value), |_, _| 0);
     ///     assert!(plan.recording.dispatches().next().unwrap().params.contains(&value.to_bits()));
     /// }
     /// # Ok::<(), calor::Error>(())
     /// ```
-    pub fn fill(&mut self, walk: &Walk, mut code: impl FnMut(&Arc<Error>) -> u32) {
+    pub fn fill(&mut self, walk: &Walk, mut code: impl FnMut(usize, &Arc<Error>) -> u32) {
         for (command, number) in &self.numbers {
             let Some(Command::Dispatch(d)) = self.recording.commands.get_mut(*command) else { continue };
             let param = walk.nodes.get(number.node as usize).and_then(|n| n.value.params.get(number.param as usize));
             let word = match param {
-                Some(Param::Fault(error)) => code(error),
+                Some(Param::Fault(error)) => code(number.node as usize, error),
                 Some(other) => (other.bits() >> if number.high { 32 } else { 0 }) as u32,
                 None => continue,
             };
@@ -427,6 +432,12 @@ impl Plan {
                 *place = word;
             }
         }
+    }
+
+    /// Which outputs the faults and the inputs of its walk reach.
+    pub(super) fn reach(&mut self, walk: &Walk) -> Arc<Reach> {
+        let outputs = self.outputs.iter().map(|output| output.node);
+        self.reach.get_or_insert_with(|| Arc::new(Reach::new(walk, outputs))).clone()
     }
 
     /// Bytes of memory that it holds, about; kernels are shared and not counted.

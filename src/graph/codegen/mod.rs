@@ -17,7 +17,7 @@ use super::schedule::{Graph, Group, padded_bytes};
 use super::template::Template;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::gpu::{Access, Facts};
+use crate::gpu::{Access, FAULT_WORDS, Facts};
 use crate::shape::numel;
 use index::{Ix, Scope};
 use memory::Form;
@@ -221,8 +221,11 @@ impl Kernel<'_> {
             let _ = writeln!(source, "@group(1) @binding(0) var<uniform> params: array<vec4<u32>, {words}>;");
         }
         if self.faults {
-            source.push_str("@group(1) @binding(1) var<storage, read_write> fault: array<atomic<u32>, 4>;\n");
-            source.push_str("fn report(code: u32) { atomicMax(&fault[0], code); }\n");
+            let _ = writeln!(
+                source,
+                "@group(1) @binding(1) var<storage, read_write> fault: array<atomic<u32>, {FAULT_WORDS}>;"
+            );
+            let _ = writeln!(source, "fn report(code: u32) {{ atomicMax(&fault[code % {FAULT_WORDS}u], code); }}");
         }
         source.push_str(&helpers);
         source.push_str(&self.instances.text.replace("zero_bits", &zero));
