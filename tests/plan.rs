@@ -304,12 +304,12 @@ fn a_plan_takes_the_numbers_of_another_walk() {
     let fresh = |roots: &[Value]| {
         let walk = Walk::new(roots);
         let mut plan = plan(roots);
-        plan.fill(&walk, |_| 0);
+        plan.fill(&walk, |_, _| 0);
         params(&plan)
     };
     let (a, b) = (one(&[8], "add", 1.5), one(&[8], "add", -2.25));
     let mut plan = plan(&a);
-    plan.fill(&Walk::new(&b), |_| 0);
+    plan.fill(&Walk::new(&b), |_, _| 0);
     assert_eq!(params(&plan), fresh(&b));
     assert!(params(&plan).contains(&(-2.25f32).to_bits()) && !params(&plan).contains(&1.5f32.to_bits()));
 
@@ -328,7 +328,7 @@ fn a_plan_takes_the_numbers_of_another_walk() {
     assert!(alike(&a, &b), "a fault's message is a host number too");
     let mut plan = plan_for(&a, &Facts { i64: true, ..Facts::portable() });
     let mut told = Vec::new();
-    plan.fill(&Walk::new(&b), |error| {
+    plan.fill(&Walk::new(&b), |_, error| {
         told.push(error.message().to_string());
         77
     });
