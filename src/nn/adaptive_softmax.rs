@@ -84,10 +84,9 @@ impl AdaptiveLogSoftmaxWithLoss {
             Linear::new(inputs, outputs, LinearOptions::default().bias(bias).tensor(o.tensor.clone()))
         };
         let mut tail = Vec::with_capacity(cutoffs.len());
-        let (mut low, mut divisor) = (first, 1.0);
-        for &high in cutoffs.iter().skip(1).chain([&n_classes]) {
-            divisor *= o.div_value;
-            let hidden = (in_features as f64 / divisor).floor() as usize;
+        let mut low = first;
+        for (i, &high) in cutoffs.iter().skip(1).chain([&n_classes]).enumerate() {
+            let hidden = floored(in_features as f64, o.div_value.powf((i + 1) as f64));
             tail.push([linear(in_features, hidden, false)?, linear(hidden, high - low, false)?]);
             low = high;
         }
@@ -130,8 +129,12 @@ impl AdaptiveLogSoftmaxWithLoss {
             ([], [_]) => {}
             ([n], [rows, _]) if n == rows => {}
             ([_], [_, _]) => bail!(Shape, OP, "Input and target should have the same size in the batch dimension."),
-            ([_], _) => bail!(Shape, OP, "1D target tensor expects 2D input tensors, but found inputs with size {:?}", xs),
-            ([], _) => bail!(Shape, OP, "0D target tensor expects 1D input tensors, but found inputs with size {:?}", xs),
+            ([_], _) => {
+                bail!(Shape, OP, "1D target tensor expects 2D input tensors, but found inputs with size {:?}", xs)
+            }
+            ([], _) => {
+                bail!(Shape, OP, "0D target tensor expects 1D input tensors, but found inputs with size {:?}", xs)
+            }
             _ => bail!(Shape, OP, "0D or 1D target tensor expected, multi-target not supported"),
         }
         if !target.dtype().is_int() {
@@ -198,6 +201,11 @@ impl AdaptiveLogSoftmaxWithLoss {
         let head = scores.argmax(Some(-1), false)?;
         head.lt(short as i32)?.where_(&head, &self.log_prob(x)?.argmax(Some(-1), false)?)
     }
+}
+
+/// The quotient as a whole number, as Python's `//` finds it: from what remains.
+fn floored(a: f64, b: f64) -> usize {
+    ((a - a % b) / b).round() as usize
 }
 
 /// The element that `at` names in each row, or in the only one.

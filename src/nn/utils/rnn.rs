@@ -130,7 +130,8 @@ impl Runs {
     /// Where the packed rows lie among padded ones.
     pub fn places(&self, op: &'static str, steps: usize, batch_first: bool, device: &Device) -> Result<Places> {
         let n = self.lengths.len();
-        let place = |&(step, sample): &(usize, usize)| if batch_first { sample * steps + step } else { step * n + sample };
+        let place =
+            |&(step, sample): &(usize, usize)| if batch_first { sample * steps + step } else { step * n + sample };
         Places::new(op, self.rows.iter().map(place).collect(), steps.saturating_mul(n), device)
     }
 }
