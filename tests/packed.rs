@@ -69,7 +69,7 @@ fn rows_lie_as_in_pytorch() -> Result<()> {
 
 #[test]
 fn padding_and_packing_undo_each_other() -> Result<()> {
-    for dtype in [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U8] {
+    for dtype in [DType::F32, DType::F16, DType::I32] {
         let all: Vec<Tensor> = [3, 1, 5, 3]
             .iter()
             .map(|&n| (numbers(&[n, 2], 5 + n)? * 16.0)?.abs()?.to_dtype(dtype))
@@ -433,11 +433,11 @@ fn networks_learn_as_in_pytorch() -> Result<()> {
 
 #[test]
 fn each_sequence_is_as_if_alone() -> Result<()> {
-    let lengths = [3usize, 7, 1, 4, 4];
+    let lengths = [2usize, 3, 1, 2];
     for (name, net, layers, width) in nets()? {
         let parameters = net.fill()?;
         let all: Vec<Tensor> = lengths.iter().map(|&n| leaf(&[n, 2], 5 + n)).collect::<Result<_>>()?;
-        let first = [leaf(&[layers, 5, width], 5)?, leaf(&[layers, 5, 3], 9)?];
+        let first = [leaf(&[layers, 4, width], 5)?, leaf(&[layers, 4, 3], 9)?];
         let lstm = matches!(net, Net::Lstm(_));
         let mut found: Vec<Vec<Vec<f32>>> = Vec::new();
         for packs in [true, false] {
