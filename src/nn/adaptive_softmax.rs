@@ -145,7 +145,7 @@ impl AdaptiveLogSoftmaxWithLoss {
         let target = checked(OP, target, &[("op_ge", 0.0), ("op_lt", self.classes as f64)], message)?;
         let target = target.to_dtype(DType::I32)?;
         // one place for a target in the head, one in each cluster; those outside are not looked at
-        let mut at = target.clone();
+        let mut at = target.clamp(0, short as i32 - 1)?;
         let mut own = Vec::with_capacity(self.tail.len());
         for (i, (low, high, log)) in self.clusters(x)?.into_iter().enumerate() {
             let inside = target.ge(low as i32)?.logical_and(&target.lt(high as i32)?)?;
