@@ -113,7 +113,7 @@ fn sizes_and_cutoffs_are_pytorchs() -> Result<()> {
         let e = new(cutoffs).unwrap_err();
         assert!(e.kind() == ErrorKind::Value && e.to_string().contains("cutoffs should be a sequence"), "{e}");
     }
-    for div_value in [0.0, -2.0, f64::NAN] {
+    for div_value in [0.0, -2.0, f64::NAN, 1e-300] {
         let options = AdaptiveLogSoftmaxWithLossOptions::default().div_value(div_value);
         assert!(AdaptiveLogSoftmaxWithLoss::new(8, 10, &[5], options).is_err(), "{div_value}");
     }
