@@ -257,7 +257,7 @@ fn a_known_norm_clips_as_in_pytorch() -> Result<()> {
     let norm = get_total_norm(&[grad(&a), grad(&b)], 2.0, true)?;
     clip_grads_with_norm_(&all, 0.25, &norm)?;
     let halves = (grad(&a).to_vec::<f32>()?, grad(&b).to_vec::<f32>()?);
-    (a.zero_grad(), b.zero_grad());
+    all.iter().for_each(Parameter::zero_grad);
     (a.tensor().square()?.sum()? + b.tensor().pow(3.0)?.sum()?)?.backward()?;
     clip_grad_norm_(&all, 0.25, 2.0, false)?;
     close("a", &grad(&a), &halves.0)?;
