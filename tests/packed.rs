@@ -495,6 +495,11 @@ fn packed_input_of_half_numbers_and_with_dropout() -> Result<()> {
         let (y, h) = gru.forward_packed(&packed, None)?;
         assert_eq!((y.data.dtype(), h.dtype()), (DType::F16, DType::F16));
         close("autocast", &y.data, &want, 5e-3)?;
+        let lstm = LSTM::new(2, 3, LSTMOptions::default().bidirectional(true))?;
+        let (all, (h, c)) = lstm.forward(&numbers(&[4, 3, 2], 37)?, None)?;
+        let (packed, (own_h, own_c)) = lstm.forward_packed(&packed, None)?;
+        let dtypes = [all, h, c].map(|t| t.dtype());
+        assert_eq!([packed.data, own_h, own_c].map(|t| t.dtype()), dtypes);
     }
     // drops between layers in training
     gru.train();

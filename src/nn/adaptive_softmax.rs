@@ -22,9 +22,9 @@ options! {
 /// The logarithm of a softmax in clusters (Grave et al., 2017): classes below the first cutoff, the frequent ones, stand in
 /// the head, with one more for each cluster of those between two cutoffs.
 ///
-/// `log p(class) = head(x)[class]`, or `head(x)[cluster] + tail[i](x)[class]`, each after a `log_softmax`. A cluster's scores
-/// come from `in / div_value^(i + 1)` numbers, rounded down. All clusters are computed for all samples, so that targets need
-/// not be read.
+/// `log p(class) = head(x)[class]`, or `head(x)[cluster] + tail[i](x)[class]`, each after a `log_softmax`. A cluster's
+/// scores come from `in / div_value^(i + 1)` numbers, rounded down. All clusters are computed for all samples, so that
+/// targets need not be read; one without targets has a gradient of zeros.
 ///
 /// ```
 /// use calor::Tensor;

@@ -112,8 +112,8 @@ pub fn fuse_conv_bn_weights(
     })
 }
 
-/// Weights and biases of a linear layer that does what one with `linear_w` and `linear_b` and a batch normalisation behind it
-/// do: as [`fuse_conv_bn_weights`], for `[out, in]`. The normalisation may have one channel, for all outputs.
+/// Weights and biases of a linear layer that does what one with `linear_w` and `linear_b` and a batch normalisation behind
+/// it do: as [`fuse_conv_bn_weights`], for `[out, in]`. The normalisation may have one channel, for all outputs.
 ///
 /// ```
 /// use calor::{Tensor, nn::utils::fusion::fuse_linear_bn_weights};
