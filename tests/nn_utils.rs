@@ -1,11 +1,17 @@
-//! Clipping and parametrizations against PyTorch's values (`tests/torch/utils.py`), and what they cost.
+//! Clipping, parametrizations and fused layers against PyTorch's values (`tests/torch/utils.py`), and what they cost.
 
+use calor::nn::utils::fusion::{
+    fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_conv_transpose_bn_eval, fuse_linear_bn_eval, fuse_linear_bn_weights,
+};
 use calor::nn::utils::{Parametrized, SpectralNormOptions};
 use calor::nn::utils::{
-    clip_grad_norm_, clip_grad_value_, get_total_norm, parameters_to_vector, spectral_norm, vector_to_parameters,
-    weight_norm,
+    clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm, parameters_to_vector, spectral_norm,
+    vector_to_parameters, weight_norm,
 };
-use calor::nn::{Layer, Linear, Module, Parameter};
+use calor::nn::{
+    BatchNorm, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv2d, Conv2dOptions, ConvTranspose2d,
+    ConvTransposeOptions, Layer, Linear, Module, Parameter,
+};
 use calor::optim::{Optimizer, Sgd, SgdOptions};
 use calor::{DType, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -230,5 +236,150 @@ fn spectral_norm_learns_as_in_pytorch() -> Result<()> {
         close("u", &buffers[0].1.tensor(), u)?;
     }
     assert!(spectral_norm(linear()?, "bias", ()).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_known_norm_clips_as_in_pytorch() -> Result<()> {
+    let _turn = turn();
+    let (a, b) = (Parameter::new(&numbers(&[2, 3])?)?, Parameter::new(&numbers(&[5])?)?);
+    let all = [a.clone(), Parameter::new(&numbers(&[7])?)?, b.clone()];
+    (a.tensor().square()?.sum()? + b.tensor().pow(3.0)?.sum()?)?.backward()?;
+    clip_grads_with_norm_(&all, 1.5, &Tensor::new(4.0f32, ())?)?;
+    close("a", &grad(&a), &[-1.03125, 0.28125, -0.5625, 0.75, -0.09375, -0.9375])?;
+    close("b", &grad(&b), &[2.126953, 0.158203, 0.632812, 1.125, 0.017578])?;
+    // what is within stays, to the bit
+    let kept = grad(&a).to_vec::<f32>()?;
+    clip_grads_with_norm_(&all, 1.5, &Tensor::new([0.5f32], ())?)?;
+    assert_eq!(grad(&a).to_vec::<f32>()?, kept);
+    assert!(clip_grads_with_norm_(&all, 1.5, &Tensor::ones([2], ())?).is_err());
+    // both halves are the whole
+    let norm = get_total_norm(&[grad(&a), grad(&b)], 2.0, true)?;
+    clip_grads_with_norm_(&all, 0.25, &norm)?;
+    let halves = (grad(&a).to_vec::<f32>()?, grad(&b).to_vec::<f32>()?);
+    all.iter().for_each(Parameter::zero_grad);
+    (a.tensor().square()?.sum()? + b.tensor().pow(3.0)?.sum()?)?.backward()?;
+    clip_grad_norm_(&all, 0.25, 2.0, false)?;
+    close("a", &grad(&a), &halves.0)?;
+    close("b", &grad(&b), &halves.1)
+}
+
+/// A normalisation that does something, in evaluation.
+fn norm<const N: usize>(channels: usize, options: BatchNormOptions) -> Result<BatchNorm<N>> {
+    let (norm, own) = (BatchNorm::<N>::new(channels, options)?, numbers(&[channels])?);
+    if let (Some(mean), Some(var)) = (&norm.running_mean, &norm.running_var) {
+        mean.copy_from(&own)?;
+        var.copy_from(&(own.square()? + 0.5)?)?;
+    }
+    if let (Some(weight), Some(bias)) = (&norm.weight, &norm.bias) {
+        weight.copy_from(&(&own + 0.25)?)?;
+        bias.copy_from(&(&own - 0.5)?)?;
+    }
+    norm.eval();
+    Ok(norm)
+}
+
+fn tensor(p: &Option<Parameter>) -> Tensor {
+    p.as_ref().expect("a parameter").tensor()
+}
+
+#[test]
+fn convolutions_take_in_what_stands_behind() -> Result<()> {
+    let _turn = turn();
+    let want: [(bool, [f32; 8], [f32; 4]); 2] = [
+        (
+            true,
+            [0.975287, -0.265987, -0.535714, 0.714286, 0.057354, 0.573539, 0.49029, -0.612863],
+            [-1.875, -0.125, -1.25, 0.5],
+        ),
+        (
+            false,
+            [-0.866921, 0.236433, -0.857143, 1.142857, -0.114708, -1.147079, 0.392232, -0.49029],
+            [0.866921, -0.428571, 0.688247, -0.784465],
+        ),
+    ];
+    let x = numbers(&[3, 2, 3, 4])?;
+    for (bias, w, b) in want {
+        let conv = Conv2d::new(2, 4, [1, 2], Conv2dOptions::default().groups(2).bias(bias))?;
+        conv.weight.copy_from(&numbers(&[4, 1, 1, 2])?)?;
+        if let Some(bias) = &conv.bias {
+            bias.copy_from(&numbers(&[4])?)?;
+        }
+        conv.weight.requires_grad_(!bias)?;
+        let norm = norm::<2>(4, BatchNormOptions::default().affine(bias).eps(0.125))?;
+        let fused = fuse_conv_bn_eval(&conv, &norm)?;
+        close("conv", &fused.weight.tensor(), &w)?;
+        close("bias", &tensor(&fused.bias), &b)?;
+        assert_eq!(fused.weight.requires_grad(), !bias);
+        let behind = norm.forward(&conv.forward(&x)?)?.detach().to_vec::<f32>()?;
+        close("behind", &fused.forward(&x)?, &behind)?;
+        // its weights are its own
+        fused.weight.copy_from(&Tensor::zeros([4, 1, 1, 2], ())?)?;
+        close("still", &conv.weight.tensor(), &numbers(&[4, 1, 1, 2])?.to_vec::<f32>()?)?;
+    }
+    let up = [
+        1.000457, -0.272852, -0.585647, 0.780863, 0.060634, 0.606336, 0.510309, -0.637886, -0.818556, 0.0, -0.878471,
+        0.488039, 0.242534, -0.606336, 0.127577, -1.020617,
+    ];
+    for groups in [1, 2] {
+        let conv = ConvTranspose2d::new(2, 4, [1, 2], ConvTransposeOptions::default().groups(groups))?;
+        conv.weight.copy_from(&numbers(&[2, 4 / groups, 1, 2])?)?;
+        let norm = norm::<2>(4, BatchNormOptions::default())?;
+        let fused = fuse_conv_transpose_bn_eval(&conv, &norm)?;
+        if groups == 1 {
+            close("transposed", &fused.weight.tensor(), &up)?;
+        }
+        let behind = norm.forward(&conv.forward(&x)?)?.detach().to_vec::<f32>()?;
+        close("behind", &fused.forward(&x)?, &behind)?;
+    }
+    // of two dtypes, the layer's stays
+    let conv = Conv2d::new(2, 4, 1, DType::F16)?;
+    let fused = fuse_conv_bn_eval(&conv, &norm::<2>(4, BatchNormOptions::default())?)?;
+    assert_eq!((fused.weight.tensor().dtype(), tensor(&fused.bias).dtype()), (DType::F16, DType::F16));
+    Ok(())
+}
+
+#[test]
+fn linear_layers_take_in_what_stands_behind() -> Result<()> {
+    let _turn = turn();
+    let want: [(usize, [f32; 6], [f32; 2]); 2] = [
+        (2, [1.000457, -0.272852, 0.545704, 0.780863, -0.097608, -0.976078], [-1.875, -0.125]),
+        (1, [1.000457, -0.272852, 0.545704, -0.727605, 0.090951, 0.909507], [-1.875, -3.148309]),
+    ];
+    for (channels, w, b) in want {
+        let fused = fuse_linear_bn_eval(&linear()?, &norm::<1>(channels, BatchNormOptions::default())?)?;
+        close("linear", &fused.weight.tensor(), &w)?;
+        close("bias", &tensor(&fused.bias), &b)?;
+    }
+    let norm = norm::<1>(2, BatchNormOptions::default().affine(false))?;
+    let bare = Linear { weight: linear()?.weight, bias: None };
+    let (x, fused) = (numbers(&[4, 3])?, fuse_linear_bn_eval(&bare, &norm)?);
+    let behind = norm.forward(&bare.forward(&x)?)?.detach().to_vec::<f32>()?;
+    close("behind", &fused.forward(&x)?, &behind)
+}
+
+#[test]
+fn layers_that_do_not_fit_are_not_fused() -> Result<()> {
+    let _turn = turn();
+    let says = |e: Result<()>| e.unwrap_err().to_string();
+    let conv = Conv2d::new(2, 4, 1, ())?;
+    assert!(says(fuse_conv_bn_eval(&conv, &BatchNorm2d::new(4, ())?).map(drop)).contains("Fusion only for eval"));
+    let bare = norm::<2>(4, BatchNormOptions::default().track_running_stats(false))?;
+    assert!(says(fuse_conv_bn_eval(&conv, &bare).map(drop)).contains("running statistics"));
+    let other = norm::<2>(3, BatchNormOptions::default())?;
+    assert!(says(fuse_conv_bn_eval(&conv, &other).map(drop)).contains("3 output channels"));
+    let up = ConvTranspose2d::new(2, 4, 1, ())?;
+    assert!(says(fuse_conv_transpose_bn_eval(&up, &other).map(drop)).contains("3 output channels"));
+    let other = norm::<1>(3, BatchNormOptions::default())?;
+    assert!(says(fuse_linear_bn_eval(&linear()?, &other).map(drop)).contains("linear.out_features == bn.num_features"));
+    assert!(fuse_linear_bn_eval(&linear()?, &BatchNorm1d::new(2, ())?).is_err(), "it trains");
+    let (two, three) = (Tensor::ones([2], ())?, Tensor::ones([3], ())?);
+    let w = Tensor::ones([2, 2, 1], ())?;
+    assert!(fuse_conv_bn_weights(&w, None, (&two, &three, 0.0), None, None, false).is_err());
+    assert!(fuse_conv_bn_weights(&w, Some(&three), (&two, &two, 0.0), None, None, false).is_err());
+    assert!(fuse_conv_bn_weights(&two, None, (&two, &two, 0.0), None, None, false).is_err());
+    assert!(fuse_conv_bn_weights(&w, None, (&two, &two, 0.0), Some(&three), None, true).is_err());
+    assert!(fuse_linear_bn_weights(&w, None, (&two, &two, 0.0), None, None).is_err());
+    assert!(fuse_linear_bn_weights(&Tensor::ones([2, 3], ())?, Some(&three), (&two, &two, 0.0), None, None).is_err());
     Ok(())
 }

@@ -12,6 +12,7 @@
 
 mod activation;
 mod adaptive;
+mod adaptive_softmax;
 mod attention;
 mod cell;
 mod container;
@@ -51,6 +52,7 @@ mod transposed;
 pub mod utils;
 
 pub use activation::*;
+pub use adaptive_softmax::{AdaptiveLogSoftmaxWithLoss, AdaptiveLogSoftmaxWithLossOptions};
 pub use cell::{GRUCell, GRUCellOptions, LSTMCell, LSTMCellOptions, RNNCell, RNNCellOptions, Recurrence};
 pub use container::{Lambda, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential};
 pub use conv::{Conv, Conv1d, Conv1dOptions, Conv2d, Conv2dOptions, Conv3d, Conv3dOptions, ConvOptions, Sides};

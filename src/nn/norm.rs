@@ -94,6 +94,11 @@ impl<const N: usize> BatchNorm<N> {
         })
     }
 
+    /// What keeps the divisor from zero.
+    pub(super) fn eps(&self) -> f64 {
+        self.options.eps
+    }
+
     /// Forgets what was seen: the running statistics are as in a new layer.
     pub fn reset_running_stats(&self) -> Result<()> {
         for (buffer, value) in [(&self.running_mean, 0.0), (&self.running_var, 1.0), (&self.num_batches_tracked, 0.0)] {

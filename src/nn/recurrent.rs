@@ -2,6 +2,7 @@
 
 use super::cell::{Kind, Recurrence, State, weight};
 use super::options::options;
+use super::utils::rnn::PackedSequence;
 use super::{Field, Module, Parameter, Training, Visitor, functional};
 use crate::error::{Result, bail};
 use crate::ops::join::{cat, stack};
@@ -102,20 +103,60 @@ impl Stack {
         if shape.len() != 3 {
             bail!(Shape, op, "expected input to be 2D or 3D, got {}D instead", shape.len());
         }
+        self.fits(x)?;
+        let x = lowered(x)?;
+        let x = if self.batch_first { x.transpose(0, 1)? } else { x };
+        if x.size(0)? == 0 {
+            bail!(Shape, op, "Expected sequence length to be larger than 0 in RNN");
+        }
+        let (x, state) = self.layers(x, h, c, None)?;
+        Ok((if self.batch_first { x.transpose(0, 1)? } else { x }, state))
+    }
+
+    /// As `forward`, with what has no next step left as it is, so that states of all lengths come out at once, and what is
+    /// read backwards starts at each sequence's own end.
+    fn packed(&self, x: &PackedSequence, h: Option<&Tensor>, c: Option<&Tensor>) -> Result<(PackedSequence, State)> {
+        let (op, data) = (self.name, &x.data);
+        let runs = x.runs(op)?;
+        if data.dim() != 2 {
+            bail!(Shape, op, "expected packed data to be 2D, got {}D instead", data.dim());
+        }
+        self.fits(data)?;
+        let (steps, n) = (runs.steps(), runs.lengths.len());
+        let places = runs.places(op, steps, false, data.device())?;
+        let padded = places.spread(&lowered(data)?, 0.0.into())?.reshape([steps, n, self.input])?;
+        let lengths: Vec<i32> = runs.lengths.iter().map(|&length| length as i32).collect();
+        let lengths = Tensor::from_slice(&lengths, [n, 1], data.device())?;
+        let (y, state) = self.layers(padded, h, c, Some(&lengths))?;
+        let data = places.gathered(&y.flatten(0, 1)?)?;
+        Ok((PackedSequence { data, ..x.clone() }, state))
+    }
+
+    /// Refuses what the weights cannot be multiplied with.
+    fn fits(&self, x: &Tensor) -> Result<()> {
+        let op = self.name;
         let own = self.weights.first().map(|w| w.ih.tensor().dtype());
         if let Some(own) = own.filter(|own| *own != x.dtype() && autocast_dtype().is_none()) {
             bail!(DType, op, "RNN input dtype ({}) does not match weight dtype ({own})", x.dtype());
         }
-        if shape[2] != self.input {
-            bail!(Shape, op, "input.size(-1) must be equal to input_size. Expected {}, got {}", self.input, shape[2]);
+        let size = x.size(-1)?;
+        if size != self.input {
+            bail!(Shape, op, "input.size(-1) must be equal to input_size. Expected {}, got {size}", self.input);
         }
-        let (x, h, c) = (lowered(x)?, lowered_if(h)?, lowered_if(c)?);
+        Ok(())
+    }
+
+    /// All layers over `[steps, n, input]`; with `lengths`, `[n, 1]`, of so many steps each.
+    fn layers(
+        &self,
+        mut x: Tensor,
+        h: Option<&Tensor>,
+        c: Option<&Tensor>,
+        lengths: Option<&Tensor>,
+    ) -> Result<(Tensor, State)> {
+        let (h, c) = (lowered_if(h)?, lowered_if(c)?);
         let (h, c) = (h.as_ref(), c.as_ref());
-        let mut x = if self.batch_first { x.transpose(0, 1)? } else { x };
-        let (steps, n) = (x.size(0)?, x.size(1)?);
-        if steps == 0 {
-            bail!(Shape, op, "Expected sequence length to be larger than 0 in RNN");
-        }
+        let n = x.size(1)?;
         let mut h = self.states(h, &x, n, self.width())?;
         let lstm = self.kind == Kind::Lstm;
         let mut c = if lstm { self.states(c, &x, n, self.hidden)? } else { Vec::new() };
@@ -123,8 +164,8 @@ impl Stack {
             let mut sides = Vec::with_capacity(self.directions);
             for direction in 0..self.directions {
                 let at = layer * self.directions + direction;
-                let (all, last) =
-                    self.run(&self.weights[at], &x, (h[at].clone(), c.get(at).cloned()), direction == 1)?;
+                let first = (h[at].clone(), c.get(at).cloned());
+                let (all, last) = self.run(&self.weights[at], (&x, lengths), first, direction == 1)?;
                 sides.push(all);
                 h[at] = last.0;
                 if let (Some(slot), Some(cell)) = (c.get_mut(at), last.1) {
@@ -139,13 +180,18 @@ impl Stack {
                 x = x.dropout(self.dropout, self.training.get())?;
             }
         }
-        let y = if self.batch_first { x.transpose(0, 1)? } else { x };
         let joined = |states: &[Tensor]| stack(&states.iter().collect::<Vec<_>>(), 0);
-        Ok((y, (joined(&h)?, if lstm { Some(joined(&c)?) } else { None })))
+        Ok((x, (joined(&h)?, if lstm { Some(joined(&c)?) } else { None })))
     }
 
     /// One layer in one direction: all hidden states in the order of time, and the last states.
-    fn run(&self, w: &Weights, x: &Tensor, first: State, reverse: bool) -> Result<(Tensor, State)> {
+    fn run(
+        &self,
+        w: &Weights,
+        (x, lengths): (&Tensor, Option<&Tensor>),
+        first: State,
+        reverse: bool,
+    ) -> Result<(Tensor, State)> {
         let [bi, bh] = match &w.bias {
             Some(both) => both.each_ref().map(|b| Some(b.tensor())),
             None => [None, None],
@@ -157,9 +203,16 @@ impl Stack {
         let mut all = Vec::with_capacity(gates.len());
         let order: Vec<usize> = if reverse { (0..gates.len()).rev().collect() } else { (0..gates.len()).collect() };
         for t in order {
-            (h, c) = self.kind.step(&gates[t], &functional::linear(&h, &hh, bh.as_ref())?, &h, c.as_ref())?;
+            let before = (h, c);
+            let of_hidden = functional::linear(&before.0, &hh, bh.as_ref())?;
+            (h, c) = self.kind.step(&gates[t], &of_hidden, &before.0, before.1.as_ref())?;
             if let Some(hr) = &hr {
                 h = functional::linear(&h, hr, None)?;
+            }
+            if let Some(lengths) = lengths {
+                let runs = lengths.gt(t as i32)?;
+                h = runs.where_(&h, &before.0)?;
+                c = c.zip(before.1).map(|(new, old)| runs.where_(&new, &old)).transpose()?;
             }
             all.push(h.clone());
         }
@@ -305,12 +358,48 @@ impl RNN {
         let (y, (h, _)) = self.0.forward(x, h, None)?;
         Ok((y, h))
     }
+
+    /// As `forward`, of sequences of different lengths: each ends where it ends, and is read backwards from there. States
+    /// are in the order in which the sequences were given.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{RNN, utils::rnn::pack_sequence}};
+    /// let packed = pack_sequence(&[Tensor::ones([2, 3], ())?, Tensor::ones([5, 3], ())?], false)?;
+    /// let (y, h) = RNN::new(3, 4, ())?.forward_packed(&packed, None)?;
+    /// assert_eq!((&y.data.shape()[..], &h.shape()[..]), (&[7, 4][..], &[1, 2, 4][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As those of `forward`, and `Value` for parts of `x` that do not fit.
+    pub fn forward_packed(&self, x: &PackedSequence, h: Option<&Tensor>) -> Result<(PackedSequence, Tensor)> {
+        let (y, (h, _)) = self.0.packed(x, h, None)?;
+        Ok((y, h))
+    }
 }
 
 impl GRU {
     /// The hidden states of the last layer at each step, and the last ones of each layer and direction.
     pub fn forward(&self, x: &Tensor, h: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let (y, (h, _)) = self.0.forward(x, h, None)?;
+        Ok((y, h))
+    }
+
+    /// As `forward`, of sequences of different lengths: each ends where it ends, and is read backwards from there. States
+    /// are in the order in which the sequences were given.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{GRU, utils::rnn::pack_sequence}};
+    /// let packed = pack_sequence(&[Tensor::ones([2, 3], ())?, Tensor::ones([5, 3], ())?], false)?;
+    /// let (y, h) = GRU::new(3, 4, ())?.forward_packed(&packed, None)?;
+    /// assert_eq!((&y.data.shape()[..], &h.shape()[..]), (&[7, 4][..], &[1, 2, 4][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As those of `forward`, and `Value` for parts of `x` that do not fit.
+    pub fn forward_packed(&self, x: &PackedSequence, h: Option<&Tensor>) -> Result<(PackedSequence, Tensor)> {
+        let (y, (h, _)) = self.0.packed(x, h, None)?;
         Ok((y, h))
     }
 }
@@ -320,6 +409,28 @@ impl LSTM {
     /// direction.
     pub fn forward(&self, x: &Tensor, state: Option<(&Tensor, &Tensor)>) -> Result<(Tensor, (Tensor, Tensor))> {
         let (y, (h, c)) = self.0.forward(x, state.map(|s| s.0), state.map(|s| s.1))?;
+        Ok((y, (h.clone(), c.unwrap_or(h))))
+    }
+
+    /// As `forward`, of sequences of different lengths: each ends where it ends, and is read backwards from there. States
+    /// are in the order in which the sequences were given.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{LSTM, utils::rnn::pack_sequence}};
+    /// let packed = pack_sequence(&[Tensor::ones([2, 3], ())?, Tensor::ones([5, 3], ())?], false)?;
+    /// let (y, (h, _)) = LSTM::new(3, 4, ())?.forward_packed(&packed, None)?;
+    /// assert_eq!((&y.data.shape()[..], &h.shape()[..]), (&[7, 4][..], &[1, 2, 4][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As those of `forward`, and `Value` for parts of `x` that do not fit.
+    pub fn forward_packed(
+        &self,
+        x: &PackedSequence,
+        state: Option<(&Tensor, &Tensor)>,
+    ) -> Result<(PackedSequence, (Tensor, Tensor))> {
+        let (y, (h, c)) = self.0.packed(x, state.map(|s| s.0), state.map(|s| s.1))?;
         Ok((y, (h.clone(), c.unwrap_or(h))))
     }
 }

@@ -12,6 +12,9 @@
 //! # Ok::<(), calor::Error>(())
 //! ```
 
+pub mod fusion;
+pub mod rnn;
+
 use super::Parameter;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
@@ -136,11 +139,37 @@ pub fn clip_grad_norm_(
         if error_if_nonfinite {
             refuse_nonfinite(&norm, norm_type)?;
         }
-        // a norm that is not finite leaves nothing finite, as in PyTorch
-        let factor = (max_norm / (&norm + 1e-6)?)?.clamp_max(1.0)?;
-        write(&flats, |flat| flat * factor.to(flat.device())?)?;
+        scale(&flats, max_norm, &norm)?;
         Ok(norm)
     })
+}
+
+/// Scales gradients in place by `max_norm / total_norm` where that is below 1: [`clip_grad_norm_`] by a norm that is known,
+/// as [`get_total_norm`] gives it.
+///
+/// ```
+/// use calor::{Tensor, nn::{Parameter, utils::{clip_grads_with_norm_, get_total_norm}}};
+/// let w = Parameter::new(&Tensor::new([3.0f32, 4.0], ())?)?;
+/// w.tensor().square()?.sum()?.backward()?;
+/// let norm = get_total_norm(&[w.grad().unwrap()], 2.0, false)?;
+/// clip_grads_with_norm_(&[w.clone()], 1.0, &norm)?;
+/// assert!((w.grad().unwrap().norm()?.item()? - 1.0).abs() < 1e-5);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
+/// # Errors
+/// `Shape` where the norm is not one number.
+pub fn clip_grads_with_norm_(parameters: &[Parameter], max_norm: f64, total_norm: &Tensor) -> Result<()> {
+    if total_norm.numel() != 1 {
+        bail!(Shape, "clip_grads_with_norm_", "expected a norm of one element, got {:?}", &total_norm.shape()[..]);
+    }
+    no_grad(|| scale(&flattened(&gradients(parameters))?, max_norm, &total_norm.reshape([])?))
+}
+
+fn scale(flats: &[Flat], max_norm: f64, norm: &Tensor) -> Result<()> {
+    // a norm that is not finite leaves nothing finite, as in PyTorch
+    let factor = (max_norm / (norm + 1e-6)?)?.clamp_max(1.0)?;
+    write(flats, |flat| flat * factor.to(flat.device())?)
 }
 
 /// Keeps the elements of gradients, in place, between `-clip_value` and `clip_value`.
