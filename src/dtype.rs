@@ -7,6 +7,7 @@
 //! ```
 
 use half::{bf16, f16};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The type of a tensor's elements.
@@ -347,15 +348,15 @@ impl From<bf16> for Scalar {
 ///
 /// ```
 /// use calor::{DType, Element};
-/// assert_eq!((f32::DTYPE, u8::to_bytes(&[7, 8])), (DType::F32, vec![7, 8]));
+/// assert_eq!((f32::DTYPE, &u8::to_bytes(&[7, 8])[..]), (DType::F32, &[7, 8][..]));
 /// assert_eq!(i32::from_bytes(&i32::to_bytes(&[-1, 5])), [-1, 5]);
 /// ```
 pub trait Element: Copy + Default + PartialEq + fmt::Debug + Into<Scalar> + Send + Sync + 'static {
     /// Its dtype.
     const DTYPE: DType;
 
-    /// The elements as the bytes that the device holds.
-    fn to_bytes(values: &[Self]) -> Vec<u8>;
+    /// The elements as the bytes that the device holds, borrowed where they lie so already.
+    fn to_bytes(values: &[Self]) -> Cow<'_, [u8]>;
 
     /// Elements from device bytes; a last incomplete element is dropped.
     fn from_bytes(bytes: &[u8]) -> Vec<Self>;
@@ -366,8 +367,8 @@ macro_rules! element {
         $(impl Element for $t {
             const DTYPE: DType = DType::$dtype;
 
-            fn to_bytes(values: &[Self]) -> Vec<u8> {
-                bytemuck::cast_slice(values).to_vec()
+            fn to_bytes(values: &[Self]) -> Cow<'_, [u8]> {
+                Cow::Borrowed(bytemuck::cast_slice(values))
             }
 
             fn from_bytes(bytes: &[u8]) -> Vec<Self> {
@@ -381,8 +382,8 @@ element!(u8 => U8, i32 => I32, u32 => U32, i64 => I64, f16 => F16, bf16 => BF16,
 impl Element for bool {
     const DTYPE: DType = DType::Bool;
 
-    fn to_bytes(values: &[Self]) -> Vec<u8> {
-        values.iter().map(|&b| u8::from(b)).collect()
+    fn to_bytes(values: &[Self]) -> Cow<'_, [u8]> {
+        Cow::Owned(values.iter().map(|&b| u8::from(b)).collect())
     }
 
     fn from_bytes(bytes: &[u8]) -> Vec<Self> {

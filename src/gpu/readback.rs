@@ -75,10 +75,35 @@ impl Gpu {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
         let mut pending = self.begin_read(ranges)?;
-        if pending.index.is_some() {
-            self.wait("read", pending.index.clone())?;
+        self.until_there(&pending)?;
+        self.finish_read(&mut pending, <[u8]>::to_vec)
+    }
+
+    /// What `take` makes of the bytes of a range, which are copied nowhere before.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn read_as<R>(&self, range: (Buffer, u64, u64), take: impl FnMut(&[u8]) -> R) -> Result<Option<R>> {
+        let mut pending = self.begin_read(&[range])?;
+        self.until_there(&pending)?;
+        Ok(self.finish_read(&mut pending, take)?.pop())
+    }
+
+    /// The same without blocking the thread.
+    pub(crate) async fn read_as_async<R>(
+        &self,
+        range: (Buffer, u64, u64),
+        take: impl FnMut(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        let mut pending = self.begin_read(&[range])?;
+        self.arrival(&mut pending).await?;
+        Ok(self.finish_read(&mut pending, take)?.pop())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn until_there(&self, pending: &Pending) -> Result<()> {
+        match &pending.index {
+            Some(index) => self.wait("read", Some(index.clone())),
+            None => Ok(()),
         }
-        self.finish_read(&mut pending)
     }
 
     /// The same without blocking the thread.
@@ -93,7 +118,7 @@ impl Gpu {
     pub async fn read_async(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
         let mut pending = self.begin_read(ranges)?;
         self.arrival(&mut pending).await?;
-        self.finish_read(&mut pending)
+        self.finish_read(&mut pending, <[u8]>::to_vec)
     }
 
     /// A browser calls back by itself; here a thread has to wait in our place.
@@ -280,7 +305,7 @@ impl Gpu {
         Ok(now(answer.receive()).flatten().unwrap_or(false))
     }
 
-    fn finish_read(&self, pending: &mut Pending) -> Result<Vec<Vec<u8>>> {
+    fn finish_read<R>(&self, pending: &mut Pending, mut take: impl FnMut(&[u8]) -> R) -> Result<Vec<R>> {
         const OP: &str = "read";
         self.may_fail(Point::Read, OP)?;
         self.0.health.alive(OP)?;
@@ -301,19 +326,20 @@ impl Gpu {
             views.push(view);
         }
         self.keep_pipelines();
-        let take = |(at, start, bytes): &Piece| match views.get(*at) {
-            Some(view) => view.get(*start as usize..(*start + *bytes) as usize).unwrap_or_default().to_vec(),
-            None => Vec::new(),
+        let bytes = |(at, start, bytes): &Piece| match views.get(*at) {
+            Some(view) => view.get(*start as usize..(*start + *bytes) as usize).unwrap_or_default(),
+            None => &[],
         };
-        let out = pending.pieces.iter().map(take).collect();
-        let fault = pending.fault.take().map(|(piece, snapshot)| (take(&piece), snapshot));
+        let out = pending.pieces.iter().map(|piece| take(bytes(piece))).collect();
+        let words = |(piece, snapshot)| (bytemuck::pod_collect_to_vec(bytes(&piece)), snapshot);
+        let fault: Option<(Vec<u32>, Snapshot)> = pending.fault.take().map(words);
         drop(views);
         for buffer in pending.batches.iter_mut().filter_map(|batch| batch.buffer.take()) {
             buffer.unmap();
             lock(&self.0.staging).put(buffer);
         }
-        if let Some((bytes, snapshot)) = fault {
-            self.settle(&snapshot, &bytemuck::pod_collect_to_vec(&bytes))?;
+        if let Some((words, snapshot)) = fault {
+            self.settle(&snapshot, &words)?;
         }
         Ok(out)
     }

@@ -495,26 +495,29 @@ impl Engine {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn read(&self, value: &Value) -> Result<Vec<u8>> {
-        self.run(std::slice::from_ref(value))?;
-        let bytes = match value.get() {
-            Some(Stored::Buffer(b)) => self.gpu.read(&[(b.clone(), 0, value.spec.bytes())])?.pop().unwrap_or_default(),
-            _ => Vec::new(),
-        };
-        self.check_value(value)?;
-        Ok(bytes)
+        self.read_as(value, <[u8]>::to_vec)
     }
 
-    /// `read` without blocking the thread.
-    pub async fn read_async(&self, value: &Value) -> Result<Vec<u8>> {
+    /// What `take` makes of the bytes of a value's elements, row by row; waits for them.
+    pub(crate) fn read_as<R>(&self, value: &Value, mut take: impl FnMut(&[u8]) -> R) -> Result<R> {
         self.run(std::slice::from_ref(value))?;
-        let bytes = match value.get() {
-            Some(Stored::Buffer(b)) => {
-                self.gpu.read_async(&[(b.clone(), 0, value.spec.bytes())]).await?.pop().unwrap_or_default()
-            }
-            _ => Vec::new(),
+        let taken = match value.get() {
+            Some(Stored::Buffer(b)) => self.gpu.read_as((b.clone(), 0, value.spec.bytes()), &mut take)?,
+            _ => None,
         };
         self.check_value(value)?;
-        Ok(bytes)
+        Ok(taken.unwrap_or_else(|| take(&[])))
+    }
+
+    /// The same without blocking the thread.
+    pub(crate) async fn read_as_async<R>(&self, value: &Value, mut take: impl FnMut(&[u8]) -> R) -> Result<R> {
+        self.run(std::slice::from_ref(value))?;
+        let taken = match value.get() {
+            Some(Stored::Buffer(b)) => self.gpu.read_as_async((b.clone(), 0, value.spec.bytes()), &mut take).await?,
+            _ => None,
+        };
+        self.check_value(value)?;
+        Ok(taken.unwrap_or_else(|| take(&[])))
     }
 
     /// Computes everything pending and waits until the device is done.

@@ -81,11 +81,11 @@ pub(super) fn tensor(op: &str, name: &str, shape: &[usize], dtype: DType, bytes:
                 let message = format!("{name} holds numbers that only i64 can, which is missing");
                 Error::new(ErrorKind::DType, op, message)
             })?;
-            (DType::I32, i32::to_bytes(&small))
+            (DType::I32, i32::to_bytes(&small).into_owned())
         }
         _ => {
             let small: Vec<f32> = f64::from_bytes(bytes).into_iter().map(|x| x as f32).collect();
-            (DType::F32, f32::to_bytes(&small))
+            (DType::F32, f32::to_bytes(&small).into_owned())
         }
     };
     Tensor::from_host(HostData { shape: shape.to_vec(), dtype, bytes }, to)

@@ -184,7 +184,7 @@ pub(super) fn widened(kind: &str, data: &[u8]) -> Option<Vec<u8>> {
         "u2" => two().map(|&x| i32::from(u16::from_le_bytes(x))).collect(),
         _ => return None,
     };
-    Some(i32::to_bytes(&wide))
+    Some(i32::to_bytes(&wide).into_owned())
 }
 
 /// The header's text and what follows it.

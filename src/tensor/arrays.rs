@@ -9,7 +9,7 @@ impl<T: Element, D: Dimension> NestedArray for ArrayRef<T, D> {
     fn to_host(&self) -> Result<HostData> {
         // in the order of indices, however the array lies in memory
         let values: Vec<T> = self.iter().copied().collect();
-        Ok(HostData { shape: self.shape().to_vec(), dtype: T::DTYPE, bytes: T::to_bytes(&values) })
+        Ok(HostData { shape: self.shape().to_vec(), dtype: T::DTYPE, bytes: T::to_bytes(&values).into_owned() })
     }
 }
 

@@ -42,7 +42,7 @@ macro_rules! number {
         $(
             impl NestedArray for $t {
                 fn to_host(&self) -> Result<HostData> {
-                    Ok(HostData { shape: Vec::new(), dtype: Self::DTYPE, bytes: Self::to_bytes(&[*self]) })
+                    Ok(HostData { shape: Vec::new(), dtype: Self::DTYPE, bytes: Self::to_bytes(&[*self]).into_owned() })
                 }
             }
 
@@ -165,8 +165,7 @@ impl Tensor {
         options: impl Into<Options>,
     ) -> Result<Tensor> {
         let options = options.into();
-        let host = HostData { shape: shape.as_ref().into(), dtype: T::DTYPE, bytes: T::to_bytes(values) };
-        let t = Self::from_host(host, &options.device()?)?;
+        let t = Self::from_bytes(shape.as_ref(), T::DTYPE, &T::to_bytes(values), &options.device()?)?;
         match options.dtype() {
             Some(d) => t.to_dtype(d),
             None => Ok(t),

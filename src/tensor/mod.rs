@@ -352,7 +352,8 @@ impl Tensor {
         if T::DTYPE != self.dtype() {
             bail!(DType, "to_vec", "the tensor is {}, asked for {}", self.dtype(), T::DTYPE);
         }
-        Ok(T::from_bytes(&self.read_bytes()?))
+        let value = self.in_order()?.0.storage.value();
+        self.0.device.engine().read_as(&value, T::from_bytes)
     }
 
     /// [`Tensor::to_vec`] without blocking the thread.
@@ -368,7 +369,7 @@ impl Tensor {
             bail!(DType, "to_vec", "the tensor is {}, asked for {}", self.dtype(), T::DTYPE);
         }
         let value = self.in_order()?.0.storage.value();
-        Ok(T::from_bytes(&self.0.device.engine().read_async(&value).await?))
+        self.0.device.engine().read_as_async(&value, T::from_bytes).await
     }
 
     /// Its elements as the bytes the device holds, row by row.
