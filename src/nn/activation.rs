@@ -122,6 +122,13 @@ pub struct GELU {
 plain_layer!(GELU, |this, x| x.gelu(this.approximate));
 
 /// `max(x, 0) + slope min(x, 0)`.
+///
+/// ```
+/// use calor::{Tensor, nn::{Layer, LeakyReLU}};
+/// let y = LeakyReLU::default().forward(&Tensor::new([-100.0f32, 2.0], ())?)?;
+/// assert_eq!(y.to_vec::<f32>()?, [-1.0, 2.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LeakyReLU {
     /// Slope below zero.
@@ -130,6 +137,12 @@ pub struct LeakyReLU {
 
 impl LeakyReLU {
     /// With a slope below zero.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, LeakyReLU}};
+    /// assert_eq!(LeakyReLU::new(0.5).forward(&Tensor::new([-2.0f32], ())?)?.item()?, -1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(negative_slope: f64) -> Self {
         Self { negative_slope }
     }
@@ -143,6 +156,13 @@ impl Default for LeakyReLU {
 plain_layer!(LeakyReLU, |this, x| x.leaky_relu(this.negative_slope));
 
 /// `x` above zero, `alpha (e^x - 1)` below.
+///
+/// ```
+/// use calor::{Tensor, nn::{ELU, Layer}};
+/// let y = ELU::default().forward(&Tensor::new([2.0f32, f32::NEG_INFINITY], ())?)?;
+/// assert_eq!(y.to_vec::<f32>()?, [2.0, -1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ELU {
     /// What it tends to, negated.
@@ -151,6 +171,12 @@ pub struct ELU {
 
 impl ELU {
     /// With what it tends to, negated.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{ELU, Layer}};
+    /// assert_eq!(ELU::new(3.0).forward(&Tensor::new([f32::NEG_INFINITY], ())?)?.item()?, -3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(alpha: f64) -> Self {
         Self { alpha }
     }
@@ -164,6 +190,13 @@ impl Default for ELU {
 plain_layer!(ELU, |this, x| x.elu(this.alpha));
 
 /// `log(1 + e^(beta x)) / beta`; itself where `beta x` is above `threshold`.
+///
+/// ```
+/// use calor::{Tensor, nn::{Layer, Softplus}};
+/// let y = Softplus::default().forward(&Tensor::new([0.0f32, 30.0], ())?)?.to_vec::<f32>()?;
+/// assert!((y[0] - 2f32.ln()).abs() < 1e-6 && y[1] == 30.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Softplus {
     /// How sharp it bends.
@@ -276,6 +309,12 @@ pub struct PReLU {
 
 impl PReLU {
     /// With `count` slopes that start with `init`.
+    ///
+    /// ```
+    /// use calor::nn::PReLU;
+    /// assert_eq!(PReLU::new(3, 0.25, ())?.weight.tensor().to_vec::<f32>()?, [0.25; 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(count: usize, init: f64, tensor: impl Into<Options>) -> Result<Self> {
         let weight = init::empty("PReLU", [count], &tensor.into())?;
         init::constant_(&weight, init)?;
@@ -310,6 +349,11 @@ pub struct RReLU {
 impl RReLU {
     /// With slopes below zero between `lower` and `upper` (usually 1/8 and 1/3).
     ///
+    /// ```
+    /// use calor::nn::RReLU;
+    /// assert!(RReLU::new(0.125, 0.5).is_ok() && RReLU::new(0.5, 0.125).is_err());
+    /// ```
+    ///
     /// # Errors
     /// `Value` where `lower` is above `upper`.
     pub fn new(lower: f64, upper: f64) -> Result<Self> {
@@ -327,6 +371,13 @@ impl Layer for RReLU {
 }
 
 /// Softmax over the channels of `[n, c, h, w]` or `[c, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{Layer, Softmax2d}};
+/// let y = Softmax2d.forward(&Tensor::ones([4, 2, 3], ())?)?;
+/// assert_eq!(y.to_vec::<f32>()?, [0.25; 24]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Softmax2d;
 plain_layer!(Softmax2d, |_this, x| {

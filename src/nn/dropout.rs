@@ -13,6 +13,14 @@ fn check(op: &str, p: f64) -> Result<()> {
 
 /// While training, zeros with probability `p`, and the others divided by `1 - p`; else `x`.
 ///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let x = Tensor::ones([8], ())?;
+/// assert!(f::dropout(&x, 0.5, true)?.to_vec::<f32>()?.iter().all(|&y| y == 0.0 || y == 2.0));
+/// assert_eq!(f::dropout(&x, 0.5, false)?.to_vec::<f32>()?, [1.0; 8]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Value` where `p` is not between 0 and 1.
 pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
@@ -134,6 +142,14 @@ fn alpha(x: &Tensor, p: f64, ones: &Tensor) -> Result<Tensor> {
 /// While training, sets elements to SELU's least value with probability `p`, then scales and shifts so that mean 0 and
 /// variance 1 stay (Klambauer et al., 2017).
 ///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let x = Tensor::ones([8], ())?;
+/// assert_eq!(f::alpha_dropout(&x, 0.5, false)?.to_vec::<f32>()?, [1.0; 8]);
+/// assert_eq!(f::alpha_dropout(&x, 1.0, true)?.to_vec::<f32>()?, [0.0; 8]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Value` where `p` is not between 0 and 1.
 pub fn alpha_dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
@@ -145,6 +161,13 @@ pub fn alpha_dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
 }
 
 /// [`alpha_dropout`] of whole channels of `[n, c, ..]`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::feature_alpha_dropout(&Tensor::ones([1, 1, 8], ())?, 0.5, true)?.to_vec::<f32>()?;
+/// assert!(y.iter().all(|v| *v == y[0]));
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Value` where `p` is not between 0 and 1, `Shape` where there are fewer than 2 dimensions.
@@ -176,6 +199,13 @@ layer! {
 
 layer! {
     /// [`feature_alpha_dropout`] with its probability kept.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{FeatureAlphaDropout, Layer}};
+    /// let y = FeatureAlphaDropout::new(0.5)?.forward(&Tensor::ones([1, 1, 8], ())?)?.to_vec::<f32>()?;
+    /// assert!(y.iter().all(|v| *v == y[0]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     FeatureAlphaDropout feature_alpha_dropout
 }
 

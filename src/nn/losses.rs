@@ -37,9 +37,9 @@ settings! {
         /// A weight for each class.
         weight: Option<Tensor> = None,
         /// Targets of this value count for nothing.
-        ignore_index: i64 = -100,
+        ignore_index: i64 = -100 => 7,
         /// What becomes of the elements' losses.
-        reduction: Reduction = Reduction::Mean,
+        reduction: Reduction = Reduction::Mean => Reduction::Sum,
     }
 }
 
@@ -49,11 +49,11 @@ settings! {
         /// A weight for each class.
         weight: Option<Tensor> = None,
         /// Targets of this value count for nothing.
-        ignore_index: i64 = -100,
+        ignore_index: i64 = -100 => 7,
         /// What becomes of the elements' losses.
-        reduction: Reduction = Reduction::Mean,
+        reduction: Reduction = Reduction::Mean => Reduction::Sum,
         /// The share of the target that all classes have equally.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => 0.5,
     }
 }
 
@@ -65,7 +65,7 @@ settings! {
         /// How much more what is 1 weighs.
         pos_weight: Option<Tensor> = None,
         /// What becomes of the elements' losses.
-        reduction: Reduction = Reduction::Mean,
+        reduction: Reduction = Reduction::Mean => Reduction::Sum,
     }
 }
 

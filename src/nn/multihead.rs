@@ -15,19 +15,19 @@ options! {
     /// Options of [`MultiheadAttention`].
     MultiheadAttentionOptions {
         /// The probability with which a weight is dropped in training.
-        dropout: f64 = 0.0,
+        dropout: f64 = 0.0 => 0.5,
         /// Whether projections have addends.
-        bias: bool = true,
+        bias: bool = true => false,
         /// Whether a learned key and value stand behind the given ones.
-        add_bias_kv: bool = false,
+        add_bias_kv: bool = false => true,
         /// Whether a key and a value of zeros stand behind the others.
-        add_zero_attn: bool = false,
+        add_zero_attn: bool = false => true,
         /// Size of keys, if another than that of queries.
-        kdim: Option<usize> = None,
+        kdim: Option<usize> = None => Some(8),
         /// Size of values, if another than that of queries.
-        vdim: Option<usize> = None,
+        vdim: Option<usize> = None => Some(8),
         /// Whether inputs are `[n, length, size]` rather than `[length, n, size]`.
-        batch_first: bool = false,
+        batch_first: bool = false => true,
     }
 }
 
@@ -39,9 +39,9 @@ settings! {
         /// Keys that a query does not see, `[L, S]` or `[n heads, L, S]`: true ones, or numbers that are added.
         attn_mask: Option<Tensor> = None,
         /// Whether the weights are given too.
-        need_weights: bool = true,
+        need_weights: bool = true => false,
         /// Whether they are the mean over the heads.
-        average_attn_weights: bool = true,
+        average_attn_weights: bool = true => false,
     }
 }
 

@@ -12,15 +12,15 @@ options! {
     /// Options of the batch normalisations.
     BatchNormOptions {
         /// Keeps the divisor from zero.
-        eps: f64 = 1e-5,
+        eps: f64 = 1e-5 => 1e-3,
         /// How much a batch moves the running statistics; `None` makes them the mean over all batches.
-        momentum: Option<f64> = Some(0.1),
+        momentum: Option<f64> = Some(0.1) => Some(0.5),
         /// Whether it learns a factor and an addend for each channel.
-        affine: bool = true,
+        affine: bool = true => false,
         /// Whether it keeps running statistics for evaluation.
-        track_running_stats: bool = true,
+        track_running_stats: bool = true => false,
         /// Whether there is an addend where `affine` is on.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -161,11 +161,11 @@ options! {
     /// Options of [`LayerNorm`].
     LayerNormOptions {
         /// Keeps the divisor from zero.
-        eps: f64 = 1e-5,
+        eps: f64 = 1e-5 => 1e-3,
         /// Whether it learns a factor, and an addend unless `bias` is off.
-        elementwise_affine: bool = true,
+        elementwise_affine: bool = true => false,
         /// Whether it learns an addend.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 

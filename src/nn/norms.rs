@@ -17,11 +17,11 @@ options! {
     /// Options of [`GroupNorm`].
     GroupNormOptions {
         /// Keeps the divisor from zero.
-        eps: f64 = 1e-5,
+        eps: f64 = 1e-5 => 1e-3,
         /// Whether it learns a factor, and an addend unless `bias` is off.
-        affine: bool = true,
+        affine: bool = true => false,
         /// Whether it learns an addend.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -80,9 +80,9 @@ options! {
     /// Options of [`RMSNorm`].
     RMSNormOptions {
         /// Keeps the divisor from zero; `None` is the smallest step of the dtype.
-        eps: Option<f64> = None,
+        eps: Option<f64> = None => Some(0.5),
         /// Whether it learns a factor.
-        elementwise_affine: bool = true,
+        elementwise_affine: bool = true => false,
     }
 }
 
@@ -124,15 +124,15 @@ options! {
     /// Options of [`InstanceNorm`].
     InstanceNormOptions {
         /// Keeps the divisor from zero.
-        eps: f64 = 1e-5,
+        eps: f64 = 1e-5 => 1e-3,
         /// How much a batch moves the running statistics.
-        momentum: f64 = 0.1,
+        momentum: f64 = 0.1 => 0.5,
         /// Whether it learns a factor, and an addend unless `bias` is off.
-        affine: bool = false,
+        affine: bool = false => true,
         /// Whether it keeps running statistics for evaluation.
-        track_running_stats: bool = false,
+        track_running_stats: bool = false => true,
         /// Whether it learns an addend.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 

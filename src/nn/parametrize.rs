@@ -139,11 +139,11 @@ settings! {
     /// Options of [`spectral_norm`].
     SpectralNormOptions {
         /// Steps of the power iteration each time in training.
-        n_power_iterations: usize = 1,
+        n_power_iterations: usize = 1 => 2usize,
         /// Keeps vectors that are divided by their length from infinity.
-        eps: f64 = 1e-12,
+        eps: f64 = 1e-12 => 1e-3,
         /// The dimension along which outputs lie: usually 0, for transposed convolutions 1.
-        dim: usize = 0usize,
+        dim: usize = 0usize => 2usize,
     }
 }
 

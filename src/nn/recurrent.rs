@@ -186,22 +186,22 @@ impl Stack {
 }
 
 macro_rules! network {
-    ($($(#[$doc:meta])* $name:ident $options:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* } |$o:ident| $kind:expr, $proj:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident $options:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr => $example:expr,)* } |$o:ident| $kind:expr, $proj:expr;)*) => {
         $(
             options! {
                 #[doc = concat!("Options of [`", stringify!($name), "`].")]
                 $options {
                     /// Number of layers, each of which reads the one before.
-                    num_layers: usize = 1,
+                    num_layers: usize = 1 => 2,
                     /// Whether it learns addends.
-                    bias: bool = true,
+                    bias: bool = true => false,
                     /// Whether inputs and outputs are `[n, steps, ..]` rather than `[steps, n, ..]`.
-                    batch_first: bool = false,
+                    batch_first: bool = false => true,
                     /// The probability with which elements between layers are dropped in training.
-                    dropout: f64 = 0.0,
+                    dropout: f64 = 0.0 => 0.5,
                     /// Whether each layer also reads backwards.
-                    bidirectional: bool = false,
-                    $($(#[$field_doc])* $field: $ty = $default,)*
+                    bidirectional: bool = false => true,
+                    $($(#[$field_doc])* $field: $ty = $default => $example,)*
                 }
             }
 
@@ -271,7 +271,7 @@ network! {
     /// ```
     RNN RNNOptions {
         /// The function.
-        nonlinearity: Recurrence = Recurrence::Tanh,
+        nonlinearity: Recurrence = Recurrence::Tanh => Recurrence::Relu,
     } |o| Kind::Rnn(o.nonlinearity), 0;
     /// Gated recurrent units: steps as [`GRUCell`](super::GRUCell) makes, in several layers.
     ///
@@ -295,7 +295,7 @@ network! {
     /// ```
     LSTM LSTMOptions {
         /// Sizes of the hidden states where they are projections; 0 for none.
-        proj_size: usize = 0,
+        proj_size: usize = 0 => 8,
     } |o| Kind::Lstm, o.proj_size;
 }
 

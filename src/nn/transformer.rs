@@ -22,19 +22,19 @@ options! {
     /// Options of [`TransformerEncoderLayer`] and [`TransformerDecoderLayer`].
     TransformerLayerOptions {
         /// Size between the two projections.
-        dim_feedforward: usize = 2048,
+        dim_feedforward: usize = 2048 => 8,
         /// The probability with which elements are dropped in training.
-        dropout: f64 = 0.1,
+        dropout: f64 = 0.1 => 0.5,
         /// The function between the two projections.
-        activation: Activation = Activation::Relu,
+        activation: Activation = Activation::Relu => Activation::Gelu,
         /// Keeps the divisor of norms from zero.
-        layer_norm_eps: f64 = 1e-5,
+        layer_norm_eps: f64 = 1e-5 => 1e-3,
         /// Whether inputs are `[n, length, size]` rather than `[length, n, size]`.
-        batch_first: bool = false,
+        batch_first: bool = false => true,
         /// Whether norms stand before attention and projections rather than behind.
-        norm_first: bool = false,
+        norm_first: bool = false => true,
         /// Whether projections and norms have addends.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -347,9 +347,9 @@ options! {
     /// Options of [`Transformer`].
     TransformerOptions {
         /// Number of the encoder's layers.
-        num_encoder_layers: usize = 6,
+        num_encoder_layers: usize = 6 => 2,
         /// Number of the decoder's layers.
-        num_decoder_layers: usize = 6,
+        num_decoder_layers: usize = 6 => 2,
         /// What the layers are like; its dtype and device are those of all.
         layer: TransformerLayerOptions = TransformerLayerOptions::default(),
     }
