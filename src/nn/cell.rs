@@ -137,6 +137,13 @@ macro_rules! cell {
         $(
             options! {
                 #[doc = concat!("Options of [`", stringify!($name), "`].")]
+                ///
+                /// ```
+                /// use calor::nn::*;
+                #[doc = concat!("let options = ", stringify!($options), "::default().bias(false);")]
+                #[doc = concat!("assert!(", stringify!($name), "::new(2, 3, options)?.parameters().len() == 2);")]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 $options {
                     /// Whether it learns addends.
                     bias: bool = true => false,
@@ -161,6 +168,13 @@ macro_rules! cell {
 
             impl $name {
                 /// A cell with fresh parameters, uniform in `± 1 / sqrt(hidden)`.
+                ///
+                /// ```
+                /// use calor::nn::*;
+                #[doc = concat!("let cell = ", stringify!($name), "::new(2, 4, ())?;")]
+                /// assert!(cell.weight_hh.tensor().abs()?.max()?.item()? <= 0.5);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn new(input: usize, hidden: usize, options: impl Into<$options>) -> Result<Self> {
                     let ($o, name) = (options.into(), stringify!($name));
                     let kind: Kind = $kind;

@@ -73,36 +73,71 @@ macro_rules! conv_options {
 
         impl<const N: usize> $name<N> {
             /// Steps of the kernel.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().stride(2);")]
+            /// assert_eq!(options.stride, [2, 2]);
+            /// ```
             #[must_use]
             pub fn stride(self, stride: impl Sides<N>) -> Self {
                 Self { stride: stride.sides(), ..self }
             }
 
             /// How much lies at both ends.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().padding([1, 0]);")]
+            /// assert_eq!(options.padding, [1, 0]);
+            /// ```
             #[must_use]
             pub fn padding(self, padding: impl Sides<N>) -> Self {
                 Self { padding: padding.sides(), ..self }
             }
 
             /// Distance between the kernel's elements.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().dilation(2);")]
+            /// assert_eq!(options.dilation, [2, 2]);
+            /// ```
             #[must_use]
             pub fn dilation(self, dilation: impl Sides<N>) -> Self {
                 Self { dilation: dilation.sides(), ..self }
             }
 
             /// Groups of channels that do not see each other.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().groups(2);")]
+            /// assert_eq!(options.groups, 2);
+            /// ```
             #[must_use]
             pub fn groups(self, groups: usize) -> Self {
                 Self { groups, ..self }
             }
 
             /// Whether it learns an addend for each channel.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("assert!(!", stringify!($name), "::<2>::default().bias(false).bias);")]
+            /// ```
             #[must_use]
             pub fn bias(self, bias: bool) -> Self {
                 Self { bias, ..self }
             }
 
             /// Dtype and device of the parameters.
+            ///
+            /// ```
+            /// use calor::{DType, nn::*};
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().tensor(DType::F16);")]
+            /// assert_eq!(options.tensor.dtype(), Some(DType::F16));
+            /// ```
             #[must_use]
             pub fn tensor(self, tensor: impl Into<Options>) -> Self {
                 Self { tensor: tensor.into(), ..self }

@@ -46,9 +46,17 @@ fn channel_dropout(op: &str, x: &Tensor, p: f64, training: bool, lead: usize) ->
 }
 
 macro_rules! channel_dropouts {
-    ($($(#[$doc:meta])* $name:ident $function:ident $whole:literal $lead:literal $only:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident $function:ident $whole:literal $lead:literal $only:expr, $sides:literal;)*) => {
         $(
             $(#[$doc])*
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::functional::*};
+            #[doc = concat!("let y = ", stringify!($function), "(&Tensor::ones(", $sides, ", ())?, 0.5, true)?;")]
+            /// let y = y.to_vec::<f32>()?;
+            /// assert!(y.iter().all(|v| *v == y[0]));
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             ///
             /// # Errors
             /// `Value` where `p` is not between 0 and 1, `Shape` where dimensions are missing.
@@ -66,6 +74,14 @@ macro_rules! channel_dropouts {
 
             layer! {
                 $(#[$doc])*
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = concat!("let y = ", stringify!($name), "::new(0.5)?.forward(&Tensor::ones(", $sides, ", ())?)?;")]
+                /// let y = y.to_vec::<f32>()?;
+                /// assert!(y.iter().all(|v| *v == y[0]));
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 $name $function
             }
         )*
@@ -84,6 +100,12 @@ macro_rules! layer {
 
         impl $name {
             /// A layer that drops with probability `p`.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("assert!(", stringify!($name), "::new(0.5).is_ok());")]
+            #[doc = concat!("assert!(", stringify!($name), "::new(1.5).is_err());")]
+            /// ```
             ///
             /// # Errors
             /// `Value` where `p` is not between 0 and 1.
@@ -119,11 +141,11 @@ layer! {
 
 channel_dropouts! {
     /// [`dropout`] of whole channels of `[n, c, l]` or `[c, l]`.
-    Dropout1d dropout1d 3 1 Some([2, 3]);
+    Dropout1d dropout1d 3 1 Some([2, 3]), "[1, 1, 8]";
     /// [`dropout`] of whole channels of `[n, c, h, w]`, or `[n, c, ..]` of other ranks, as PyTorch has it.
-    Dropout2d dropout2d 4 2 None;
+    Dropout2d dropout2d 4 2 None, "[1, 1, 2, 4]";
     /// [`dropout`] of whole channels of `[n, c, d, h, w]`, or `[c, ..]` of other ranks, as PyTorch has it.
-    Dropout3d dropout3d 5 1 None;
+    Dropout3d dropout3d 5 1 None, "[1, 1, 2, 2, 2]";
 }
 
 /// `x` where `ones` is kept with probability `1 - p`, else the least value of SELU, then scaled and shifted so that mean 0

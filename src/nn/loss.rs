@@ -6,6 +6,17 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
+/// The lines of an example that computes a loss.
+macro_rules! example {
+    ($name:ident $new:literal ($($x:ident),+) ($($value:literal),+) $loss:literal) => {
+        concat!(
+            "let [", $(stringify!($x), ", ",)+ "] = [", $("Tensor::new(", $value, ", ())?, ",)+ "];\n",
+            "let loss = ", stringify!($name), "::", $new, "().forward(", $("&", stringify!($x), ", ",)+ ")?.item()?;\n",
+            "assert!((loss - ", $loss, ").abs() < 1e-4);"
+        )
+    };
+}
+
 /// [`functional::cross_entropy`] with its options kept; class weights are a buffer.
 ///
 /// ```
@@ -90,6 +101,13 @@ impl BCEWithLogitsLoss {
 }
 
 /// [`functional::binary_cross_entropy`] with its options kept; weights are a buffer.
+///
+/// ```
+/// use calor::{Tensor, nn::BCELoss};
+/// let (x, y) = (Tensor::new([0.5f32, 1.0], ())?, Tensor::new([1.0f32, 1.0], ())?);
+/// assert!((BCELoss::default().forward(&x, &y)?.item()? - 0.5 * 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Module)]
 pub struct BCELoss {
     /// A weight for each element.
@@ -99,6 +117,13 @@ pub struct BCELoss {
 }
 
 /// [`functional::multilabel_soft_margin_loss`] with its options kept; weights are a buffer.
+///
+/// ```
+/// use calor::{Tensor, nn::MultiLabelSoftMarginLoss};
+/// let (x, y) = (Tensor::new([[0.0f32, 99.0]], ())?, Tensor::new([[1.0f32, 1.0]], ())?);
+/// assert!((MultiLabelSoftMarginLoss::default().forward(&x, &y)?.item()? - 0.5 * 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Module)]
 pub struct MultiLabelSoftMarginLoss {
     /// A weight for each class.
@@ -108,14 +133,27 @@ pub struct MultiLabelSoftMarginLoss {
 }
 
 macro_rules! weighted_loss {
-    ($($name:ident $function:ident;)*) => {
+    ($($name:ident $function:ident $x:literal $target:literal $loss:literal;)*) => {
         $(impl $name {
             /// A loss with these weights and this reduction.
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::{*, functional::Reduction}};
+            #[doc = concat!("let loss = ", stringify!($name), "::new(Some(&Tensor::full([1], 2.0f32, ())?), Reduction::Sum);")]
+            /// assert_eq!(loss.weight.unwrap().tensor().item()?, 2.0);
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub fn new(weight: Option<&Tensor>, reduction: Reduction) -> Self {
                 Self { weight: weight.map(Buffer::new), reduction }
             }
 
             /// The loss of an output for a target.
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = example!($name "default" (x, target) ($x, $target) $loss)]
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
                 let weight = self.weight.as_ref().map(Buffer::tensor);
                 functional::$function(x, target, weight.as_ref(), self.reduction)
@@ -125,8 +163,8 @@ macro_rules! weighted_loss {
 }
 
 weighted_loss! {
-    BCELoss binary_cross_entropy;
-    MultiLabelSoftMarginLoss multilabel_soft_margin_loss;
+    BCELoss binary_cross_entropy "[0.5f32]" "[1.0f32]" "2f64.ln()";
+    MultiLabelSoftMarginLoss multilabel_soft_margin_loss "[[0.0f32, 0.0]]" "[[1.0f32, 0.0]]" "2f64.ln()";
 }
 
 /// [`functional::multi_margin_loss`] with its options kept; weights are a buffer.
@@ -229,9 +267,15 @@ impl std::fmt::Debug for TripletMarginWithDistanceLoss {
 }
 
 macro_rules! plain_loss {
-    ($($(#[$doc:meta])* $name:ident $function:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident $function:ident $x:literal $target:literal $loss:literal;)*) => {
         $(
             $(#[$doc])*
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = example!($name "default" (x, target) ($x, $target) $loss)]
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             #[derive(Clone, Copy, Debug, Default, Module)]
             pub struct $name {
                 /// What becomes of the elements' losses.
@@ -241,11 +285,23 @@ macro_rules! plain_loss {
 
             impl $name {
                 /// A loss with this reduction.
+                ///
+                /// ```
+                /// use calor::nn::{*, functional::Reduction};
+                #[doc = concat!("let loss = ", stringify!($name), "::new(Reduction::Sum);")]
+                /// assert_eq!(loss.reduction, Reduction::Sum);
+                /// ```
                 pub fn new(reduction: Reduction) -> Self {
                     Self { reduction }
                 }
 
                 /// The loss of an output for a target.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = example!($name "default" (x, target) ($x, $target) $loss)]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
                     functional::$function(x, target, self.reduction)
                 }
@@ -256,23 +312,29 @@ macro_rules! plain_loss {
 
 plain_loss! {
     /// `(x - target)^2`.
-    MSELoss mse_loss;
+    MSELoss mse_loss "[3.0f32, 0.0]" "[1.0f32, 0.0]" "2.0";
     /// `|x - target|`.
-    L1Loss l1_loss;
+    L1Loss l1_loss "[3.0f32, 0.0]" "[1.0f32, 0.0]" "1.0";
 }
 
 plain_loss! {
     /// `log(1 + e^(-target x))`.
-    SoftMarginLoss soft_margin_loss;
+    SoftMarginLoss soft_margin_loss "[0.0f32]" "[1.0f32]" "2f64.ln()";
     /// Hinges between classes that are targets and those that are not.
-    MultiLabelMarginLoss multilabel_margin_loss;
+    MultiLabelMarginLoss multilabel_margin_loss "[0.5f32, 0.0]" "[0i32, -1]" "0.25";
 }
 
 macro_rules! loss {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }
-        |$this:ident, $($x:ident),+| $forward:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr => $set:expr,)* }
+        |$this:ident, $($x:ident),+| $forward:expr, $($value:literal),+ => $loss:literal;)*) => {
         $(
             $(#[$doc])*
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = example!($name "new" ($($x),+) ($($value),+) $loss)]
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             #[derive(Clone, Copy, Debug, Module)]
             pub struct $name {
                 $($(#[$field_doc])* pub $field: $ty,)*
@@ -289,12 +351,22 @@ macro_rules! loss {
 
             impl $name {
                 /// PyTorch's defaults.
+                ///
+                /// ```
+                /// use calor::nn::{*, functional::Reduction};
+                #[doc = concat!("assert_eq!(", stringify!($name), "::new().reduction, Reduction::Mean);")]
+                /// ```
                 pub fn new() -> Self {
                     Self::default()
                 }
 
                 $(
                     $(#[$field_doc])*
+                    ///
+                    /// ```
+                    /// use calor::nn::*;
+                    #[doc = crate::nn::options::setter!($name $field $set)]
+                    /// ```
                     #[must_use]
                     pub fn $field(self, $field: $ty) -> Self {
                         Self { $field, ..self }
@@ -302,12 +374,23 @@ macro_rules! loss {
                 )*
 
                 /// What becomes of the elements' losses.
+                ///
+                /// ```
+                /// use calor::nn::{*, functional::Reduction};
+                #[doc = crate::nn::options::setter!($name reduction Reduction::Sum)]
+                /// ```
                 #[must_use]
                 pub fn reduction(self, reduction: Reduction) -> Self {
                     Self { reduction, ..self }
                 }
 
                 /// The loss.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = example!($name "new" ($($x),+) ($($value),+) $loss)]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn forward(&self, $($x: &Tensor),+) -> Result<Tensor> {
                     let $this = self;
                     $forward
@@ -319,81 +402,77 @@ macro_rules! loss {
 
 loss! {
     /// [`functional::smooth_l1_loss`] with its options kept.
-    ///
-    /// ```
-    /// use calor::Tensor;
-    /// use calor::nn::SmoothL1Loss;
-    /// let (x, y) = (Tensor::new([2.0f32], ())?, Tensor::new([0.0f32], ())?);
-    /// assert_eq!(SmoothL1Loss::new().forward(&x, &y)?.item()?, 1.5);
-    /// # Ok::<(), calor::Error>(())
-    /// ```
     SmoothL1Loss {
         /// Where the square becomes a line.
-        beta: f64 = 1.0,
-    } |this, x, target| functional::smooth_l1_loss(x, target, this.beta, this.reduction);
+        beta: f64 = 1.0 => 0.5,
+    } |this, x, target| functional::smooth_l1_loss(x, target, this.beta, this.reduction), "[2.0f32]", "[0.0f32]" => "1.5";
     /// [`functional::huber_loss`] with its options kept.
     HuberLoss {
         /// Where the square becomes a line.
-        delta: f64 = 1.0,
-    } |this, x, target| functional::huber_loss(x, target, this.delta, None, this.reduction);
+        delta: f64 = 1.0 => 0.5,
+    } |this, x, target| functional::huber_loss(x, target, this.delta, None, this.reduction), "[2.0f32]", "[0.0f32]" => "1.5";
     /// [`functional::kl_div`] with its options kept.
     KLDivLoss {
         /// Whether the target is a logarithm.
-        log_target: bool = false,
+        log_target: bool = false => true,
         /// Whether the sum is divided by the size of the first dimension: PyTorch's reduction `batchmean`.
-        batch_mean: bool = false,
+        batch_mean: bool = false => true,
     } |this, x, target| {
         if this.batch_mean {
             let count = x.shape().first().copied().unwrap_or(1);
             return functional::kl_div(x, target, this.log_target, Reduction::Sum)? / count;
         }
         functional::kl_div(x, target, this.log_target, this.reduction)
-    };
+    }, "[0.5f32.ln()]", "[1.0f32]" => "2f64.ln()";
     /// [`functional::poisson_nll_loss`] with its options kept.
     PoissonNLLLoss {
         /// Whether the input is a logarithm.
-        log_input: bool = true,
+        log_input: bool = true => false,
         /// Whether Stirling's formula is added.
-        full: bool = false,
+        full: bool = false => true,
         /// Keeps the logarithm finite.
-        eps: f64 = 1e-8,
+        eps: f64 = 1e-8 => 1e-3,
     } |this, x, target| {
         functional::poisson_nll_loss(x, target, this.log_input, this.full, this.eps, this.reduction)
-    };
+    }, "[0.0f32]", "[3.0f32]" => "1.0";
     /// [`functional::gaussian_nll_loss`] with its options kept.
     GaussianNLLLoss {
         /// Whether the constant is added.
-        full: bool = false,
+        full: bool = false => true,
         /// The least variance.
-        eps: f64 = 1e-6,
-    } |this, x, target, var| functional::gaussian_nll_loss(x, target, var, this.full, this.eps, this.reduction);
+        eps: f64 = 1e-6 => 1e-3,
+    } |this, x, target, var| functional::gaussian_nll_loss(x, target, var, this.full, this.eps, this.reduction),
+        "[3.0f32]", "[1.0f32]", "[1.0f32]" => "2.0";
     /// [`functional::margin_ranking_loss`] with its options kept.
     MarginRankingLoss {
         /// How much larger one should be.
-        margin: f64 = 0.0,
-    } |this, x1, x2, target| functional::margin_ranking_loss(x1, x2, target, this.margin, this.reduction);
+        margin: f64 = 0.0 => 0.5,
+    } |this, x1, x2, target| functional::margin_ranking_loss(x1, x2, target, this.margin, this.reduction),
+        "[1.0f32]", "[3.0f32]", "[1.0f32]" => "2.0";
     /// [`functional::hinge_embedding_loss`] with its options kept.
     HingeEmbeddingLoss {
         /// How far apart others should be.
-        margin: f64 = 1.0,
-    } |this, x, target| functional::hinge_embedding_loss(x, target, this.margin, this.reduction);
+        margin: f64 = 1.0 => 0.5,
+    } |this, x, target| functional::hinge_embedding_loss(x, target, this.margin, this.reduction),
+        "[0.25f32]", "[-1.0f32]" => "0.75";
     /// [`functional::cosine_embedding_loss`] with its options kept.
     CosineEmbeddingLoss {
         /// How similar others may be.
-        margin: f64 = 0.0,
-    } |this, x1, x2, target| functional::cosine_embedding_loss(x1, x2, target, this.margin, this.reduction);
+        margin: f64 = 0.0 => 0.5,
+    } |this, x1, x2, target| functional::cosine_embedding_loss(x1, x2, target, this.margin, this.reduction),
+        "[[1.0f32, 0.0]]", "[[0.0f32, 1.0]]", "[1.0f32]" => "1.0";
     /// [`functional::triplet_margin_loss`] with its options kept.
     TripletMarginLoss {
         /// How much farther the negative should be.
-        margin: f64 = 1.0,
+        margin: f64 = 1.0 => 0.5,
         /// The norm of distances.
-        p: f64 = 2.0,
+        p: f64 = 2.0 => 1.0,
         /// Added to differences.
-        eps: f64 = 1e-6,
+        eps: f64 = 1e-6 => 1e-3,
         /// Whether the positive's distance from the negative counts where it is smaller.
-        swap: bool = false,
+        swap: bool = false => true,
     } |this, anchor, positive, negative| {
         let all = (anchor, positive, negative);
         functional::triplet_margin_loss(all, this.margin, (this.p, this.eps), this.swap, this.reduction)
-    };
+    }, "[[0.0f32]]", "[[3.0f32]]", "[[2.0f32]]" => "2.0";
 }

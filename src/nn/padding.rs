@@ -45,6 +45,11 @@ macro_rules! padding {
 
             impl<const N: usize> $name<N> {
                 /// With so much at the ends.
+                ///
+                /// ```
+                #[doc = concat!("let pad = calor::nn::", stringify!($two), "::new([[1, 2], [0, 3]]);")]
+                /// assert_eq!(pad.padding, [[1, 2], [0, 3]]);
+                /// ```
                 pub fn new(padding: impl Ends<N>) -> Self {
                     Self { padding: padding.ends() }
                 }
@@ -53,10 +58,31 @@ macro_rules! padding {
             plain_layer_n!($name, |this, x| pad(stringify!($name), x, &this.padding, PadMode::$mode));
 
             #[doc = concat!("[`", stringify!($name), "`] of the last dimension.")]
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = concat!("let y = ", stringify!($one), "::new(1).forward(&Tensor::ones([3, 6], ())?)?;")]
+            /// assert_eq!(&y.shape()[..], [3, 8]);
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub type $one = $name<1>;
             #[doc = concat!("[`", stringify!($name), "`] of the last two dimensions.")]
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = concat!("let y = ", stringify!($two), "::new(1).forward(&Tensor::ones([3, 6, 5], ())?)?;")]
+            /// assert_eq!(&y.shape()[..], [3, 8, 7]);
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub type $two = $name<2>;
             #[doc = concat!("[`", stringify!($name), "`] of the last three dimensions.")]
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = concat!("let y = ", stringify!($three), "::new(1).forward(&Tensor::ones([3, 6, 5, 4], ())?)?;")]
+            /// assert_eq!(&y.shape()[..], [3, 8, 7, 6]);
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub type $three = $name<3>;
         )*
     };

@@ -26,24 +26,48 @@ macro_rules! pool {
 
         impl<const N: usize> $name<N> {
             /// Windows side by side.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let pool = ", stringify!($name), "::<2>::new([2, 3]);")]
+            /// assert_eq!((pool.kernel_size, pool.stride), ([2, 3], [2, 3]));
+            /// ```
             pub fn new(kernel_size: impl Sides<N>) -> Self {
                 let kernel_size = kernel_size.sides();
                 Self { kernel_size, stride: kernel_size, padding: [0; N], ceil_mode: false, $($field: $default,)* }
             }
 
             /// Steps of the window.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let pool = ", stringify!($name), "::<2>::new(2).stride(1);")]
+            /// assert_eq!(pool.stride, [1, 1]);
+            /// ```
             #[must_use]
             pub fn stride(self, stride: impl Sides<N>) -> Self {
                 Self { stride: stride.sides(), ..self }
             }
 
             /// Border at both ends, at most half a window.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let pool = ", stringify!($name), "::<2>::new(2).padding([1, 0]);")]
+            /// assert_eq!(pool.padding, [1, 0]);
+            /// ```
             #[must_use]
             pub fn padding(self, padding: impl Sides<N>) -> Self {
                 Self { padding: padding.sides(), ..self }
             }
 
             /// Whether a window may pass the end.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let pool = ", stringify!($name), "::<2>::new(2).ceil_mode(true);")]
+            /// assert_eq!(pool.ceil_mode, true);
+            /// ```
             #[must_use]
             pub fn ceil_mode(self, ceil_mode: bool) -> Self {
                 Self { ceil_mode, ..self }
@@ -74,6 +98,13 @@ macro_rules! pool {
 
         $(
             #[doc = concat!("[`", stringify!($name), "`] over the last dimensions, ", stringify!($n), " of them.")]
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = concat!("let x = Tensor::ones([4; ", stringify!($n), " + 1], ())?;")]
+            #[doc = concat!("assert_eq!(", stringify!($alias), "::new(2).forward(&x)?.shape()[1..], [2; ", stringify!($n), "]);")]
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub type $alias = $name<$n>;
         )*
     };

@@ -18,11 +18,23 @@ macro_rules! adaptive {
 
             impl<const N: usize> $name<N> {
                 /// Pools to these sizes.
+                ///
+                /// ```
+                #[doc = concat!("let pool = calor::nn::", stringify!($two), "::new([3, 4]);")]
+                /// assert_eq!(pool.output_size, [Some(3), Some(4)]);
+                /// ```
                 pub fn new(output_size: impl Sides<N>) -> Self {
                     Self { output_size: output_size.sides().map(Some) }
                 }
 
                 /// Pools to these sizes, and keeps where there is none.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = concat!("let pool = ", stringify!($two), "::keeping([None, Some(2)]);")]
+                /// assert_eq!(&pool.forward(&Tensor::ones([1, 5, 6], ())?)?.shape()[..], [1, 5, 2]);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn keeping(output_size: [Option<usize>; N]) -> Self {
                     Self { output_size }
                 }
@@ -34,10 +46,31 @@ macro_rules! adaptive {
             });
 
             #[doc = concat!("[`", stringify!($name), "`] of the last dimension.")]
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = concat!("let y = ", stringify!($one), "::new(2).forward(&Tensor::ones([3, 6], ())?)?;")]
+            /// assert_eq!(&y.shape()[..], [3, 2]);
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub type $one = $name<1>;
             #[doc = concat!("[`", stringify!($name), "`] of the last two dimensions.")]
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = concat!("let y = ", stringify!($two), "::new(2).forward(&Tensor::ones([3, 6, 5], ())?)?;")]
+            /// assert_eq!(&y.shape()[..], [3, 2, 2]);
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub type $two = $name<2>;
             #[doc = concat!("[`", stringify!($name), "`] of the last three dimensions.")]
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = concat!("let y = ", stringify!($three), "::new(2).forward(&Tensor::ones([3, 6, 5, 4], ())?)?;")]
+            /// assert_eq!(&y.shape()[..], [3, 2, 2, 2]);
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub type $three = $name<3>;
         )*
     };

@@ -190,6 +190,13 @@ macro_rules! network {
         $(
             options! {
                 #[doc = concat!("Options of [`", stringify!($name), "`].")]
+                ///
+                /// ```
+                /// use calor::nn::*;
+                #[doc = concat!("let options = ", stringify!($options), "::default().bias(false);")]
+                #[doc = concat!("assert!(", stringify!($name), "::new(2, 3, options)?.parameters().len() == 2);")]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 $options {
                     /// Number of layers, each of which reads the one before.
                     num_layers: usize = 1 => 2,
@@ -211,6 +218,13 @@ macro_rules! network {
 
             impl $name {
                 /// A network with fresh parameters, uniform in `± 1 / sqrt(hidden)`.
+                ///
+                /// ```
+                /// use calor::nn::*;
+                #[doc = concat!("let network = ", stringify!($name), "::new(2, 4, ())?;")]
+                /// assert!(network.parameters()[0].tensor().abs()?.max()?.item()? <= 0.5);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 ///
                 /// # Errors
                 /// `Value` for sizes of zero, or a dropout that is no probability.

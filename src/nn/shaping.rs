@@ -19,6 +19,10 @@ macro_rules! moving {
 
             impl $name {
                 /// With this factor or number of groups.
+                ///
+                /// ```
+                #[doc = concat!("assert_eq!(calor::nn::", stringify!($name), "::new(2).", stringify!($field), ", 2);")]
+                /// ```
                 pub fn new($field: usize) -> Self {
                     Self { $field }
                 }

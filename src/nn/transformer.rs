@@ -295,6 +295,14 @@ macro_rules! stack {
 
             impl $name {
                 /// So many layers that start with the values of `layer`, and a norm behind them.
+                ///
+                /// ```
+                /// use calor::nn::*;
+                /// let options = TransformerLayerOptions::default().dim_feedforward(16);
+                #[doc = concat!("let layer = ", stringify!($layer), "::new(8, 2, options)?;")]
+                #[doc = concat!("assert_eq!(", stringify!($name), "::new(&layer, 3, None)?.layers.len(), 3);")]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn new(layer: &$layer, count: usize, norm: Option<LayerNorm>) -> Result<Self> {
                     let layers = (0..count).map(|_| layer.duplicate()).collect::<Result<_>>()?;
                     Ok(Self { layers, norm })

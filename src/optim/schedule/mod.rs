@@ -570,8 +570,8 @@ impl<const N: usize> From<[f64; N]> for PerGroup {
 
 /// Options of a scheduler: a struct with defaults and one method to set each.
 macro_rules! choices {
-    ($(#[$doc:meta])* $name:ident ($($(#[$need_doc:meta])* $need:ident: $need_ty:ty),*)
-        { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+    ($(#[$doc:meta])* $name:ident ($($(#[$need_doc:meta])* $need:ident: $need_ty:ty),*) $made:literal $check:literal
+        { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr $(=> $set:expr)?,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
@@ -581,6 +581,12 @@ macro_rules! choices {
 
         impl $name {
             /// PyTorch's defaults with these.
+            ///
+            /// ```
+            /// use calor::optim::*;
+            #[doc = concat!("let options = ", $made, ";")]
+            #[doc = $check]
+            /// ```
             #[allow(clippy::new_without_default, reason = "PyTorch has no default for the first ones")]
             pub fn new($($need: impl Into<$need_ty>),*) -> Self {
                 Self { $($need: $need.into(),)* $($field: $default.into(),)* }
@@ -588,6 +594,14 @@ macro_rules! choices {
 
             $(
                 $(#[$field_doc])*
+                $(
+                    ///
+                    /// ```
+                    /// use calor::optim::*;
+                    #[doc = concat!("let options = ", $made, ".", stringify!($field), "(", stringify!($set), ");")]
+                    #[doc = concat!("assert_eq!(options.", stringify!($field), ", (", stringify!($set), ").into());")]
+                    /// ```
+                )?
                 #[must_use]
                 pub fn $field(mut self, $field: impl Into<$ty>) -> Self {
                     self.$field = $field.into();
