@@ -220,7 +220,7 @@ impl<M> ModuleDict<M> {
     ///
     /// ```
     /// use calor::nn::{Linear, ModuleDict};
-    /// let mut parts = ModuleDict::new();
+    /// let mut parts = ModuleDict::default();
     /// parts.insert("a", Linear::new(2, 3, ())?);
     /// parts.insert("a", Linear::new(2, 5, ())?);
     /// assert_eq!(parts.get("a").unwrap().weight.shape()[0], 5);
@@ -238,7 +238,7 @@ impl<M> ModuleDict<M> {
     ///
     /// ```
     /// use calor::nn::{Linear, ModuleDict};
-    /// let mut parts = ModuleDict::new();
+    /// let mut parts = ModuleDict::default();
     /// parts.insert("a", Linear::new(2, 3, ())?);
     /// assert!(parts.get("a").is_some() && parts.get("b").is_none());
     /// # Ok::<(), calor::Error>(())
@@ -251,7 +251,7 @@ impl<M> ModuleDict<M> {
     ///
     /// ```
     /// use calor::nn::{Linear, ModuleDict};
-    /// let mut parts = ModuleDict::new();
+    /// let mut parts = ModuleDict::default();
     /// parts.insert("b", Linear::new(2, 3, ())?);
     /// parts.insert("a", Linear::new(2, 3, ())?);
     /// assert_eq!(parts.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b", "a"]);

@@ -32,7 +32,7 @@ pub enum GridMode {
 /// ```
 /// use calor::{Tensor, nn::functional::{GridOptions, GridPadding, grid_sample}};
 /// let (x, at) = (Tensor::new([[[[1.0f32, 2.0]]]], ())?, Tensor::new([[[[9.0f32, 0.0]]]], ())?);
-/// let value = |padding_mode| grid_sample(&x, &at, GridOptions { padding_mode, ..GridOptions::default() })?.item();
+/// let value = |padding| grid_sample(&x, &at, GridOptions { padding, ..GridOptions::default() })?.item();
 /// assert_eq!((value(GridPadding::Zeros)?, value(GridPadding::Border)?), (0.0, 2.0));
 /// # Ok::<(), calor::Error>(())
 /// ```

@@ -37,12 +37,26 @@ pub struct CrossEntropyLoss {
 
 impl CrossEntropyLoss {
     /// A loss with these options.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{CrossEntropyLoss, functional::CrossEntropyOptions}};
+    /// let weight = Tensor::new([1.0f32, 2.0], ())?;
+    /// assert_eq!(CrossEntropyLoss::new(CrossEntropyOptions::default().weight(weight)).weight.unwrap().tensor().numel(), 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(options: impl Into<CrossEntropyOptions>) -> Self {
         let mut options = options.into();
         Self { weight: options.weight.take().map(|w| Buffer::new(&w)), options }
     }
 
     /// The loss of scores `[n, classes, ..]` for classes `[n, ..]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::CrossEntropyLoss};
+    /// let loss = CrossEntropyLoss::new(()).forward(&Tensor::zeros([3, 4], ())?, &Tensor::new([0, 1, 3], ())?)?;
+    /// assert!((loss.item()? - 4f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(Buffer::tensor);
         functional::cross_entropy(x, target, CrossEntropyOptions { weight, ..self.options.clone() })
@@ -50,6 +64,13 @@ impl CrossEntropyLoss {
 }
 
 /// [`functional::nll_loss`] with its options kept; class weights are a buffer.
+///
+/// ```
+/// use calor::{Tensor, nn::NLLLoss};
+/// let (x, y) = (Tensor::new([[-0.5f32, -1.0], [-2.0, -0.25]], ())?, Tensor::new([1, 0], ())?);
+/// assert_eq!(NLLLoss::new(()).forward(&x, &y)?.item()?, 1.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Module)]
 pub struct NLLLoss {
     /// A weight for each class.
@@ -60,12 +81,26 @@ pub struct NLLLoss {
 
 impl NLLLoss {
     /// A loss with these options.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{NLLLoss, functional::{NllOptions, Reduction}}};
+    /// let loss = NLLLoss::new(NllOptions::default().reduction(Reduction::Sum));
+    /// assert_eq!(loss.forward(&Tensor::new([[-1.0f32], [-2.0]], ())?, &Tensor::new([0, 0], ())?)?.item()?, 3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(options: impl Into<NllOptions>) -> Self {
         let mut options = options.into();
         Self { weight: options.weight.take().map(|w| Buffer::new(&w)), options }
     }
 
     /// The loss of logarithms of probabilities `[n, classes, ..]` for classes `[n, ..]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::NLLLoss};
+    /// let (x, y) = (Tensor::new([[-0.5f32, -1.0]], ())?, Tensor::new([0], ())?);
+    /// assert_eq!(NLLLoss::new(()).forward(&x, &y)?.item()?, 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(Buffer::tensor);
         functional::nll_loss(x, target, NllOptions { weight, ..self.options.clone() })
@@ -73,6 +108,13 @@ impl NLLLoss {
 }
 
 /// [`functional::binary_cross_entropy_with_logits`] with its options kept; weights are buffers.
+///
+/// ```
+/// use calor::{Tensor, nn::BCEWithLogitsLoss};
+/// let loss = BCEWithLogitsLoss::new(()).forward(&Tensor::zeros([2], ())?, &Tensor::new([0.0f32, 1.0], ())?)?;
+/// assert!((loss.item()? - 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Module)]
 pub struct BCEWithLogitsLoss {
     /// A weight for each element.
@@ -85,6 +127,14 @@ pub struct BCEWithLogitsLoss {
 
 impl BCEWithLogitsLoss {
     /// A loss with these options.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{BCEWithLogitsLoss, functional::BceOptions}};
+    /// let loss = BCEWithLogitsLoss::new(BceOptions::default().pos_weight(Tensor::new([3.0f32], ())?));
+    /// let loss = loss.forward(&Tensor::zeros([1], ())?, &Tensor::ones([1], ())?)?;
+    /// assert!((loss.item()? - 3.0 * 2f64.ln()).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(options: impl Into<BceOptions>) -> Self {
         let mut options = options.into();
         let [weight, pos_weight] =
@@ -93,6 +143,13 @@ impl BCEWithLogitsLoss {
     }
 
     /// The loss of scores for targets between 0 and 1.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::BCEWithLogitsLoss};
+    /// let loss = BCEWithLogitsLoss::new(()).forward(&Tensor::new([99.0f32], ())?, &Tensor::ones([1], ())?)?;
+    /// assert_eq!(loss.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let [weight, pos_weight] = [&self.weight, &self.pos_weight].map(|w| w.as_ref().map(Buffer::tensor));
         let options = BceOptions { weight, pos_weight, ..self.options.clone() };
@@ -168,6 +225,14 @@ weighted_loss! {
 }
 
 /// [`functional::multi_margin_loss`] with its options kept; weights are a buffer.
+///
+/// ```
+/// use calor::{Tensor, nn::{MultiMarginLoss, functional::Reduction}};
+/// let loss = MultiMarginLoss::new(1, 1.0, None, Reduction::Mean);
+/// let loss = loss.forward(&Tensor::new([[0.5f32, 0.0]], ())?, &Tensor::new([0], ())?)?;
+/// assert_eq!(loss.item()?, 0.25);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Module)]
 pub struct MultiMarginLoss {
     /// A weight for each class.
@@ -180,11 +245,26 @@ pub struct MultiMarginLoss {
 
 impl MultiMarginLoss {
     /// A loss with the power `p` (1 or 2), a margin (usually 1) and weights.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{MultiMarginLoss, functional::Reduction}};
+    /// let loss = MultiMarginLoss::new(2, 1.0, None, Reduction::Sum);
+    /// let loss = loss.forward(&Tensor::new([[0.5f32, 0.5]], ())?, &Tensor::new([0], ())?)?;
+    /// assert_eq!(loss.item()?, 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(p: u32, margin: f64, weight: Option<&Tensor>, reduction: Reduction) -> Self {
         Self { weight: weight.map(Buffer::new), p, margin, reduction }
     }
 
     /// The loss of scores `[n, classes]` for classes `[n]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{MultiMarginLoss, functional::Reduction}};
+    /// let (x, y) = (Tensor::new([[3.0f32, 0.0]], ())?, Tensor::new([0], ())?);
+    /// assert_eq!(MultiMarginLoss::new(1, 1.0, None, Reduction::Mean).forward(&x, &y)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(Buffer::tensor);
         functional::multi_margin_loss(x, target, self.p, self.margin, weight.as_ref(), self.reduction)
@@ -209,11 +289,27 @@ pub struct CTCLoss {
 
 impl CTCLoss {
     /// A loss with these options.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{CTCLoss, functional::CtcOptions}};
+    /// // two steps are too few for three labels
+    /// let (x, y) = (Tensor::full([2, 1, 2], 0.5f32.ln(), ())?, Tensor::new([[1i32, 1, 1]], ())?);
+    /// let loss = CTCLoss::new(CtcOptions::default().zero_infinity(true)).forward(&x, &y, [2], [3])?;
+    /// assert_eq!(loss.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(options: impl Into<CtcOptions>) -> Self {
         Self { options: options.into() }
     }
 
     /// The loss of logarithms of probabilities `[steps, n, classes]` for labels `[n, most]`, or one behind the other.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::CTCLoss};
+    /// let (x, y) = (Tensor::full([1, 1, 2], 0.5f32.ln(), ())?, Tensor::new([[1i32]], ())?);
+    /// assert!((CTCLoss::new(()).forward(&x, &y, [1], [1])?.item()? - 2f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(
         &self,
         log_probs: &Tensor,

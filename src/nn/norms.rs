@@ -15,6 +15,12 @@ fn full(layer: &str, shape: &[usize], value: f64, options: &Options) -> Result<T
 
 options! {
     /// Options of [`GroupNorm`].
+    ///
+    /// ```
+    /// use calor::nn::{GroupNorm, GroupNormOptions, Module};
+    /// assert!(GroupNorm::new(2, 4, GroupNormOptions::default().affine(false))?.parameters().is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     GroupNormOptions {
         /// Keeps the divisor from zero.
         eps: f64 = 1e-5 => 1e-3,
@@ -48,6 +54,13 @@ pub struct GroupNorm {
 impl GroupNorm {
     /// A layer for inputs of so many channels.
     ///
+    /// ```
+    /// use calor::nn::GroupNorm;
+    /// assert_eq!(&GroupNorm::new(2, 4, ())?.weight.unwrap().shape()[..], [4]);
+    /// assert!(GroupNorm::new(3, 4, ()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where the groups do not divide the channels.
     pub fn new(groups: usize, channels: usize, options: impl Into<GroupNormOptions>) -> Result<Self> {
@@ -78,6 +91,12 @@ impl Layer for GroupNorm {
 
 options! {
     /// Options of [`RMSNorm`].
+    ///
+    /// ```
+    /// use calor::nn::{Module, RMSNorm, RMSNormOptions};
+    /// assert!(RMSNorm::new([4], RMSNormOptions::default().elementwise_affine(false))?.parameters().is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     RMSNormOptions {
         /// Keeps the divisor from zero; `None` is the smallest step of the dtype.
         eps: Option<f64> = None => Some(0.5),
@@ -105,6 +124,11 @@ pub struct RMSNorm {
 
 impl RMSNorm {
     /// A layer for inputs that end with these sizes.
+    ///
+    /// ```
+    /// assert_eq!(&calor::nn::RMSNorm::new([2, 3], ())?.weight.unwrap().shape()[..], [2, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(normalized_shape: impl AsRef<[usize]>, options: impl Into<RMSNormOptions>) -> Result<Self> {
         let (shape, o) = (normalized_shape.as_ref(), options.into());
         let weight = || Parameter::new(&full("RMSNorm", shape, 1.0, &o.tensor)?);
@@ -122,6 +146,13 @@ impl Layer for RMSNorm {
 
 options! {
     /// Options of [`InstanceNorm`].
+    ///
+    /// ```
+    /// use calor::nn::{InstanceNorm1d, InstanceNormOptions, Module};
+    /// let options = InstanceNormOptions::default().affine(true).track_running_stats(true);
+    /// assert_eq!(InstanceNorm1d::new(3, options)?.state_dict().names().next(), Some("weight"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     InstanceNormOptions {
         /// Keeps the divisor from zero.
         eps: f64 = 1e-5 => 1e-3,
@@ -166,14 +197,41 @@ pub struct InstanceNorm<const N: usize> {
 }
 
 /// Instance normalisation of `[n, c, l]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{InstanceNorm1d, Layer}};
+/// let y = InstanceNorm1d::new(1, ())?.forward(&Tensor::new([[[1.0f32, 3.0]]], ())?)?.to_vec::<f32>()?;
+/// assert!((y[0] + 1.0).abs() < 1e-4 && (y[1] - 1.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type InstanceNorm1d = InstanceNorm<1>;
 /// Instance normalisation of `[n, c, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{InstanceNorm2d, Layer}};
+/// let y = InstanceNorm2d::new(3, ())?.forward(&Tensor::ones([1, 3, 2, 2], ())?)?;
+/// assert_eq!(y.abs()?.max()?.item()?, 0.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type InstanceNorm2d = InstanceNorm<2>;
 /// Instance normalisation of `[n, c, d, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{InstanceNorm3d, Layer}};
+/// let y = InstanceNorm3d::new(3, ())?.forward(&Tensor::ones([1, 3, 2, 2, 2], ())?)?;
+/// assert_eq!(y.abs()?.max()?.item()?, 0.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type InstanceNorm3d = InstanceNorm<3>;
 
 impl<const N: usize> InstanceNorm<N> {
     /// A layer for inputs of so many channels.
+    ///
+    /// ```
+    /// use calor::nn::{InstanceNorm2d, Module};
+    /// assert!(InstanceNorm2d::new(3, ())?.parameters().is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(channels: usize, options: impl Into<InstanceNormOptions>) -> Result<Self> {
         let options = options.into();
         let name = format!("InstanceNorm{N}d");
@@ -244,6 +302,11 @@ pub struct LocalResponseNorm {
 
 impl LocalResponseNorm {
     /// Over `size` channels, with PyTorch's numbers: `alpha` 1e-4, `beta` 0.75, `k` 1.
+    ///
+    /// ```
+    /// let norm = calor::nn::LocalResponseNorm::new(3);
+    /// assert_eq!((norm.size, norm.alpha, norm.beta, norm.k), (3, 1e-4, 0.75, 1.0));
+    /// ```
     pub fn new(size: usize) -> Self {
         Self { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
     }

@@ -43,7 +43,7 @@ macro_rules! options {
                 $(
                     ///
                     /// ```
-                    /// use calor::nn::{*, functional::*};
+                    /// use calor::nn::{*, functional::*, utils::*};
                     #[doc = $crate::nn::options::setter!($name $field $example)]
                     /// ```
                 )?
@@ -117,7 +117,7 @@ macro_rules! settings {
                 $(
                     ///
                     /// ```
-                    /// use calor::nn::{*, functional::*};
+                    /// use calor::nn::{*, functional::*, utils::*};
                     #[doc = $crate::nn::options::setter!($name $field $example)]
                     /// ```
                 )?

@@ -132,6 +132,13 @@ pool! {
 
 impl<const N: usize> MaxPool<N> {
     /// Distance between a window's elements.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, MaxPool1d}};
+    /// let y = MaxPool1d::new(2).stride(1).dilation(2).forward(&Tensor::new([[1.0f32, 9.0, 3.0]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn dilation(self, dilation: impl Sides<N>) -> Self {
         Self { dilation: dilation.sides(), ..self }
@@ -161,12 +168,26 @@ pool! {
 
 impl<const N: usize> AvgPool<N> {
     /// Whether the border counts.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{AvgPool1d, Layer}};
+    /// let y = AvgPool1d::new(2).padding(1).count_include_pad(false).forward(&Tensor::new([[4.0f32, 8.0]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [4.0, 8.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn count_include_pad(self, count_include_pad: bool) -> Self {
         Self { count_include_pad, ..self }
     }
 
     /// Divides by this instead of the number of elements.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{AvgPool1d, Layer}};
+    /// let y = AvgPool1d::new(2).divisor_override(1).forward(&Tensor::new([[4.0f32, 8.0]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [12.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn divisor_override(self, divisor: i64) -> Self {
         Self { divisor_override: Some(divisor), ..self }
@@ -174,6 +195,13 @@ impl<const N: usize> AvgPool<N> {
 }
 
 /// Dimensions `start..=end` as one; by default all but the first.
+///
+/// ```
+/// use calor::{Tensor, nn::{Flatten, Layer}};
+/// let layer = Flatten { start: 0, end: 1 };
+/// assert_eq!(&layer.forward(&Tensor::ones([2, 3, 4], ())?)?.shape()[..], [6, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flatten {
     /// First dimension.
@@ -184,6 +212,12 @@ pub struct Flatten {
 
 impl Flatten {
     /// All dimensions but the first.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Flatten, Layer}};
+    /// assert_eq!(&Flatten::new().forward(&Tensor::ones([2, 3, 4], ())?)?.shape()[..], [2, 12]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }

@@ -315,6 +315,14 @@ network! {
 
 impl RNN {
     /// The hidden states of the last layer at each step, and the last ones of each layer and direction.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::RNN};
+    /// let (rnn, x) = (RNN::new(3, 4, ())?, Tensor::ones([5, 2, 3], ())?);
+    /// let (_, h) = rnn.forward(&x, None)?;
+    /// assert_eq!(&rnn.forward(&x, Some(&h))?.0.shape()[..], [5, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, h: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let (y, (h, _)) = self.0.forward(x, h, None)?;
         Ok((y, h))
@@ -323,6 +331,14 @@ impl RNN {
 
 impl GRU {
     /// The hidden states of the last layer at each step, and the last ones of each layer and direction.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::GRU};
+    /// let (gru, x) = (GRU::new(3, 4, ())?, Tensor::ones([5, 2, 3], ())?);
+    /// let (_, h) = gru.forward(&x, None)?;
+    /// assert_eq!(&gru.forward(&x, Some(&h))?.0.shape()[..], [5, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, h: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let (y, (h, _)) = self.0.forward(x, h, None)?;
         Ok((y, h))
@@ -332,6 +348,14 @@ impl GRU {
 impl LSTM {
     /// The hidden states of the last layer at each step, and the last hidden and cell states of each layer and
     /// direction.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::LSTM};
+    /// let (lstm, x) = (LSTM::new(3, 4, ())?, Tensor::ones([5, 2, 3], ())?);
+    /// let (_, (h, c)) = lstm.forward(&x, None)?;
+    /// assert_eq!(&lstm.forward(&x, Some((&h, &c)))?.0.shape()[..], [5, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, state: Option<(&Tensor, &Tensor)>) -> Result<(Tensor, (Tensor, Tensor))> {
         let (y, (h, c)) = self.0.forward(x, state.map(|s| s.0), state.map(|s| s.1))?;
         Ok((y, (h.clone(), c.unwrap_or(h))))

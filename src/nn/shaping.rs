@@ -43,8 +43,21 @@ moving! {
     /// ```
     PixelShuffle upscale_factor pixel_shuffle;
     /// `[*, c, h r, w r]` to `[*, c r^2, h, w]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, PixelUnshuffle}};
+    /// assert_eq!(&PixelUnshuffle::new(2).forward(&Tensor::ones([1, 1, 6, 6], ())?)?.shape()[..], [1, 4, 3, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     PixelUnshuffle downscale_factor pixel_unshuffle;
     /// The channels of `[n, c, ..]`, dealt out among groups.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{ChannelShuffle, Layer}};
+    /// let x = Tensor::new([[[[1.0f32]], [[2.0]], [[3.0]], [[4.0]]]], ())?;
+    /// assert_eq!(ChannelShuffle::new(2).forward(&x)?.to_vec::<f32>()?, [1.0, 3.0, 2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ChannelShuffle groups channel_shuffle;
 }
 
@@ -66,6 +79,11 @@ pub struct Unflatten {
 
 impl Unflatten {
     /// Dimension `dim` as these sizes.
+    ///
+    /// ```
+    /// let layer = calor::nn::Unflatten::new(1, &[2, -1]);
+    /// assert_eq!((layer.dim, layer.sizes), (1, vec![2, -1]));
+    /// ```
     pub fn new(dim: isize, sizes: &[isize]) -> Self {
         Self { dim, sizes: sizes.to_vec() }
     }
@@ -89,6 +107,11 @@ pub struct Upsample {
 
 impl Upsample {
     /// Resizes as the options say.
+    ///
+    /// ```
+    /// use calor::nn::{Upsample, functional::Resize};
+    /// assert_eq!(Upsample::new(Resize { size: Some(vec![4]), ..Resize::default() }).options.size, Some(vec![4]));
+    /// ```
     pub fn new(options: Resize) -> Self {
         Self { options }
     }
@@ -96,6 +119,13 @@ impl Upsample {
 plain_layer!(Upsample, |this, x| functional::interpolate(x, &this.options));
 
 /// Sliding windows: their sides and how they lie.
+///
+/// ```
+/// use calor::{Tensor, nn::{Layer, Sliding, Unfold}};
+/// let windows = Sliding { stride: vec![2], ..Sliding::new(&[2]) };
+/// assert_eq!(&Unfold::new(windows).forward(&Tensor::ones([1, 3, 6], ())?)?.shape()[..], [1, 6, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sliding {
     /// Sides of a window.
@@ -110,6 +140,11 @@ pub struct Sliding {
 
 impl Sliding {
     /// Windows one step apart.
+    ///
+    /// ```
+    /// let windows = calor::nn::Sliding::new(&[2, 3]);
+    /// assert_eq!((windows.stride, windows.padding), (vec![1, 1], vec![0, 0]));
+    /// ```
     pub fn new(kernel_size: &[usize]) -> Self {
         let n = kernel_size.len();
         Self { kernel_size: kernel_size.to_vec(), dilation: vec![1; n], padding: vec![0; n], stride: vec![1; n] }
@@ -133,6 +168,13 @@ pub struct Unfold {
 
 impl Unfold {
     /// Takes these windows.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, Sliding, Unfold}};
+    /// let y = Unfold::new(Sliding::new(&[2])).forward(&Tensor::new([[1.0f32, 2.0, 3.0]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 2.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(windows: Sliding) -> Self {
         Self { windows }
     }
@@ -161,6 +203,13 @@ pub struct Fold {
 
 impl Fold {
     /// Adds up these windows.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Fold, Layer, Sliding}};
+    /// let y = Fold::new(&[3], Sliding::new(&[2])).forward(&Tensor::ones([2, 2], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(output_size: &[usize], windows: Sliding) -> Self {
         Self { output_size: output_size.to_vec(), windows }
     }
@@ -195,6 +244,13 @@ impl Default for CosineSimilarity {
 
 impl CosineSimilarity {
     /// How similar vectors are.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::CosineSimilarity};
+    /// let (x, y) = (Tensor::new([[1.0f32, 0.0]], ())?, Tensor::new([[0.0f32, 2.0]], ())?);
+    /// assert_eq!(CosineSimilarity::default().forward(&x, &y)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
         functional::cosine_similarity(x1, x2, self.dim, self.eps)
     }
@@ -227,6 +283,14 @@ impl Default for PairwiseDistance {
 
 impl PairwiseDistance {
     /// How far apart vectors are.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::PairwiseDistance};
+    /// let distance = PairwiseDistance { p: 1.0, eps: 0.0, keepdim: true };
+    /// let y = distance.forward(&Tensor::new([[3.0f32, 4.0]], ())?, &Tensor::zeros([1, 2], ())?)?;
+    /// assert_eq!((y.item()?, &y.shape()[..]), (7.0, &[1, 1][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
         functional::pairwise_distance(x1, x2, self.p, self.eps, self.keepdim)
     }
@@ -251,6 +315,13 @@ pub struct Bilinear {
 
 impl Bilinear {
     /// A layer with fresh parameters.
+    ///
+    /// ```
+    /// use calor::nn::Bilinear;
+    /// assert_eq!(&Bilinear::new(2, 3, 4, ())?.weight.shape()[..], [4, 2, 3]);
+    /// assert!(Bilinear::new(0, 3, 4, ()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(in1: usize, in2: usize, outputs: usize, options: impl Into<LinearOptions>) -> Result<Self> {
         let o = options.into();
         if in1 == 0 {
@@ -264,6 +335,13 @@ impl Bilinear {
     }
 
     /// The outputs for `[*, in1]` and `[*, in2]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::Bilinear};
+    /// let y = Bilinear::new(2, 3, 4, ())?.forward(&Tensor::ones([2], ())?, &Tensor::ones([3], ())?)?;
+    /// assert_eq!(&y.shape()[..], [4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Parameter::tensor);
         functional::bilinear(x1, x2, &self.weight.tensor(), bias.as_ref())

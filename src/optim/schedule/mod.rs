@@ -599,7 +599,7 @@ macro_rules! choices {
                     /// ```
                     /// use calor::optim::*;
                     #[doc = concat!("let options = ", $made, ".", stringify!($field), "(", stringify!($set), ");")]
-                    #[doc = concat!("assert_eq!(options.", stringify!($field), ", (", stringify!($set), ").into());")]
+                    #[doc = concat!("assert_eq!(options.", stringify!($field), ", <", stringify!($ty), ">::from(", stringify!($set), "));")]
                     /// ```
                 )?
                 #[must_use]
