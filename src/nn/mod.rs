@@ -45,6 +45,7 @@ mod recurrent;
 mod resize;
 mod shaping;
 mod standardize;
+mod state;
 mod summary;
 mod transformer;
 mod transposed;
@@ -61,7 +62,7 @@ pub use hook::{HookHandle, Hooked};
 pub use linear::{Linear, LinearOptions};
 pub use linear_loss::{LinearCrossEntropyLoss, LinearCrossEntropyOptions};
 pub use loss::*;
-pub use module::{Field, Mismatch, Module, StateDict, Visitor};
+pub use module::{Field, Mismatch, Module, Visitor};
 pub use multihead::{AttentionCall, MultiheadAttention, MultiheadAttentionOptions};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use norms::*;
@@ -71,6 +72,7 @@ pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, Flatten, MaxPool, MaxPo
 pub use pooling::*;
 pub use recurrent::{GRU, GRUOptions, LSTM, LSTMOptions, RNN, RNNOptions};
 pub use shaping::*;
+pub use state::StateDict;
 pub use transformer::*;
 pub use transposed::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeOptions};
 

@@ -105,6 +105,16 @@ pub trait Scheduler {
     fn rewind(&mut self);
 
     /// The step that making it was, once more.
+    ///
+    /// ```
+    /// use calor::optim::{Scheduler, Sgd, SgdOptions, StepLr};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.rewind();
+    /// schedule.initial_step(&mut sgd)?;
+    /// assert_eq!(schedule.last_epoch(), 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn initial_step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
         self.step(optimizer)
     }
@@ -255,9 +265,28 @@ pub trait Curve {
     }
 
     /// What it changes of an optimizer that it begins with.
+    ///
+    /// ```
+    /// use calor::optim::{Curve, CyclicLr, CyclicOptions, Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(9.0).momentum(0.9))?;
+    /// let schedule = CyclicLr::new(&mut sgd, CyclicOptions::new(0.25, 0.5))?;
+    /// sgd.set_lr(0, 9.0);
+    /// schedule.curve().begin(&mut sgd);
+    /// assert_eq!(sgd.lr(0), 0.25);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn begin(&self, _optimizer: &mut dyn Optimizer) {}
 
     /// The first rates that all epochs but that of its start go by, where those are not the optimizer's.
+    ///
+    /// ```
+    /// use calor::optim::{Curve, CyclicLr, CyclicOptions, ExponentialLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0).momentum(0.9))?;
+    /// assert!(ExponentialLr::new(&mut sgd, 0.5)?.curve().base_lrs().is_none());
+    /// let schedule = CyclicLr::new(&mut sgd, CyclicOptions::new(0.25, 0.5))?;
+    /// assert_eq!(schedule.curve().base_lrs(), Some(&[0.25][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn base_lrs(&self) -> Option<&[f64]> {
         None
     }
