@@ -325,6 +325,13 @@ impl CTCLoss {
 type Distance = Arc<dyn Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync>;
 
 /// [`functional::triplet_margin_with_distance_loss`] with its options kept.
+///
+/// ```
+/// use calor::{Tensor, nn::TripletMarginWithDistanceLoss};
+/// let [a, p, n] = [0.0f32, 3.0, 2.0].map(|v| Tensor::full([1, 1], v, ()));
+/// assert!((TripletMarginWithDistanceLoss::default().forward(&a?, &p?, &n?)?.item()? - 2.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Module)]
 pub struct TripletMarginWithDistanceLoss {
     #[module(skip)]
@@ -338,6 +345,15 @@ pub struct TripletMarginWithDistanceLoss {
 impl TripletMarginWithDistanceLoss {
     /// A loss with a distance, a margin (usually 1), and whether the positive's distance from the negative counts where it
     /// is smaller.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{TripletMarginWithDistanceLoss, functional::Reduction}};
+    /// let furthest = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max();
+    /// let loss = TripletMarginWithDistanceLoss::new(furthest, 1.0, false, Reduction::Mean);
+    /// let [a, p, n] = [0.0f32, 3.0, 2.0].map(|v| Tensor::full([1, 2], v, ()));
+    /// assert_eq!(loss.forward(&a?, &p?, &n?)?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(
         distance: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
         margin: f64,
@@ -347,11 +363,38 @@ impl TripletMarginWithDistanceLoss {
         Self { distance: Arc::new(distance), margin, swap, reduction }
     }
 
+    /// The same with [`functional::pairwise_distance`] of norm 2, whose `eps` is 1e-6: what PyTorch takes where no distance
+    /// is given.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{TripletMarginWithDistanceLoss, functional::Reduction}};
+    /// let [a, p, n] = [0.0f32, 3.0, 2.0].map(|v| Tensor::full([1, 1], v, ()));
+    /// let loss = TripletMarginWithDistanceLoss::pairwise(1.0, false, Reduction::Mean);
+    /// assert!((loss.forward(&a?, &p?, &n?)?.item()? - 2.0).abs() < 1e-4);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn pairwise(margin: f64, swap: bool, reduction: Reduction) -> Self {
+        Self::new(|a, b| functional::pairwise_distance(a, b, 2.0, 1e-6, false), margin, swap, reduction)
+    }
+
     /// The loss.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::TripletMarginWithDistanceLoss};
+    /// let [a, p, n] = [0.0f32, 1.0, 9.0].map(|v| Tensor::full([1, 1], v, ()));
+    /// assert_eq!(TripletMarginWithDistanceLoss::default().forward(&a?, &p?, &n?)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, anchor: &Tensor, positive: &Tensor, negative: &Tensor) -> Result<Tensor> {
         let all = (anchor, positive, negative);
         let distance = |a: &Tensor, b: &Tensor| (self.distance)(a, b);
         functional::triplet_margin_with_distance_loss(all, distance, self.margin, self.swap, self.reduction)
+    }
+}
+
+impl Default for TripletMarginWithDistanceLoss {
+    fn default() -> Self {
+        Self::pairwise(1.0, false, Reduction::Mean)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::activation::plain_layer;
 use super::options::options;
-use super::{Buffer, Field, Layer, Module, Parameter, Training, Visitor, functional, init};
+use super::{AvgPool3d, Buffer, Field, Layer, Module, Parameter, Training, Visitor, functional, init};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::tensor::{Options, Tensor};
@@ -312,3 +312,66 @@ impl LocalResponseNorm {
     }
 }
 plain_layer!(LocalResponseNorm, |this, x| functional::local_response_norm(x, this.size, this.alpha, this.beta, this.k));
+
+/// `x / (k + alpha / size sum(x^2))^beta` for `[n, c, h, w]`, the sum over up to `(size - 1) / 2` channels on either side.
+///
+/// As in PyTorch, and other than in [`LocalResponseNorm`], the first channel's square is in the sums of all channels that are
+/// further away, too. The gradient is that of these numbers; PyTorch's own is that of other windows.
+///
+/// ```
+/// use calor::{Tensor, nn::{CrossMapLRN2d, Layer}};
+/// let norm = CrossMapLRN2d { alpha: 1.0, beta: 1.0, ..CrossMapLRN2d::new(1) };
+/// assert_eq!(norm.forward(&Tensor::ones([1, 3, 1, 1], ())?)?.to_vec::<f32>()?[0], 0.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
+/// # Errors
+/// When it is called: `Shape` for other dimensions, `Value` for a size of 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossMapLRN2d {
+    /// Number of channels.
+    pub size: usize,
+    /// Factor of the sum, by `size`.
+    pub alpha: f64,
+    /// Exponent.
+    pub beta: f64,
+    /// Added to the sum.
+    pub k: f64,
+}
+
+impl CrossMapLRN2d {
+    /// Over `size` channels, with PyTorch's numbers: `alpha` 1e-4, `beta` 0.75, `k` 1.
+    ///
+    /// ```
+    /// let norm = calor::nn::CrossMapLRN2d::new(5);
+    /// assert_eq!((norm.size, norm.alpha, norm.beta, norm.k), (5, 1e-4, 0.75, 1.0));
+    /// ```
+    pub fn new(size: usize) -> Self {
+        Self { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        const OP: &str = "CrossMapLRN2d";
+        let &[n, channels, h, w] = &x.shape()[..] else {
+            bail!(Shape, OP, "expected input to be 4D, got {:?}", x.shape());
+        };
+        if self.size == 0 {
+            bail!(Value, OP, "size must not be zero");
+        }
+        if x.numel() == 0 {
+            return Ok(x.clone());
+        }
+        // what lies further away than all channels is zeros
+        let reach = self.size.div_ceil(2).min(channels);
+        let square = x.square()?;
+        let beside = reach as isize - 1;
+        let padded = square.reshape([n, 1, channels, h * w, 1])?.constant_pad(&[0, 0, 0, 0, beside, beside], 0.0)?;
+        let windows = AvgPool3d::new([2 * reach - 1, 1, 1]).stride(1).divisor_override(1);
+        let sum = functional::avg_pool(&padded, &windows)?.reshape([n, channels, h, w])?;
+        let far: Vec<f32> = (0..channels).map(|c| if c >= self.size.div_ceil(2) { 1.0 } else { 0.0 }).collect();
+        let far = Tensor::from_slice(&far, [channels, 1, 1], x.device())?.to_dtype(x.dtype())?;
+        let sum = (sum + (square.narrow(1, 0, 1)? * far)?)?;
+        x * ((sum * (self.alpha / self.size as f64))? + self.k)?.pow(-self.beta)?
+    }
+}
+plain_layer!(CrossMapLRN2d, |this, x| this.apply(x));

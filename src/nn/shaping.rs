@@ -1,10 +1,11 @@
 //! Layers that move or resize, and those of two inputs.
 
 use super::activation::plain_layer;
-use super::functional::{self, Resize};
+use super::conv::Sides;
+use super::functional::{self, Resize, ResizeMode};
 use super::linear::LinearOptions;
 use super::{Field, Layer, Module, Parameter, Visitor, init};
-use crate::error::Result;
+use crate::error::{Result, bail};
 use crate::tensor::Tensor;
 
 macro_rules! moving {
@@ -117,6 +118,87 @@ impl Upsample {
     }
 }
 plain_layer!(Upsample, |this, x| functional::interpolate(x, &this.options));
+
+macro_rules! upsampling {
+    ($($(#[$doc:meta])* $name:ident $mode:ident $align:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq)]
+            pub struct $name {
+                /// Sizes of the output.
+                pub size: Option<[usize; 2]>,
+                /// Factors of the sizes, where there are none.
+                pub scale_factor: Option<[f64; 2]>,
+            }
+
+            impl $name {
+                /// Resizes to these sizes.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = concat!("let up = ", stringify!($name), "::new([4, 6]);")]
+                /// assert_eq!(&up.forward(&Tensor::ones([1, 3, 2, 2], ())?)?.shape()[..], [1, 3, 4, 6]);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
+                pub fn new(size: impl Sides<2>) -> Self {
+                    Self { size: Some(size.sides()), scale_factor: None }
+                }
+
+                /// Resizes by these factors, rounded down.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = concat!("let up = ", stringify!($name), "::with_scale_factor([2.0, 1.5]);")]
+                /// assert_eq!(&up.forward(&Tensor::ones([1, 3, 2, 3], ())?)?.shape()[..], [1, 3, 4, 4]);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
+                pub fn with_scale_factor(scale_factor: [f64; 2]) -> Self {
+                    Self { size: None, scale_factor: Some(scale_factor) }
+                }
+            }
+            plain_layer!($name, |this, x| {
+                if x.dim() != 4 {
+                    bail!(Shape, stringify!($name), "expected input to be 4D, got {:?}", x.shape());
+                }
+                let options = Resize {
+                    size: this.size.map(Vec::from),
+                    scale_factor: this.scale_factor.map(Vec::from),
+                    mode: ResizeMode::$mode,
+                    align_corners: $align,
+                    recompute_scale_factor: false,
+                };
+                functional::interpolate(x, &options)
+            });
+        )*
+    };
+}
+
+upsampling! {
+    /// [`Upsample`] of `[n, c, h, w]` with the element before each place, to sizes or by factors.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, UpsamplingNearest2d}};
+    /// let y = UpsamplingNearest2d::new([1, 4]).forward(&Tensor::new([[[[1.0f32, 3.0]]]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 1.0, 3.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is called: `Shape` for other dimensions, `Value` for neither sizes nor factors, or both.
+    UpsamplingNearest2d Nearest false;
+    /// [`Upsample`] of `[n, c, h, w]` between four elements, the outermost of which keep their places.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, UpsamplingBilinear2d}};
+    /// let y = UpsamplingBilinear2d::new([1, 3]).forward(&Tensor::new([[[[1.0f32, 3.0]]]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is called: `Shape` for other dimensions, `Value` for neither sizes nor factors, or both.
+    UpsamplingBilinear2d Bilinear true;
+}
 
 /// Sliding windows: their sides and how they lie.
 ///
@@ -325,7 +407,7 @@ impl Bilinear {
     pub fn new(in1: usize, in2: usize, outputs: usize, options: impl Into<LinearOptions>) -> Result<Self> {
         let o = options.into();
         if in1 == 0 {
-            crate::error::bail!(Value, "Bilinear", "in1_features must be > 0, but got 0");
+            bail!(Value, "Bilinear", "in1_features must be > 0, but got 0");
         }
         let weight = init::empty("Bilinear", [outputs, in1, in2], &o.tensor)?;
         let bound = 1.0 / (in1 as f64).sqrt();
