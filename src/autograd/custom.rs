@@ -81,12 +81,69 @@ impl Context {
 /// ```
 pub trait Function: Send + Sync + 'static {
     /// Its name, as printed in `grad_fn`.
+    ///
+    /// ```
+    /// # use calor::{Result, Tensor, autograd::{Context, Function, apply}};
+    /// struct Double;
+    /// impl Function for Double {
+    ///     fn name(&self) -> &str {
+    ///         "Double"
+    ///     }
+    ///     fn forward(&self, _: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    ///         Ok(vec![(&inputs[0] * 2.0)?])
+    ///     }
+    ///     fn backward(&self, _: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    ///         gradients.iter().map(|g| g.as_ref().map(|g| g * 2.0).transpose()).collect()
+    ///     }
+    /// }
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// assert!(apply(Double, &[&x])?[0].grad_fn().unwrap().name().contains(Double.name()));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn name(&self) -> &str;
 
     /// The outputs; runs without being recorded.
+    ///
+    /// ```
+    /// # use calor::{Result, Tensor, autograd::{Context, Function, apply}};
+    /// struct Double;
+    /// impl Function for Double {
+    ///     fn name(&self) -> &str {
+    ///         "Double"
+    ///     }
+    ///     fn forward(&self, _: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    ///         Ok(vec![(&inputs[0] * 2.0)?])
+    ///     }
+    ///     fn backward(&self, _: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    ///         gradients.iter().map(|g| g.as_ref().map(|g| g * 2.0).transpose()).collect()
+    ///     }
+    /// }
+    /// assert_eq!(Double.forward(&Context::default(), &[Tensor::new([3.0f32], ())?])?[0].item()?, 6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn forward(&self, cx: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
 
     /// Gradients of the inputs from those of the outputs (`None` is zero).
+    ///
+    /// ```
+    /// # use calor::{Result, Tensor, autograd::{Context, Function, apply}};
+    /// struct Double;
+    /// impl Function for Double {
+    ///     fn name(&self) -> &str {
+    ///         "Double"
+    ///     }
+    ///     fn forward(&self, _: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    ///         Ok(vec![(&inputs[0] * 2.0)?])
+    ///     }
+    ///     fn backward(&self, _: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    ///         gradients.iter().map(|g| g.as_ref().map(|g| g * 2.0).transpose()).collect()
+    ///     }
+    /// }
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// apply(Double, &[&x])?[0].sum()?.backward()?;
+    /// assert_eq!(x.grad().unwrap().item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn backward(&self, cx: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>>;
 }
 

@@ -50,6 +50,7 @@ mod summary;
 mod transformer;
 mod transposed;
 pub mod utils;
+mod visit;
 
 pub use activation::*;
 pub use cell::{GRUCell, GRUCellOptions, LSTMCell, LSTMCellOptions, RNNCell, RNNCellOptions, Recurrence};
@@ -62,7 +63,7 @@ pub use hook::{HookHandle, Hooked};
 pub use linear::{Linear, LinearOptions};
 pub use linear_loss::{LinearCrossEntropyLoss, LinearCrossEntropyOptions};
 pub use loss::*;
-pub use module::{Field, Mismatch, Module, Visitor};
+pub use module::{Mismatch, Module};
 pub use multihead::{AttentionCall, MultiheadAttention, MultiheadAttentionOptions};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use norms::*;
@@ -75,6 +76,7 @@ pub use shaping::*;
 pub use state::StateDict;
 pub use transformer::*;
 pub use transposed::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeOptions};
+pub use visit::{Field, Visitor};
 
 pub(crate) use mode::Modes;
 pub(crate) use norm::cumulative;

@@ -292,6 +292,15 @@ pub trait Curve {
     }
 
     /// Counts as if `last` were the last epoch, before the step that makes it.
+    ///
+    /// ```
+    /// use calor::optim::{CosineAnnealingWarmRestarts, Curve, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut curve = CosineAnnealingWarmRestarts::new(&mut sgd, 2, 1, 0.0)?.curve().clone();
+    /// curve.resume(4);
+    /// assert_eq!(curve.next(4, None)?, 5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn resume(&mut self, _last: i64) {}
 
     /// The epoch after the last one, or the one that is gone to; refuses where there is none.
