@@ -11,7 +11,8 @@ use crate::tensor::grad::no_grad;
 /// ```
 /// use calor::{DType, Tensor, autograd::{GradCheck, gradcheck}};
 /// let settings = GradCheck { fast_mode: true, ..GradCheck::for_dtype(DType::F32) };
-/// assert!(gradcheck(|x| x[0].square(), &[&Tensor::new([1.0f32, 2.0], ())?], Some(settings)).is_ok());
+/// let x = Tensor::new([1.0f32, 2.0], ())?.requires_grad_(true)?;
+/// assert!(gradcheck(|x| x[0].square(), &[&x], Some(settings)).is_ok());
 /// # Ok::<(), calor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +46,8 @@ impl GradCheck {
 ///
 /// ```
 /// use calor::{Tensor, autograd::gradcheck};
-/// let both = |x: &[Tensor]| Ok(vec![x[0].square()?, x[0].sin()?]);
-/// assert!(gradcheck(both, &[&Tensor::new([1.0f32, 2.0], ())?], None).is_ok());
+/// let x = Tensor::new([1.0f32, 2.0], ())?.requires_grad_(true)?;
+/// assert!(gradcheck(|x| Ok(vec![x[0].square()?, x[0].sin()?]), &[&x], None).is_ok());
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub trait Outputs {
@@ -173,7 +174,8 @@ fn weighted(t: &Tensor) -> Result<Tensor> {
 ///
 /// ```
 /// use calor::{Tensor, autograd::gradgradcheck};
-/// assert!(gradgradcheck(|x| x[0].square()?.mul(&x[0]), &[&Tensor::new([1.0f32, 2.0], ())?], None).is_ok());
+/// let x = Tensor::new([1.0f32, 2.0], ())?.requires_grad_(true)?;
+/// assert!(gradgradcheck(|x| x[0].square()?.mul(&x[0]), &[&x], None).is_ok());
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn gradgradcheck(

@@ -366,8 +366,8 @@ impl DistributedSampler {
     ///
     /// ```
     /// use calor::data::{DistributedSampler, Sampler};
-    /// let count = |on: bool| calor::Result::Ok(DistributedSampler::new(2, 0, None)?.drop_last(on).order(5, 0).len());
-    /// assert_eq!((count(false)?, count(true)?), (3, 2));
+    /// let sampler = DistributedSampler::new(2, 0, None)?;
+    /// assert_eq!((sampler.count(5), sampler.drop_last(true).count(5)), (3, 2));
     /// # Ok::<(), calor::Error>(())
     /// ```
     #[must_use]

@@ -425,13 +425,13 @@ impl Checkpoint {
     /// Gives a gradient scaler its state back.
     ///
     /// ```
-    /// use calor::{Device, io::Checkpoint, optim::GradScaler};
-    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// use calor::{Device, io::Checkpoint, optim::{GradScaler, GradScalerOptions}};
+    /// let small = GradScalerOptions { init_scale: 8.0, ..GradScalerOptions::default() };
     /// let mut saved = Checkpoint::new();
-    /// saved.scaler("scaler", &scaler)?;
-    /// scaler.update_to(2.0)?;
-    /// saved.load_scaler("scaler", &mut scaler)?;
-    /// assert_eq!(scaler.get_scale()?, 65536.0);
+    /// saved.scaler("scaler", &GradScaler::new(&Device::best()?, small)?)?;
+    /// let mut other = GradScaler::new(&Device::best()?, ())?;
+    /// saved.load_scaler("scaler", &mut other)?;
+    /// assert_eq!(other.get_scale()?, 8.0);
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn load_scaler(&self, name: &str, scaler: &mut GradScaler) -> Result<()> {
