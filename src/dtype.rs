@@ -356,9 +356,17 @@ pub trait Element: Copy + Default + PartialEq + fmt::Debug + Into<Scalar> + Send
     const DTYPE: DType;
 
     /// The elements as the bytes that the device holds, borrowed where they lie so already.
+    ///
+    /// ```
+    /// assert_eq!(&<u8 as calor::Element>::to_bytes(&[7, 8])[..], [7, 8]);
+    /// ```
     fn to_bytes(values: &[Self]) -> Cow<'_, [u8]>;
 
     /// Elements from device bytes; a last incomplete element is dropped.
+    ///
+    /// ```
+    /// assert_eq!(<i32 as calor::Element>::from_bytes(&[5, 0, 0, 0, 6]), [5]);
+    /// ```
     fn from_bytes(bytes: &[u8]) -> Vec<Self>;
 }
 

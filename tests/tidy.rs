@@ -135,3 +135,29 @@ fn the_engine_names_no_operation() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn public_items_have_examples() {
+    // what these layers make public is for users; lower ones have much that only the crate sees
+    let dirs = ["src/nn", "src/optim", "src/data", "src/io", "src/autograd"];
+    let mut wrong = Vec::new();
+    for path in dirs.iter().flat_map(|dir| files(dir, "rs")) {
+        let text = fs::read_to_string(&path).expect("text");
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for (number, line) in lines.iter().enumerate() {
+            let kinds = ["pub fn ", "pub async fn ", "pub struct ", "pub enum ", "pub trait "];
+            // the docs of items that are named where a macro is called stand there
+            let Some(name) = kinds.iter().find_map(|k| line.strip_prefix(k)).filter(|n| !n.starts_with('$')) else {
+                continue;
+            };
+            let above = lines[..number].iter().rev();
+            let docs = above.take_while(|l| l.starts_with("//") || !l.is_empty() && !l.ends_with(['{', '}', ';']));
+            if !docs.into_iter().any(|l| l.contains("```")) {
+                let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                wrong.push(format!("{}:{}: {name} has no example", self::name(&path), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

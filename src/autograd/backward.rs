@@ -27,11 +27,28 @@ pub struct Backward {
 
 impl Backward {
     /// PyTorch's defaults: the graph is freed, gradients have no history.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Backward};
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// Backward::new().run(&[&x.square()?], &[None])?;
+    /// assert_eq!(x.grad().unwrap().item()?, 6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Keeps saved values, so that the same graph can be walked again.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Backward};
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// let y = x.square()?;
+    /// Backward::new().run(&[&y], &[None])?;
+    /// assert!(Backward::new().run(&[&y], &[None]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn retain_graph(mut self, on: bool) -> Self {
         self.retain_graph = Some(on);
@@ -39,6 +56,15 @@ impl Backward {
     }
 
     /// Records the pass itself, so that gradients can be differentiated; the graph is kept then.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Backward};
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// let first = Backward::new().create_graph(true).grad(&[&x.square()?], &[&x], &[None])?.remove(0).unwrap();
+    /// let second = Backward::new().grad(&[&first], &[&x], &[None])?.remove(0).unwrap();
+    /// assert_eq!(second.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn create_graph(mut self, on: bool) -> Self {
         self.create_graph = on;
@@ -46,6 +72,15 @@ impl Backward {
     }
 
     /// Lets [`Backward::grad`] give `None` for an input that the outputs do not depend on.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Backward};
+    /// let [x, y] = [1.0f32, 2.0].map(|v| Tensor::new([v], ()).and_then(|t| t.requires_grad_(true)));
+    /// let (x, y) = (x?, y?);
+    /// assert!(Backward::new().allow_unused(true).grad(&[&x.square()?], &[&y], &[None])?[0].is_none());
+    /// assert!(Backward::new().grad(&[&x.square()?], &[&y], &[None]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn allow_unused(mut self, on: bool) -> Self {
         self.allow_unused = on;
@@ -53,6 +88,15 @@ impl Backward {
     }
 
     /// Adds the gradients of `outputs` to those of all leaves; a gradient may be left out for scalars.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Backward};
+    /// let x = Tensor::new([3.0f32, 4.0], ())?.requires_grad_(true)?;
+    /// let weights = Tensor::new([1.0f32, 10.0], ())?;
+    /// Backward::new().run(&[&x.square()?], &[Some(&weights)])?;
+    /// assert_eq!(x.grad().unwrap().to_vec::<f32>()?, [6.0, 80.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn run(self, outputs: &[&Tensor], gradients: &[Option<&Tensor>]) -> Result<()> {
         let seeds = seeds("backward", outputs, gradients)?;
         self.walk(seeds, Sinks { accumulates: true, ..Sinks::new(&[]) }, None)?;
@@ -60,6 +104,15 @@ impl Backward {
     }
 
     /// The gradients of `outputs` for `inputs`; leaves accumulate nothing.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Backward};
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// let gradients = Backward::new().grad(&[&x.square()?], &[&x], &[None])?;
+    /// assert_eq!(gradients[0].as_ref().unwrap().item()?, 6.0);
+    /// assert!(x.grad().is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn grad(
         self,
         outputs: &[&Tensor],
@@ -323,6 +376,14 @@ impl Tensor {
     }
 
     /// [`Tensor::backward`] from a given gradient of this tensor.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let x = Tensor::new([3.0f32, 4.0], ())?.requires_grad_(true)?;
+    /// x.square()?.backward_with(&Tensor::new([1.0f32, 10.0], ())?)?;
+    /// assert_eq!(x.grad().unwrap().to_vec::<f32>()?, [6.0, 80.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn backward_with(&self, gradient: &Tensor) -> Result<()> {
         Backward::new().run(&[self], &[Some(gradient)])
     }

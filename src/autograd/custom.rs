@@ -7,6 +7,14 @@ use crate::tensor::{Device, Tensor};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a forward keeps for its backward.
+///
+/// ```
+/// use calor::{Tensor, autograd::Context};
+/// let cx = Context::default();
+/// cx.save(&[&Tensor::new([3.0f32], ())?]);
+/// assert_eq!(cx.saved()?[0].item()?, 3.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Default)]
 pub struct Context {
     /// What is kept, with the numbers of the tensors.
@@ -15,12 +23,29 @@ pub struct Context {
 
 impl Context {
     /// Keeps tensors; they are checked for in-place writes when they are asked back.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Context};
+    /// let (cx, x) = (Context::default(), Tensor::new([3.0f32], ())?);
+    /// cx.save(&[&x, &x]);
+    /// assert_eq!(cx.saved()?.len(), 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn save(&self, tensors: &[&Tensor]) {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         saved.extend(tensors.iter().map(|t| (t.id(), Saved::input(t))));
     }
 
     /// The tensors kept, in order.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Context};
+    /// let (cx, x) = (Context::default(), Tensor::new([3.0f32], ())?);
+    /// cx.save(&[&x]);
+    /// x.add_(1.0)?;
+    /// assert!(cx.saved().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn saved(&self) -> Result<Vec<Tensor>> {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|s| s.1.get()).collect()
     }
@@ -33,14 +58,92 @@ impl Context {
 }
 
 /// A function with a gradient of its own: `torch.autograd.Function`.
+///
+/// ```
+/// use calor::{Result, Tensor, autograd::{Context, Function, apply}};
+/// /// Its input, whose gradient is turned round.
+/// struct Reverse;
+/// impl Function for Reverse {
+///     fn name(&self) -> &str {
+///         "Reverse"
+///     }
+///     fn forward(&self, _: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+///         Ok(vec![(&inputs[0] * 1.0)?])
+///     }
+///     fn backward(&self, _: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+///         gradients.iter().map(|g| g.as_ref().map(Tensor::neg).transpose()).collect()
+///     }
+/// }
+/// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+/// apply(Reverse, &[&x])?[0].sum()?.backward()?;
+/// assert_eq!(x.grad().unwrap().item()?, -1.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Function: Send + Sync + 'static {
     /// Its name, as printed in `grad_fn`.
+    ///
+    /// ```
+    /// # use calor::{Result, Tensor, autograd::{Context, Function, apply}};
+    /// struct Double;
+    /// impl Function for Double {
+    ///     fn name(&self) -> &str {
+    ///         "Double"
+    ///     }
+    ///     fn forward(&self, _: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    ///         Ok(vec![(&inputs[0] * 2.0)?])
+    ///     }
+    ///     fn backward(&self, _: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    ///         gradients.iter().map(|g| g.as_ref().map(|g| g * 2.0).transpose()).collect()
+    ///     }
+    /// }
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// assert!(apply(Double, &[&x])?[0].grad_fn().unwrap().name().contains(Double.name()));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn name(&self) -> &str;
 
     /// The outputs; runs without being recorded.
+    ///
+    /// ```
+    /// # use calor::{Result, Tensor, autograd::{Context, Function, apply}};
+    /// struct Double;
+    /// impl Function for Double {
+    ///     fn name(&self) -> &str {
+    ///         "Double"
+    ///     }
+    ///     fn forward(&self, _: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    ///         Ok(vec![(&inputs[0] * 2.0)?])
+    ///     }
+    ///     fn backward(&self, _: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    ///         gradients.iter().map(|g| g.as_ref().map(|g| g * 2.0).transpose()).collect()
+    ///     }
+    /// }
+    /// assert_eq!(Double.forward(&Context::default(), &[Tensor::new([3.0f32], ())?])?[0].item()?, 6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn forward(&self, cx: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
 
     /// Gradients of the inputs from those of the outputs (`None` is zero).
+    ///
+    /// ```
+    /// # use calor::{Result, Tensor, autograd::{Context, Function, apply}};
+    /// struct Double;
+    /// impl Function for Double {
+    ///     fn name(&self) -> &str {
+    ///         "Double"
+    ///     }
+    ///     fn forward(&self, _: &Context, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    ///         Ok(vec![(&inputs[0] * 2.0)?])
+    ///     }
+    ///     fn backward(&self, _: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    ///         gradients.iter().map(|g| g.as_ref().map(|g| g * 2.0).transpose()).collect()
+    ///     }
+    /// }
+    /// let x = Tensor::new([3.0f32], ())?.requires_grad_(true)?;
+    /// apply(Double, &[&x])?[0].sum()?.backward()?;
+    /// assert_eq!(x.grad().unwrap().item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn backward(&self, cx: &Context, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>>;
 }
 

@@ -7,6 +7,14 @@ use crate::tensor::Tensor;
 use crate::tensor::grad::no_grad;
 
 /// Settings of [`gradcheck`]: step and tolerances, for `f32` or `f64` inputs.
+///
+/// ```
+/// use calor::{DType, Tensor, autograd::{GradCheck, gradcheck}};
+/// let settings = GradCheck { fast_mode: true, ..GradCheck::for_dtype(DType::F32) };
+/// let x = Tensor::new([1.0f32, 2.0], ())?.requires_grad_(true)?;
+/// assert!(gradcheck(|x| x[0].square(), &[&x], Some(settings)).is_ok());
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GradCheck {
     /// Step of the central difference.
@@ -21,6 +29,11 @@ pub struct GradCheck {
 
 impl GradCheck {
     /// Settings that fit a dtype's precision.
+    ///
+    /// ```
+    /// use calor::{DType, autograd::GradCheck};
+    /// assert!(GradCheck::for_dtype(DType::F64).eps < GradCheck::for_dtype(DType::F32).eps);
+    /// ```
     pub fn for_dtype(dtype: DType) -> Self {
         match dtype {
             DType::F64 => Self { eps: 1e-6, atol: 1e-5, rtol: 1e-3, fast_mode: false },
@@ -30,8 +43,22 @@ impl GradCheck {
 }
 
 /// What a checked function may return: one tensor, or several.
+///
+/// ```
+/// use calor::{Tensor, autograd::gradcheck};
+/// let x = Tensor::new([1.0f32, 2.0], ())?.requires_grad_(true)?;
+/// assert!(gradcheck(|x| Ok(vec![x[0].square()?, x[0].sin()?]), &[&x], None).is_ok());
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Outputs {
     /// Its tensors, in order.
+    ///
+    /// ```
+    /// use calor::{Tensor, autograd::Outputs};
+    /// assert_eq!(Tensor::ones([2], ())?.tensors().len(), 1);
+    /// assert_eq!(vec![Tensor::ones([2], ())?; 3].tensors().len(), 3);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn tensors(self) -> Vec<Tensor>;
 }
 
@@ -144,6 +171,13 @@ fn weighted(t: &Tensor) -> Result<Tensor> {
 }
 
 /// [`gradcheck`] of the gradients themselves: the second derivative.
+///
+/// ```
+/// use calor::{Tensor, autograd::gradgradcheck};
+/// let x = Tensor::new([1.0f32, 2.0], ())?.requires_grad_(true)?;
+/// assert!(gradgradcheck(|x| x[0].square()?.mul(&x[0]), &[&x], None).is_ok());
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn gradgradcheck(
     f: impl Fn(&[Tensor]) -> Result<Tensor>,
     inputs: &[&Tensor],

@@ -167,6 +167,14 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     }
 
     /// How long a batch of a worker is waited for; an error is the loop's item then, and the next call waits again.
+    ///
+    /// ```
+    /// use calor::data::DataLoader;
+    /// let slow = |_| Ok(std::thread::sleep(std::time::Duration::from_secs(1)));
+    /// let loader = DataLoader::new(vec![1], slow).workers(1).timeout(std::time::Duration::from_millis(1));
+    /// assert!(loader.iter()?.next().unwrap().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.threads.timeout = Some(timeout);
@@ -174,6 +182,19 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
     }
 
     /// What each thread does before its first batch: PyTorch's `worker_init_fn`. Its error is the item of the first batch.
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+    /// let (count, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    /// let own = count.clone();
+    /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], Ok).workers(2).worker_init(move |_| {
+    ///     own.fetch_add(1, Ordering::Relaxed);
+    ///     Ok(())
+    /// });
+    /// seen.store(loader.iter()?.count(), Ordering::Relaxed);
+    /// assert_eq!((count.load(Ordering::Relaxed), seen.load(Ordering::Relaxed)), (2, 3));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn worker_init(mut self, init: impl Fn(WorkerInfo) -> Result<()> + Send + Sync + 'static) -> Self {
         self.threads.init = Some(Arc::new(init));

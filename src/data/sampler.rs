@@ -96,6 +96,13 @@ impl RandomSampler {
     }
 
     /// Whether an item that was drawn may be drawn again.
+    ///
+    /// ```
+    /// use calor::data::{RandomSampler, Sampler};
+    /// // as many items drawn from 3 with repetition
+    /// let order = RandomSampler::new(7).replacement(true).order(3, 0);
+    /// assert!(order.len() == 3 && order.iter().all(|&i| i < 3));
+    /// ```
     #[must_use]
     pub fn replacement(mut self, on: bool) -> Self {
         self.replacement = on;
@@ -103,6 +110,11 @@ impl RandomSampler {
     }
 
     /// How many items an epoch draws; as many as there are otherwise.
+    ///
+    /// ```
+    /// use calor::data::{RandomSampler, Sampler};
+    /// assert_eq!(RandomSampler::new(7).num_samples(2).order(5, 0).len(), 2);
+    /// ```
     #[must_use]
     pub fn num_samples(mut self, n: usize) -> Self {
         self.num_samples = Some(n);
@@ -146,6 +158,11 @@ pub struct SubsetRandomSampler {
 
 impl SubsetRandomSampler {
     /// The items at `indices`, by a seed.
+    ///
+    /// ```
+    /// use calor::data::{Sampler, SubsetRandomSampler};
+    /// assert_eq!(SubsetRandomSampler::new(vec![2, 5, 7], 1).count(10), 3);
+    /// ```
     pub fn new(indices: Vec<usize>, seed: u64) -> Self {
         Self { indices, seed }
     }
@@ -164,11 +181,38 @@ impl Sampler for SubsetRandomSampler {
 }
 
 /// Which of `n` items each batch of an epoch takes.
+///
+/// ```
+/// use calor::data::Batching;
+/// /// Each even item with the one behind it.
+/// struct Pairs;
+/// impl Batching for Pairs {
+///     fn batches(&self, n: usize, _: u64) -> Vec<Vec<usize>> {
+///         (0..n / 2).map(|i| vec![2 * i, 2 * i + 1]).collect()
+///     }
+///     fn count(&self, n: usize) -> usize {
+///         n / 2
+///     }
+/// }
+/// assert_eq!(Pairs.batches(4, 0), [[0, 1], [2, 3]]);
+/// ```
 pub trait Batching: Send + Sync {
     /// The batches of epoch `epoch`.
+    ///
+    /// ```
+    /// use calor::data::{BatchSampler, Batching, SequentialSampler};
+    /// assert_eq!(BatchSampler::new(SequentialSampler, 2, true)?.batches(5, 0), [[0, 1], [2, 3]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn batches(&self, n: usize, epoch: u64) -> Vec<Vec<usize>>;
 
     /// How many these are.
+    ///
+    /// ```
+    /// use calor::data::{BatchSampler, Batching, SequentialSampler};
+    /// assert_eq!(BatchSampler::new(SequentialSampler, 2, false)?.count(5), 3);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn count(&self, n: usize) -> usize;
 }
 
@@ -190,6 +234,12 @@ pub struct BatchSampler<S> {
 
 impl<S: Sampler> BatchSampler<S> {
     /// Batches of so many items; without a last one that is not full where `drop_last`.
+    ///
+    /// ```
+    /// use calor::data::{BatchSampler, SequentialSampler};
+    /// assert!(BatchSampler::new(SequentialSampler, 2, false).is_ok());
+    /// assert!(BatchSampler::new(SequentialSampler, 0, false).is_err());
+    /// ```
     ///
     /// # Errors
     /// `Value` for a batch size of 0.
@@ -313,6 +363,13 @@ impl DistributedSampler {
     }
 
     /// Leaves out the last items where they do not divide, instead of taking some twice.
+    ///
+    /// ```
+    /// use calor::data::{DistributedSampler, Sampler};
+    /// let sampler = DistributedSampler::new(2, 0, None)?;
+    /// assert_eq!((sampler.count(5), sampler.drop_last(true).count(5)), (3, 2));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn drop_last(mut self, on: bool) -> Self {
         self.drop_last = on;

@@ -150,14 +150,33 @@ impl<D: Dataset> Dataset for ConcatDataset<D> {
 }
 
 /// Datasets side by side: tuples of them, or a `Vec` of one kind.
+///
+/// ```
+/// use calor::data::{Dataset, StackDataset};
+/// // a tuple of several kinds, and a list of one
+/// assert_eq!(StackDataset::new((vec![1, 2], vec!["a", "b"]))?.get(0)?, (1, "a"));
+/// assert_eq!(StackDataset::new(vec![vec![1, 2], vec![3, 4]])?.get(0)?, [1, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Stack: Send + Sync + 'static {
     /// What an item is: as many items.
     type Item: Send + 'static;
 
     /// The length of each.
+    ///
+    /// ```
+    /// use calor::data::Stack;
+    /// assert_eq!((vec![1, 2], vec!["a"]).lengths(), [2, 1]);
+    /// ```
     fn lengths(&self) -> Vec<usize>;
 
     /// Item `index` of each.
+    ///
+    /// ```
+    /// use calor::data::Stack;
+    /// assert_eq!((vec![1, 2], vec!["a", "b"]).item(1)?, (2, "b"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn item(&self, index: usize) -> Result<Self::Item>;
 }
 
@@ -209,6 +228,12 @@ pub struct StackDataset<S> {
 
 impl<S: Stack> StackDataset<S> {
     /// These datasets.
+    ///
+    /// ```
+    /// use calor::data::StackDataset;
+    /// assert!(StackDataset::new((vec![1, 2], vec!["a", "b"])).is_ok());
+    /// assert!(StackDataset::new((vec![1, 2], vec!["a"])).is_err());
+    /// ```
     ///
     /// # Errors
     /// `Value` where there is none, or where their lengths differ.
@@ -285,8 +310,21 @@ impl<D: Dataset> Dataset for Subset<D> {
 }
 
 /// Lengths of the parts of [`random_split`]: numbers of items, or shares that add up to 1.
+///
+/// ```
+/// use calor::data::SplitLength;
+/// assert_eq!(f64::lengths(&[0.75, 0.25], 8)?, [6, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait SplitLength: Copy {
     /// How many of `n` items each part gets.
+    ///
+    /// ```
+    /// use calor::data::SplitLength;
+    /// assert_eq!(usize::lengths(&[3, 1], 4)?, [3, 1]);
+    /// assert!(usize::lengths(&[3, 1], 5).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where they are not `n` items.

@@ -36,6 +36,20 @@ pub trait IterableDataset: Send + Sync + 'static {
     /// The items of one epoch that a worker reads. All workers call it: whoever does not look at `worker` reads every item
     /// in each of them.
     ///
+    /// ```
+    /// # use calor::{Result, data::{IterableDataset, WorkerInfo}};
+    /// struct UpTo(usize);
+    /// impl IterableDataset for UpTo {
+    ///     type Item = usize;
+    ///     fn iter(&self, worker: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    ///         Ok(Box::new((worker.id..self.0).step_by(worker.num_workers).map(Ok)))
+    ///     }
+    /// }
+    /// let loader = calor::data::IterableDataLoader::unbatched(UpTo(5)).workers(2);
+    /// assert_eq!(loader.iter()?.collect::<Result<Vec<_>>>()?.len(), 5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What keeps the stream from being opened; it comes as the worker's only item.
     fn iter(&self, worker: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<Self::Item>> + Send>>;
@@ -72,6 +86,20 @@ pub struct ChainDataset<D> {
 
 impl<D: IterableDataset> ChainDataset<D> {
     /// The items of all parts. Parts of several kinds are `Arc<dyn IterableDataset<Item = ..>>`.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::unbatched(ChainDataset::new(vec![UpTo(2), UpTo(1)]));
+    /// assert_eq!(loader.iter()?.collect::<Result<Vec<_>>>()?, [0, 1, 0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(parts: Vec<D>) -> Self {
         Self { parts: Arc::new(parts) }
     }
@@ -144,6 +172,19 @@ pub struct IterableDataLoader<D: IterableDataset, B> {
 
 impl<D: IterableDataset> IterableDataLoader<D, D::Item> {
     /// A loader of the items themselves, without batches: PyTorch's `batch_size=None`.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// assert_eq!(IterableDataLoader::unbatched(UpTo(2)).iter()?.collect::<Result<Vec<_>>>()?, [0, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn unbatched(dataset: D) -> Self {
         Self::new(dataset, alone)
     }
@@ -151,6 +192,20 @@ impl<D: IterableDataset> IterableDataLoader<D, D::Item> {
 
 impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     /// A loader of single items without threads; `collate` makes a batch of items.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::new(UpTo(3), |items: Vec<usize>| Ok(items.iter().sum::<usize>())).batch_size(2);
+    /// assert_eq!(loader.iter()?.collect::<Result<Vec<_>>>()?, [1, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(dataset: D, collate: impl Fn(Vec<D::Item>) -> Result<B> + Send + Sync + 'static) -> Self {
         Self {
             dataset: Arc::new(dataset),
@@ -163,6 +218,20 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     }
 
     /// Items in a batch.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::new(UpTo(3), Ok).batch_size(2);
+    /// assert_eq!(loader.iter()?.collect::<Result<Vec<_>>>()?, [vec![0, 1], vec![2]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn batch_size(mut self, n: usize) -> Self {
         self.batch_size = n;
@@ -170,6 +239,20 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     }
 
     /// Leaves out a last batch that is not full, of each worker.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::new(UpTo(3), Ok).batch_size(2).drop_last(true);
+    /// assert_eq!(loader.iter()?.collect::<Result<Vec<_>>>()?, [[0, 1]]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn drop_last(mut self, on: bool) -> Self {
         self.drop_last = on;
@@ -177,6 +260,21 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     }
 
     /// Threads that make batches ahead; 0 makes them when asked.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// // each worker reads all that it is not told to leave
+    /// let loader = IterableDataLoader::unbatched(UpTo(2)).workers(2);
+    /// assert_eq!(loader.iter()?.collect::<Result<Vec<_>>>()?, [0, 0, 1, 1]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn workers(mut self, n: usize) -> Self {
         self.threads.workers = n;
@@ -184,6 +282,22 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     }
 
     /// How long a batch of a worker is waited for; an error is the loop's item then, and the next call waits again.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::unbatched(UpTo(2)).timeout(std::time::Duration::from_secs(1));
+    /// // only threads can be late
+    /// assert!(loader.iter().is_err());
+    /// assert_eq!(loader.workers(1).iter()?.count(), 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.threads.timeout = Some(timeout);
@@ -191,6 +305,21 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     }
 
     /// What each thread does before its first batch: PyTorch's `worker_init_fn`. Its error is the worker's only item.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::unbatched(UpTo(2)).workers(1);
+    /// let loader = loader.worker_init(|worker| if worker.id == 0 { Err(std::io::Error::other("no disk"))? } else { Ok(()) });
+    /// assert!(loader.iter()?.next().unwrap().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn worker_init(mut self, init: impl Fn(WorkerInfo) -> Result<()> + Send + Sync + 'static) -> Self {
         self.threads.init = Some(Arc::new(init));
@@ -198,6 +327,20 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     }
 
     /// Keeps the threads for the next epoch.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::unbatched(UpTo(2)).workers(1).persistent_workers(true);
+    /// assert_eq!((loader.iter()?.count(), loader.iter()?.count()), (2, 2));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn persistent_workers(mut self, on: bool) -> Self {
         self.threads.persistent = on;
@@ -205,6 +348,20 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     }
 
     /// Batches that each thread makes ahead.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::unbatched(UpTo(9)).workers(1).prefetch(4);
+    /// assert_eq!(loader.iter()?.count(), 9);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn prefetch(mut self, n: usize) -> Self {
         self.threads.prefetch = n.max(1);
@@ -212,11 +369,43 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
     }
 
     /// The epoch that the next iteration is.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// struct Epoch;
+    /// impl IterableDataset for Epoch {
+    ///     type Item = u64;
+    ///     fn iter(&self, worker: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<u64>> + Send>> {
+    ///         Ok(Box::new(std::iter::once(Ok(worker.epoch))))
+    ///     }
+    /// }
+    /// let loader = IterableDataLoader::unbatched(Epoch);
+    /// loader.set_epoch(7);
+    /// assert_eq!(loader.iter()?.collect::<Result<Vec<_>>>()?, [7]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_epoch(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::Relaxed);
     }
 
     /// The batches of one epoch; each call goes on to the next epoch.
+    ///
+    /// ```
+    /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+    /// # struct UpTo(usize);
+    /// # impl IterableDataset for UpTo {
+    /// #     type Item = usize;
+    /// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+    /// #         Ok(Box::new((0..self.0).map(Ok)))
+    /// #     }
+    /// # }
+    /// let loader = IterableDataLoader::new(UpTo(3), Ok).batch_size(2);
+    /// for batch in loader.iter()? {
+    ///     assert!(batch?.len() <= 2);
+    /// }
+    /// assert!(loader.batch_size(0).iter().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` for a batch size of 0, and a timeout or threads to keep without threads. Errors of the dataset, of `collate`, and panics in either come as items; a panic ends
@@ -320,6 +509,21 @@ enum Source<B> {
 }
 
 /// The batches of one epoch of an [`IterableDataLoader`].
+///
+/// ```
+/// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
+/// # struct UpTo(usize);
+/// # impl IterableDataset for UpTo {
+/// #     type Item = usize;
+/// #     fn iter(&self, _: WorkerInfo) -> Result<Box<dyn Iterator<Item = Result<usize>> + Send>> {
+/// #         Ok(Box::new((0..self.0).map(Ok)))
+/// #     }
+/// # }
+/// let mut batches = IterableDataLoader::new(UpTo(3), Ok).batch_size(2).iter()?;
+/// assert_eq!(batches.next().unwrap()?, [0, 1]);
+/// assert_eq!(batches.count(), 1);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct StreamBatches<B> {
     sources: Vec<Source<B>>,
     /// Whose turn it is.

@@ -188,6 +188,15 @@ impl Gpu {
     }
 
     /// Starts a profile of everything that runs on the device; `Err` while another one runs.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// gpu.start_profile()?;
+    /// // one at a time
+    /// assert!(gpu.start_profile().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn start_profile(&self) -> Result<()> {
         self.0.health.alive("profile")?;
         let mut state = lock(&self.0.profiler.state);
@@ -201,6 +210,15 @@ impl Gpu {
     }
 
     /// Ends the profile without looking at it.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// gpu.start_profile()?;
+    /// gpu.drop_profile();
+    /// assert!(gpu.finish_profile().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn drop_profile(&self) {
         self.0.profiler.on.store(false, Relaxed);
         let state = lock(&self.0.profiler.state).take();
@@ -209,12 +227,28 @@ impl Gpu {
     }
 
     /// Ends the profile, waits for what was submitted and returns what was measured.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// gpu.start_profile()?;
+    /// assert!(gpu.finish_profile()?.kernels.is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[cfg(not(target_arch = "wasm32"))]
     pub fn finish_profile(&self) -> Result<Profile> {
         pollster::block_on(self.finish_profile_async())
     }
 
     /// The same without blocking the thread.
+    ///
+    /// ```
+    /// use calor::gpu::{AdapterChoice, Gpu};
+    /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
+    /// gpu.start_profile()?;
+    /// assert!(pollster::block_on(gpu.finish_profile_async())?.kernels.is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub async fn finish_profile_async(&self) -> Result<Profile> {
         self.0.profiler.on.store(false, Relaxed);
         let state = lock(&self.0.profiler.state).take();

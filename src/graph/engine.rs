@@ -171,6 +171,14 @@ impl Engine {
     }
 
     /// Keeps plans for runs of equal structure, or plans each run anew.
+    ///
+    /// ```
+    /// use calor::{gpu::{AdapterChoice, Gpu}, graph::Engine};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// engine.set_plan_cache(false);
+    /// assert_eq!(engine.counters().plans, 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_plan_cache(&self, on: bool) {
         lock(&self.running).cache = if on { Cache::default() } else { Cache::off() };
     }
@@ -189,6 +197,16 @@ impl Engine {
     }
 
     /// The one door: a pending node. Refuses dtypes the adapter cannot hold and shapes it cannot index.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Body, Engine, Input, Map, Spec}};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// let x = engine.upload("x", Spec::new(&[1], DType::F32), bytemuck::bytes_of(&4f32))?;
+    /// let root = std::sync::Arc::new(Map { name: "sqrt".into(), body: Body::call_all("op_sqrt", 1) });
+    /// let y = engine.node(root, x.spec.clone(), [Input::whole(&x, &[1])].into_iter().collect(), Default::default())?;
+    /// assert_eq!(engine.read(&y)?, bytemuck::bytes_of(&2f32));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn node(
         &self,
         prim: Arc<dyn Primitive>,
@@ -295,6 +313,16 @@ impl Engine {
     }
 
     /// The plan that would compute `roots` now.
+    ///
+    /// ```
+    /// # use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Body, Engine, Input, Map, Spec}};
+    /// # let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// # let x = engine.upload("x", Spec::new(&[1], DType::F32), bytemuck::bytes_of(&4f32))?;
+    /// # let root = std::sync::Arc::new(Map { name: "sqrt".into(), body: Body::call_all("op_sqrt", 1) });
+    /// let y = engine.node(root, x.spec.clone(), [Input::whole(&x, &[1])].into_iter().collect(), Default::default())?;
+    /// assert_eq!(engine.plan(&[y])?.recording.dispatches().count(), 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn plan(&self, roots: &[Value]) -> Result<Plan> {
         // a run stores values and drops their inputs: not while they are looked at
         let _running = lock(&self.running);
@@ -302,6 +330,16 @@ impl Engine {
     }
 
     /// That plan as a picture.
+    ///
+    /// ```
+    /// # use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Body, Engine, Input, Map, Spec}};
+    /// # let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// # let x = engine.upload("x", Spec::new(&[1], DType::F32), bytemuck::bytes_of(&4f32))?;
+    /// # let root = std::sync::Arc::new(Map { name: "sqrt".into(), body: Body::call_all("op_sqrt", 1) });
+    /// let y = engine.node(root, x.spec.clone(), [Input::whole(&x, &[1])].into_iter().collect(), Default::default())?;
+    /// assert!(engine.dot(&[y])?.starts_with("digraph"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn dot(&self, roots: &[Value]) -> Result<String> {
         let _running = lock(&self.running);
         super::dot(&Walk::new(roots), self.gpu.facts(), self.options())
@@ -316,6 +354,15 @@ impl Engine {
     }
 
     /// Computes and submits `roots`, without waiting.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Engine, Spec}};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// let x = engine.upload("x", Spec::new(&[4], DType::U8), &[1, 2, 3, 4])?;
+    /// engine.run(&[x.clone()])?;
+    /// assert_eq!(engine.read(&x)?, [1, 2, 3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn run(&self, roots: &[Value]) -> Result<()> {
         self.gpu.alive("run")?;
         let mut running = lock(&self.running);
@@ -382,6 +429,18 @@ impl Engine {
     /// Computes and submits every pending value that someone still holds, without waiting. Values made of nothing
     /// (constants, ranges, random numbers) wait for a reader. What cannot be computed keeps nothing else from it; the
     /// first error is told; memory that is enough for a part at a time is enough.
+    ///
+    /// ```
+    /// # use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Body, Engine, Input, Map, Spec}};
+    /// # let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// # let x = engine.upload("x", Spec::new(&[1], DType::F32), bytemuck::bytes_of(&4f32))?;
+    /// # let root = std::sync::Arc::new(Map { name: "sqrt".into(), body: Body::call_all("op_sqrt", 1) });
+    /// let y = engine.node(root, x.spec.clone(), [Input::whole(&x, &[1])].into_iter().collect(), Default::default())?;
+    /// engine.flush()?;
+    /// assert_eq!(engine.counters().plans, 1);
+    /// assert_eq!(engine.read(&y)?, bytemuck::bytes_of(&2f32));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn flush(&self) -> Result<()> {
         self.compute_pending(true)
     }
@@ -466,6 +525,12 @@ impl Engine {
     }
 
     /// The errors that the device reported since the last look, if any, as one.
+    ///
+    /// ```
+    /// use calor::{gpu::{AdapterChoice, Gpu}, graph::Engine};
+    /// assert!(Engine::new(Gpu::open(&AdapterChoice::from_env()?)?).check_faults().is_ok());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn check_faults(&self) -> Result<()> {
         let codes = self.gpu.take_faults()?;
         let Some((first, more)) = codes.split_first() else { return Ok(()) };
@@ -509,7 +574,20 @@ impl Engine {
         Ok(taken.unwrap_or_else(|| take(&[])))
     }
 
-    /// The same without blocking the thread.
+    /// `read` without blocking the thread.
+    ///
+    /// ```
+    /// use calor::{DType, gpu::{AdapterChoice, Gpu}, graph::{Engine, Spec}};
+    /// let engine = Engine::new(Gpu::open(&AdapterChoice::from_env()?)?);
+    /// let x = engine.upload("x", Spec::new(&[4], DType::U8), &[1, 2, 3, 4])?;
+    /// assert_eq!(pollster::block_on(engine.read_async(&x))?, [1, 2, 3, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub async fn read_async(&self, value: &Value) -> Result<Vec<u8>> {
+        self.read_as_async(value, <[u8]>::to_vec).await
+    }
+
+    /// `read_as` without blocking the thread.
     pub(crate) async fn read_as_async<R>(&self, value: &Value, mut take: impl FnMut(&[u8]) -> R) -> Result<R> {
         self.run(std::slice::from_ref(value))?;
         let taken = match value.get() {
@@ -521,6 +599,12 @@ impl Engine {
     }
 
     /// Computes everything pending and waits until the device is done.
+    ///
+    /// ```
+    /// use calor::{gpu::{AdapterChoice, Gpu}, graph::Engine};
+    /// assert!(Engine::new(Gpu::open(&AdapterChoice::from_env()?)?).synchronize().is_ok());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn synchronize(&self) -> Result<()> {
         self.flush()?;
         self.gpu.synchronize()?;

@@ -163,6 +163,11 @@ pub trait Kernels {
 }
 
 /// Kernels that someone holds, plans that is: those of equal text are one.
+///
+/// ```
+/// use calor::graph::plan::Held;
+/// assert!(Held::default().is_empty());
+/// ```
 #[derive(Debug, Default)]
 pub struct Held {
     kernels: Mutex<HashMap<String, Weak<Kernel>>>,
@@ -174,11 +179,19 @@ const SWEEP_ABOVE: usize = 256;
 
 impl Held {
     /// How many texts are known, with some whose kernel is gone.
+    ///
+    /// ```
+    /// assert_eq!(calor::graph::plan::Held::default().len(), 0);
+    /// ```
     pub fn len(&self) -> usize {
         self.kernels.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether none is known.
+    ///
+    /// ```
+    /// assert!(calor::graph::plan::Held::default().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -49,11 +49,25 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// An empty one.
+    ///
+    /// ```
+    /// assert!(calor::io::Checkpoint::new().names().is_empty());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// What a file holds, with its tensors on a device: PyTorch's `map_location`.
+    ///
+    /// ```
+    /// use calor::{Device, io::Checkpoint};
+    /// # let path = std::env::temp_dir().join(format!("calor-doc-load-{}", std::process::id()));
+    /// Checkpoint::new().number("epoch", 5)?.save(&path)?;
+    /// assert_eq!(Checkpoint::load(&path, &Device::best()?)?.get_number::<u32>("epoch")?, 5);
+    /// # std::fs::remove_file(&path)?;
+    /// assert!(Checkpoint::load(&path, &Device::best()?).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Io` for a file that is missing, truncated or malformed.
@@ -64,6 +78,15 @@ impl Checkpoint {
 
     /// Writes it to a file; waits for its tensors.
     ///
+    /// ```
+    /// use calor::io::Checkpoint;
+    /// # let path = std::env::temp_dir().join(format!("calor-doc-save-{}", std::process::id()));
+    /// Checkpoint::new().text("note", "half way")?.save(&path)?;
+    /// assert!(path.is_file());
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Io` where that cannot be written: the file before is then as it was.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
@@ -71,6 +94,13 @@ impl Checkpoint {
     }
 
     /// The names of what it holds.
+    ///
+    /// ```
+    /// let mut saved = calor::io::Checkpoint::new();
+    /// saved.number("epoch", 5)?.text("note", "half way")?;
+    /// assert_eq!(saved.names(), ["epoch", "note"]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self
             .tensors
@@ -85,6 +115,15 @@ impl Checkpoint {
 
     /// Takes a module's parameters and persistent buffers up.
     ///
+    /// ```
+    /// use calor::{io::Checkpoint, nn::Linear};
+    /// let mut saved = Checkpoint::new();
+    /// saved.module("model", &Linear::new(3, 2, ())?)?;
+    /// assert_eq!(&saved.get_state("model")?.get("weight").unwrap().shape()[..], [2, 3]);
+    /// assert!(saved.module("model", &Linear::new(3, 2, ())?).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As all that take something up: `Value` for a name that is empty, taken or contains `/`.
     pub fn module(&mut self, name: &str, module: &dyn Module) -> Result<&mut Self> {
@@ -92,17 +131,48 @@ impl Checkpoint {
     }
 
     /// Takes tensors up.
+    ///
+    /// ```
+    /// use calor::{Tensor, io::Checkpoint, nn::StateDict};
+    /// let state: StateDict = [("mean".to_string(), Tensor::ones([2], ())?)].into_iter().collect();
+    /// let mut saved = Checkpoint::new();
+    /// saved.state("statistics", &state)?;
+    /// assert_eq!(saved.get_state("statistics")?.len(), 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn state(&mut self, name: &str, state: &StateDict) -> Result<&mut Self> {
         self.parts(name, state, &BTreeMap::new())
     }
 
     /// Takes an optimizer's settings and state up.
+    ///
+    /// ```
+    /// use calor::{io::Checkpoint, optim::{Optimizer, Sgd, SgdOptions}};
+    /// let mut saved = Checkpoint::new();
+    /// saved.optimizer("sgd", &Sgd::new([], SgdOptions::new(0.5))?)?;
+    /// let mut other = Sgd::new([], SgdOptions::new(1.0))?;
+    /// saved.load_optimizer("sgd", &mut other)?;
+    /// assert_eq!(other.lr(0), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn optimizer(&mut self, name: &str, optimizer: &dyn Optimizer) -> Result<&mut Self> {
         let (tensors, texts) = optimizer.state_dict().to_parts();
         self.parts(name, &tensors, &texts)
     }
 
     /// Takes a scheduler's state up.
+    ///
+    /// ```
+    /// use calor::{io::Checkpoint, optim::{Scheduler, Sgd, SgdOptions, StepLr}};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.step(&mut sgd)?;
+    /// let mut saved = Checkpoint::new();
+    /// saved.scheduler("schedule", &schedule)?;
+    /// saved.load_scheduler("schedule", &mut StepLr::new(&mut sgd, 1, 0.5)?)?;
+    /// assert_eq!(saved.names(), ["schedule"]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn scheduler(&mut self, name: &str, scheduler: &dyn Scheduler) -> Result<&mut Self> {
         self.numbers(name, scheduler.state_dict())
     }
@@ -132,6 +202,14 @@ impl Checkpoint {
     }
 
     /// Takes a gradient scaler's state up.
+    ///
+    /// ```
+    /// use calor::{Device, io::Checkpoint, optim::GradScaler};
+    /// let mut saved = Checkpoint::new();
+    /// saved.scaler("scaler", &GradScaler::new(&Device::best()?, ())?)?;
+    /// assert_eq!(saved.get_state("scaler")?.get("scale").unwrap().item()?, 65536.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn scaler(&mut self, name: &str, scaler: &GradScaler) -> Result<&mut Self> {
         let factors = [
             ("growth_factor", format!("{:?}", scaler.get_growth_factor())),
@@ -144,17 +222,42 @@ impl Checkpoint {
     }
 
     /// Takes a device's random state up.
+    ///
+    /// ```
+    /// use calor::{Device, Tensor, io::Checkpoint};
+    /// let (device, mut saved) = (Device::best()?, Checkpoint::new());
+    /// saved.generator("random", &device)?;
+    /// let first = Tensor::rand([4], ())?.to_vec::<f32>()?;
+    /// saved.load_generator("random", &device)?;
+    /// assert_eq!(Tensor::rand([4], ())?.to_vec::<f32>()?, first);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn generator(&mut self, name: &str, device: &Device) -> Result<&mut Self> {
         let (seed, draws) = device.generator().state();
         self.text(name, format!("{seed} {draws}"))
     }
 
     /// Takes a number up: an epoch, a step, a best loss.
+    ///
+    /// ```
+    /// let mut saved = calor::io::Checkpoint::new();
+    /// saved.number("epoch", 5)?.number("best", 0.25)?;
+    /// assert_eq!((saved.get_number::<u64>("epoch")?, saved.get_number::<f64>("best")?), (5, 0.25));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn number(&mut self, name: &str, value: impl Display) -> Result<&mut Self> {
         self.text(name, value.to_string())
     }
 
     /// Takes a text up.
+    ///
+    /// ```
+    /// let mut saved = calor::io::Checkpoint::new();
+    /// saved.text("note", "half way")?;
+    /// assert_eq!(saved.get_text("note")?, "half way");
+    /// assert!(saved.text("a/b", "").is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn text(&mut self, name: &str, text: impl Into<String>) -> Result<&mut Self> {
         self.parts(name, &StateDict::new(), &BTreeMap::from([(String::new(), text.into())]))
     }
@@ -195,6 +298,15 @@ impl Checkpoint {
 
     /// The tensors under a name.
     ///
+    /// ```
+    /// use calor::{io::Checkpoint, nn::Linear};
+    /// let mut saved = Checkpoint::new();
+    /// saved.module("model", &Linear::new(3, 2, ())?)?;
+    /// assert_eq!(saved.get_state("model")?.names().collect::<Vec<_>>(), ["weight", "bias"]);
+    /// assert!(saved.get_state("other").is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As all that give something back: `Value` where nothing has this name.
     pub fn get_state(&self, name: &str) -> Result<StateDict> {
@@ -203,6 +315,13 @@ impl Checkpoint {
     }
 
     /// The text under a name.
+    ///
+    /// ```
+    /// let mut saved = calor::io::Checkpoint::new();
+    /// saved.text("note", "half way")?;
+    /// assert!(saved.get_text("note")? == "half way" && saved.get_text("other").is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn get_text(&self, name: &str) -> Result<&str> {
         match self.texts.get(name) {
             Some(text) => Ok(text),
@@ -212,6 +331,13 @@ impl Checkpoint {
 
     /// The number under a name.
     ///
+    /// ```
+    /// let mut saved = calor::io::Checkpoint::new();
+    /// saved.number("epoch", 5)?.text("note", "half way")?;
+    /// assert!(saved.get_number::<u64>("epoch")? == 5 && saved.get_number::<u64>("note").is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where there is none, or none of this type.
     pub fn get_number<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T> {
@@ -220,21 +346,66 @@ impl Checkpoint {
     }
 
     /// Gives a module its parameters and buffers back; see [`Module::load_state_dict`].
+    ///
+    /// ```
+    /// use calor::{io::Checkpoint, nn::Linear};
+    /// let (a, b) = (Linear::new(3, 2, ())?, Linear::new(3, 2, ())?);
+    /// let mut saved = Checkpoint::new();
+    /// saved.module("model", &a)?;
+    /// saved.load_module("model", &b, true)?;
+    /// assert!(a.weight.tensor().equal(&b.weight.tensor())?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn load_module(&self, name: &str, module: &dyn Module, strict: bool) -> Result<Mismatch> {
         module.load_state_dict(&self.get_state(name)?, strict)
     }
 
     /// Gives an optimizer its settings and state back.
+    ///
+    /// ```
+    /// use calor::{io::Checkpoint, optim::{Adam, AdamOptions, Optimizer}};
+    /// let mut saved = Checkpoint::new();
+    /// saved.optimizer("adam", &Adam::new([], AdamOptions::new(0.5))?)?;
+    /// let mut other = Adam::new([], AdamOptions::new(1.0))?;
+    /// saved.load_optimizer("adam", &mut other)?;
+    /// assert_eq!(other.lr(0), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn load_optimizer(&self, name: &str, optimizer: &mut dyn Optimizer) -> Result<()> {
         optimizer.load_state_dict(&OptimState::from_parts(&self.get_state(name)?, &self.texts_of(name))?)
     }
 
     /// Gives a scheduler its state back.
+    ///
+    /// ```
+    /// use calor::{io::Checkpoint, optim::{Scheduler, Sgd, SgdOptions, StepLr}};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.step(&mut sgd)?;
+    /// let mut saved = Checkpoint::new();
+    /// saved.scheduler("schedule", &schedule)?;
+    /// let mut other = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// saved.load_scheduler("schedule", &mut other)?;
+    /// assert_eq!(other.last_epoch(), 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn load_scheduler(&self, name: &str, scheduler: &mut dyn Scheduler) -> Result<()> {
         scheduler.load_state_dict(&self.get_numbers(name)?)
     }
 
     /// Gives a scheduler by a measured value its state back.
+    ///
+    /// ```
+    /// use calor::io::Checkpoint;
+    /// use calor::optim::{PlateauOptions, ReduceLrOnPlateau, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut plateau = ReduceLrOnPlateau::new(&sgd, PlateauOptions::new())?;
+    /// plateau.step(&mut sgd, 0.5);
+    /// let mut saved = Checkpoint::new();
+    /// saved.plateau("schedule", &plateau)?.load_plateau("schedule", &mut plateau)?;
+    /// assert_eq!(plateau.best(), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn load_plateau(&self, name: &str, plateau: &mut ReduceLrOnPlateau) -> Result<()> {
         plateau.load_state_dict(&self.get_numbers(name)?)
     }
@@ -252,6 +423,17 @@ impl Checkpoint {
     }
 
     /// Gives a gradient scaler its state back.
+    ///
+    /// ```
+    /// use calor::{Device, io::Checkpoint, optim::{GradScaler, GradScalerOptions}};
+    /// let small = GradScalerOptions { init_scale: 8.0, ..GradScalerOptions::default() };
+    /// let mut saved = Checkpoint::new();
+    /// saved.scaler("scaler", &GradScaler::new(&Device::best()?, small)?)?;
+    /// let mut other = GradScaler::new(&Device::best()?, ())?;
+    /// saved.load_scaler("scaler", &mut other)?;
+    /// assert_eq!(other.get_scale()?, 8.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn load_scaler(&self, name: &str, scaler: &mut GradScaler) -> Result<()> {
         scaler.load_state_dict(&self.get_state(name)?)?;
         if !scaler.is_enabled() {
@@ -271,6 +453,14 @@ impl Checkpoint {
     }
 
     /// Gives a device its random state back.
+    ///
+    /// ```
+    /// use calor::{Device, io::Checkpoint};
+    /// let (device, mut saved) = (Device::best()?, Checkpoint::new());
+    /// saved.generator("random", &device)?.text("note", "no state")?;
+    /// assert!(saved.load_generator("random", &device).is_ok() && saved.load_generator("note", &device).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn load_generator(&self, name: &str, device: &Device) -> Result<()> {
         let text = self.get_text(name)?;
         let state = text.split_once(' ').and_then(|(seed, draws)| Some((seed.parse().ok()?, draws.parse().ok()?)));

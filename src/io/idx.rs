@@ -6,6 +6,12 @@ use std::io::Read;
 use std::path::Path;
 
 /// Elements of an IDX file.
+///
+/// ```
+/// use calor::io::{IdxData, parse_idx};
+/// assert_eq!(parse_idx(&[0, 0, 0x0B, 1, 0, 0, 0, 1, 1, 2])?.data, IdxData::I16(vec![258]));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum IdxData {
     /// Type 0x08.
@@ -23,6 +29,13 @@ pub enum IdxData {
 }
 
 /// The array in an IDX file.
+///
+/// ```
+/// use calor::io::parse_idx;
+/// let a = parse_idx(&[0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 1, 7, 9])?;
+/// assert_eq!(a.shape, [2, 1]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct IdxArray {
     /// Sizes.
@@ -34,6 +47,15 @@ pub struct IdxArray {
 const OP: &str = "read_idx";
 
 /// Reads an IDX file; gzip is recognised by its first bytes.
+///
+/// ```
+/// use calor::io::{IdxData, read_idx};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-{}.idx", std::process::id()));
+/// std::fs::write(&path, [0, 0, 8, 1, 0, 0, 0, 2, 7, 9])?;
+/// assert_eq!(read_idx(&path)?.data, IdxData::U8(vec![7, 9]));
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Io` where the file is missing, truncated, longer than its header says, or no IDX file.

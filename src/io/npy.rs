@@ -34,6 +34,15 @@ pub fn save_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<()> {
 ///
 /// 64-bit types become the 32-bit ones where the device lacks them. Truncated and malformed files are errors of kind
 /// [`ErrorKind::Io`](crate::ErrorKind::Io), types without a counterpart of kind [`ErrorKind::DType`](crate::ErrorKind::DType).
+///
+/// ```
+/// use calor::{Device, Tensor, io};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-load-{}.npy", std::process::id()));
+/// io::save_npy(&path, &Tensor::new([[1i32, 2]], ())?)?;
+/// assert_eq!(&io::load_npy(&path, &Device::best()?)?.shape()[..], [1, 2]);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load_npy(path: impl AsRef<Path>, device: &Device) -> Result<Tensor> {
     let path = path.as_ref();
     let bytes = file::map("load_npy", path)?;
@@ -41,6 +50,17 @@ pub fn load_npy(path: impl AsRef<Path>, device: &Device) -> Result<Tensor> {
 }
 
 /// [`load_npy`] from a file's bytes.
+///
+/// ```
+/// use calor::{Device, Tensor, io};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-bytes-{}.npy", std::process::id()));
+/// io::save_npy(&path, &Tensor::new([1i32, 2], ())?)?;
+/// let bytes = std::fs::read(&path)?;
+/// assert_eq!(io::load_npy_bytes(&bytes, &Device::best()?)?.to_vec::<i32>()?, [1, 2]);
+/// assert!(io::load_npy_bytes(&bytes[..40], &Device::best()?).is_err());
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load_npy_bytes(bytes: &[u8], device: &Device) -> Result<Tensor> {
     array("load_npy", "the array", bytes, device)
 }
@@ -70,6 +90,16 @@ pub fn save_npz(path: impl AsRef<Path>, arrays: &StateDict) -> Result<()> {
 }
 
 /// Reads a `.npz` file, compressed or not, in the order of the names; see [`load_npy`].
+///
+/// ```
+/// use calor::{Device, Tensor, io, nn::StateDict};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-load-{}.npz", std::process::id()));
+/// let state: StateDict = [("a".to_string(), Tensor::new([1i32, 2], ())?)].into_iter().collect();
+/// io::save_npz(&path, &state)?;
+/// assert_eq!(io::load_npz(&path, &Device::best()?)?.get("a").unwrap().to_vec::<i32>()?, [1, 2]);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load_npz(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     let path = path.as_ref();
     let bytes = file::map("load_npz", path)?;
@@ -77,6 +107,16 @@ pub fn load_npz(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 }
 
 /// [`load_npz`] from a file's bytes.
+///
+/// ```
+/// use calor::{Device, Tensor, io, nn::StateDict};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-bytes-{}.npz", std::process::id()));
+/// let state: StateDict = [("a".to_string(), Tensor::new([1i32, 2], ())?)].into_iter().collect();
+/// io::save_npz(&path, &state)?;
+/// assert_eq!(io::load_npz_bytes(&std::fs::read(&path)?, &Device::best()?)?.len(), 1);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load_npz_bytes(bytes: &[u8], device: &Device) -> Result<StateDict> {
     let mut zip = archive::Archive::new("load_npz", bytes)?;
     let names = zip.names()?.into_iter();

@@ -45,16 +45,34 @@ pub enum Object {
 
 impl Object {
     /// A dict with texts as keys.
+    ///
+    /// ```
+    /// use calor::io::Object;
+    /// assert_eq!(Object::dict([("epoch", Object::from(3))]).entries().unwrap().len(), 1);
+    /// ```
     pub fn dict<K: Into<String>>(entries: impl IntoIterator<Item = (K, Object)>) -> Self {
         Object::Dict(entries.into_iter().map(|(k, v)| (Object::Text(k.into()), v)).collect())
     }
 
     /// The value of a key of a dict.
+    ///
+    /// ```
+    /// use calor::io::Object;
+    /// let saved = Object::dict([("epoch", Object::from(3))]);
+    /// assert!(saved.get("epoch").is_some() && saved.get("step").is_none());
+    /// ```
     pub fn get(&self, key: &str) -> Option<&Object> {
         self.entries()?.iter().find(|(k, _)| k.as_text() == Some(key)).map(|(_, v)| v)
     }
 
     /// The value of a key of a dict; an error that names the key and those that are there, where there is none.
+    ///
+    /// ```
+    /// use calor::io::Object;
+    /// let saved = Object::dict([("epoch", Object::from(3))]);
+    /// assert!(saved.require("epoch")?.as_int() == Some(3) && saved.require("step").is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn require(&self, key: &str) -> Result<&Object> {
         match (self.get(key), self.entries()) {
             (Some(value), _) => Ok(value),
@@ -67,6 +85,13 @@ impl Object {
     }
 
     /// Keys and values of a dict.
+    ///
+    /// ```
+    /// use calor::io::Object;
+    /// let saved = Object::dict([("a", Object::from(3)), ("b", Object::from(4))]);
+    /// assert_eq!(saved.entries().unwrap()[1].0.as_text(), Some("b"));
+    /// assert!(Object::Int(3).entries().is_none());
+    /// ```
     pub fn entries(&self) -> Option<&[(Object, Object)]> {
         match self {
             Object::Dict(entries) => Some(entries),
@@ -75,6 +100,12 @@ impl Object {
     }
 
     /// The values of a list or tuple.
+    ///
+    /// ```
+    /// use calor::io::Object;
+    /// assert_eq!(Object::List(vec![Object::Int(3), Object::None]).items().unwrap().len(), 2);
+    /// assert!(Object::Int(3).items().is_none());
+    /// ```
     pub fn items(&self) -> Option<&[Object]> {
         match self {
             Object::List(items) | Object::Tuple(items) => Some(items),
@@ -83,6 +114,11 @@ impl Object {
     }
 
     /// An integer, or a truth value as one.
+    ///
+    /// ```
+    /// use calor::io::Object;
+    /// assert_eq!((Object::Int(3).as_int(), Object::None.as_int()), (Some(3), None));
+    /// ```
     pub fn as_int(&self) -> Option<i64> {
         match self {
             Object::Int(n) => Some(*n),
@@ -92,6 +128,11 @@ impl Object {
     }
 
     /// A number.
+    ///
+    /// ```
+    /// use calor::io::Object;
+    /// assert_eq!((Object::Float(0.5).as_float(), Object::None.as_float()), (Some(0.5), None));
+    /// ```
     pub fn as_float(&self) -> Option<f64> {
         match self {
             Object::Float(x) => Some(*x),
@@ -100,6 +141,11 @@ impl Object {
     }
 
     /// A text.
+    ///
+    /// ```
+    /// use calor::io::Object;
+    /// assert_eq!((Object::Text("a".into()).as_text(), Object::None.as_text()), (Some("a"), None));
+    /// ```
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Object::Text(text) => Some(text),
@@ -108,6 +154,13 @@ impl Object {
     }
 
     /// A tensor.
+    ///
+    /// ```
+    /// use calor::{Tensor, io::Object};
+    /// assert_eq!(Object::Tensor(Tensor::ones([2], ())?).as_tensor().unwrap().numel(), 2);
+    /// assert!(Object::None.as_tensor().is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn as_tensor(&self) -> Option<&Tensor> {
         match self {
             Object::Tensor(t) => Some(t),
@@ -116,6 +169,14 @@ impl Object {
     }
 
     /// A dict of tensors by name, for `load_state_dict`; an error that names the first entry that is something else.
+    ///
+    /// ```
+    /// use calor::{Tensor, io::Object};
+    /// let saved = Object::dict([("weight", Object::from(Tensor::ones([2], ())?))]);
+    /// assert_eq!(saved.state_dict()?.names().collect::<Vec<_>>(), ["weight"]);
+    /// assert!(Object::Int(3).state_dict().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn state_dict(&self) -> Result<StateDict> {
         let Some(entries) = self.entries() else {
             bail!(Value, "state_dict", "expected a dict of tensors, got {}", self.kind());

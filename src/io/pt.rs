@@ -24,6 +24,16 @@ const DEPTH: usize = 200;
 /// the 32-bit ones where the device lacks them, 8- and 16-bit signed integers i32. Truncated and malformed files are errors of kind
 /// [`ErrorKind::Io`](crate::ErrorKind::Io), complex and 8-bit floats of kind [`ErrorKind::DType`](crate::ErrorKind::DType). Files of
 /// PyTorch before 1.6, which are no archives, are read as well; the tar archives of those before 0.1.10 are not.
+///
+/// ```
+/// use calor::{Device, Tensor, io};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-load-{}.pt", std::process::id()));
+/// io::save_pt(&path, &Tensor::new([1.0f32, 2.0], ())?.into())?;
+/// let saved = io::load_pt(&path, &Device::best()?)?;
+/// assert_eq!(saved.as_tensor().unwrap().to_vec::<f32>()?, [1.0, 2.0]);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load_pt(path: impl AsRef<Path>, device: &Device) -> Result<Object> {
     let path = path.as_ref();
     let bytes = file::map(LOAD, path)?;
@@ -31,6 +41,16 @@ pub fn load_pt(path: impl AsRef<Path>, device: &Device) -> Result<Object> {
 }
 
 /// [`load_pt`] from a file's bytes.
+///
+/// ```
+/// use calor::{Device, Tensor, io};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-bytes-{}.pt", std::process::id()));
+/// io::save_pt(&path, &Tensor::new([1.0f32, 2.0], ())?.into())?;
+/// assert!(io::load_pt_bytes(&std::fs::read(&path)?, &Device::best()?)?.as_tensor().is_some());
+/// assert!(io::load_pt_bytes(b"no archive", &Device::best()?).is_err());
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load_pt_bytes(bytes: &[u8], device: &Device) -> Result<Object> {
     if bytes.starts_with(&[0x80]) {
         return legacy(bytes, device);

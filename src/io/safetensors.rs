@@ -29,6 +29,16 @@ pub fn save(path: impl AsRef<Path>, state: &StateDict) -> Result<()> {
 /// [`save`] with texts in the file's metadata.
 ///
 /// The file is written beside `path` and then put in its place, so that a crash leaves no half file.
+///
+/// ```
+/// use calor::{Device, io, nn::StateDict};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-texts-{}.safetensors", std::process::id()));
+/// let texts = [("format".to_string(), "pt".to_string())].into();
+/// io::save_with_texts(&path, &StateDict::new(), &texts)?;
+/// assert_eq!(io::load_with_texts(&path, &Device::best()?)?.1, texts);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn save_with_texts(path: impl AsRef<Path>, state: &StateDict, texts: &BTreeMap<String, String>) -> Result<()> {
     let path = path.as_ref();
     let bytes = save_bytes(state, texts)?;
@@ -36,6 +46,14 @@ pub fn save_with_texts(path: impl AsRef<Path>, state: &StateDict, texts: &BTreeM
 }
 
 /// The bytes of such a file.
+///
+/// ```
+/// use calor::{Device, Tensor, io, nn::StateDict};
+/// let state: StateDict = [("a".to_string(), Tensor::new([1i32, 2], ())?)].into_iter().collect();
+/// let bytes = io::save_bytes(&state, &Default::default())?;
+/// assert_eq!(bytes[bytes.len() - 8..], [1, 0, 0, 0, 2, 0, 0, 0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn save_bytes(state: &StateDict, texts: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let hosts = file::hosts(state.iter().map(|(_, t)| t))?;
     let views = state
@@ -69,6 +87,16 @@ pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 }
 
 /// [`load`] with the texts of the file's metadata.
+///
+/// ```
+/// use calor::{Device, io, nn::StateDict};
+/// # let path = std::env::temp_dir().join(format!("calor-doc-with-{}.safetensors", std::process::id()));
+/// io::save(&path, &StateDict::new())?;
+/// let (state, texts) = io::load_with_texts(&path, &Device::best()?)?;
+/// assert!(state.is_empty() && texts.is_empty());
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load_with_texts(path: impl AsRef<Path>, device: &Device) -> Result<(StateDict, BTreeMap<String, String>)> {
     let path = path.as_ref();
     let bytes = file::map("load", path)?;
@@ -76,6 +104,14 @@ pub fn load_with_texts(path: impl AsRef<Path>, device: &Device) -> Result<(State
 }
 
 /// [`load_with_texts`] from a file's bytes.
+///
+/// ```
+/// use calor::{Device, Tensor, io, nn::StateDict};
+/// let state: StateDict = [("a".to_string(), Tensor::new([1i32, 2], ())?)].into_iter().collect();
+/// let (back, _) = io::load_bytes(&io::save_bytes(&state, &Default::default())?, &Device::best()?)?;
+/// assert_eq!(back.get("a").unwrap().to_vec::<i32>()?, [1, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn load_bytes(bytes: &[u8], device: &Device) -> Result<(StateDict, BTreeMap<String, String>)> {
     let broken = |e: safetensors::SafeTensorError| Error::new(ErrorKind::Io, "load", format!("no safetensors: {e}"));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;

@@ -37,6 +37,14 @@ impl SummaryWriter {
     /// A new file in a folder, which is made. `purge_step`, for a run that goes on from a checkpoint, is its first step:
     /// what the run before wrote about it and later steps is not shown any more.
     ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("calor-doc-new-{}", std::process::id()));
+    /// let writer = calor::io::SummaryWriter::new(&folder, 100)?;
+    /// assert_eq!(std::fs::read_dir(writer.log_dir())?.count(), 1);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Io` where the folder or file cannot be made.
     pub fn new(log_dir: impl AsRef<Path>, purge_step: impl Into<Option<u64>>) -> Result<Self> {
@@ -46,11 +54,29 @@ impl SummaryWriter {
     }
 
     /// The folder.
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("calor-doc-dir-{}", std::process::id()));
+    /// assert_eq!(calor::io::SummaryWriter::new(&folder, None)?.log_dir(), folder);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn log_dir(&self) -> &Path {
         &self.folder
     }
 
     /// A point of the curve `tag`.
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("calor-doc-scalar-{}", std::process::id()));
+    /// # let size = || -> calor::Result<u64> { Ok(std::fs::read_dir(&folder)?.next().unwrap()?.metadata()?.len()) };
+    /// let mut writer = calor::io::SummaryWriter::new(&folder, None)?;
+    /// let before = size()?;
+    /// writer.add_scalar("loss", 0.5, 0)?;
+    /// assert!(size()? > before);
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn add_scalar(&mut self, tag: &str, value: f64, step: u64) -> Result<()> {
         self.events.summary("add_scalar", step, scalar(tag, value))
     }
@@ -82,6 +108,15 @@ impl SummaryWriter {
 
     /// The distribution of a tensor's values, in PyTorch's buckets (`bins="tensorflow"`). Reads the tensor back.
     ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("calor-doc-histogram-{}", std::process::id()));
+    /// let mut writer = calor::io::SummaryWriter::new(&folder, None)?;
+    /// assert!(writer.add_histogram("weight", &calor::Tensor::ones([3], ())?, 0).is_ok());
+    /// assert!(writer.add_histogram("weight", &calor::Tensor::ones([0], ())?, 0).is_err());
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where it is empty or a value is not finite.
     pub fn add_histogram(&mut self, tag: &str, values: &Tensor, step: u64) -> Result<()> {
@@ -95,6 +130,16 @@ impl SummaryWriter {
     }
 
     /// A text, in Markdown.
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("calor-doc-text-{}", std::process::id()));
+    /// let mut writer = calor::io::SummaryWriter::new(&folder, None)?;
+    /// writer.add_text("sample", "To be, or **not** to be", 0)?;
+    /// let file = std::fs::read_dir(&folder)?.next().unwrap()?.path();
+    /// assert!(String::from_utf8_lossy(&std::fs::read(file)?).contains("**not**"));
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn add_text(&mut self, tag: &str, text: &str, step: u64) -> Result<()> {
         const STRING: u64 = 7;
         let plugin = Message::default().bytes(1, "text").bytes(2, "");
@@ -108,6 +153,15 @@ impl SummaryWriter {
 
     /// A picture `[channels, height, width]` of 1, 3 or 4 channels, or `[height, width]`: u8, or numbers from 0 to 1.
     /// Reads it back.
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("calor-doc-image-{}", std::process::id()));
+    /// let mut writer = calor::io::SummaryWriter::new(&folder, None)?;
+    /// assert!(writer.add_image("digit", &calor::Tensor::zeros([3, 8, 8], ())?, 0).is_ok());
+    /// assert!(writer.add_image("digit", &calor::Tensor::zeros([5, 8, 8], ())?, 0).is_err());
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Shape` for other shapes.
@@ -139,6 +193,15 @@ impl SummaryWriter {
     }
 
     /// Waits until all is on the disk.
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("calor-doc-flush-{}", std::process::id()));
+    /// let mut writer = calor::io::SummaryWriter::new(&folder, None)?;
+    /// writer.add_scalar("loss", 0.5, 0)?;
+    /// assert!(writer.flush().is_ok());
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn flush(&self) -> Result<()> {
         self.events.flush("flush")?;
         self.runs.values().try_for_each(|events| events.flush("flush"))

@@ -134,6 +134,16 @@ impl Object {
 
     /// Gives a gradient scaler the state that PyTorch's had; nothing where the scaler is off.
     ///
+    /// ```
+    /// use calor::{Device, io::Object, optim::GradScaler};
+    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// let saved = Object::scaler(&scaler)?;
+    /// scaler.update_to(2.0)?;
+    /// saved.load_scaler(&mut scaler)?;
+    /// assert_eq!(scaler.get_scale()?, 65536.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where a number is missing or makes no sense.
     pub fn load_scaler(&self, scaler: &mut GradScaler) -> Result<()> {

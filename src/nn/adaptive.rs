@@ -56,6 +56,13 @@ pub fn adaptive_avg_pool(x: &Tensor, output: &[Option<usize>]) -> Result<Tensor>
 /// The largest values in windows that divide the last dimensions into `output` parts, and where they stand in those
 /// dimensions, counted row by row, `i32`; the gradient goes to the first of equals.
 ///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let (y, at) = f::adaptive_max_pool(&Tensor::new([[1.0f32, 5.0, 3.0, 2.0]], ())?, &[Some(2)])?;
+/// assert_eq!((y.to_vec::<f32>()?, at.to_vec::<i32>()?), (vec![5.0, 3.0], vec![1, 2]));
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Shape` where `x` has not one or two dimensions more than are pooled.
 pub fn adaptive_max_pool(x: &Tensor, output: &[Option<usize>]) -> Result<(Tensor, Tensor)> {
@@ -67,6 +74,13 @@ pub fn adaptive_max_pool(x: &Tensor, output: &[Option<usize>]) -> Result<(Tensor
 }
 
 /// `(sum x^p)^(1 / p)` over each window, windows as in [`avg_pool`].
+///
+/// ```
+/// use calor::{Tensor, nn::{AvgPool, functional as f}};
+/// let x = Tensor::new([[3.0f32, 4.0]], ())?;
+/// assert_eq!(f::lp_pool(&x, 2.0, &AvgPool::<1>::new(2))?.item()?, 5.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn lp_pool<const N: usize>(x: &Tensor, p: f64, windows: &AvgPool<N>) -> Result<Tensor> {
     let area: usize = windows.kernel_size.iter().product();
     let mean = avg_pool(&x.pow(p)?, windows)?;
@@ -74,6 +88,13 @@ pub fn lp_pool<const N: usize>(x: &Tensor, p: f64, windows: &AvgPool<N>) -> Resu
 }
 
 /// `x / (k + alpha mean(x^2))^beta`, the mean over `size` neighbouring channels, which are dimension 1.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::local_response_norm(&Tensor::ones([1, 3, 1], ())?, 1, 3.0, 1.0, 1.0)?;
+/// assert_eq!(y.to_vec::<f32>()?, [0.25; 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where `x` has fewer than three dimensions.

@@ -7,6 +7,14 @@ use crate::tensor::Tensor;
 use crate::tensor::autocast::{autocast_off, full, lowered, lowered_if, widest};
 
 /// How [`scaled_dot_product_attention`] weighs.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{AttentionOptions, scaled_dot_product_attention}};
+/// let (x, v) = (Tensor::ones([1, 2, 1], ())?, Tensor::new([[[1.0f32], [3.0]]], ())?);
+/// let options = AttentionOptions { is_causal: true, ..AttentionOptions::default() };
+/// assert_eq!(scaled_dot_product_attention(&x, &x, &v, &options)?.to_vec::<f32>()?, [1.0, 2.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct AttentionOptions {
     /// Broadcast to `[.., L, S]`: truth values say what takes part, numbers are added to the products.
@@ -66,6 +74,13 @@ pub fn scaled_dot_product_attention(
 
 /// `y_o = x1^T W_o x2 + b_o` over the last dimensions: `x1` is `[*, in1]`, `x2` `[*, in2]`, `weight`
 /// `[out, in1, in2]`, `bias` `[out]`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let (x1, x2) = (Tensor::new([2.0f32], ())?, Tensor::new([3.0f32], ())?);
+/// assert_eq!(f::bilinear(&x1, &x2, &Tensor::new([[[5.0f32]]], ())?, None)?.item()?, 30.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn bilinear(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     const OP: &str = "bilinear";
     let [x1, x2, weight, addend] = &widest([x1, x2, weight, bias.unwrap_or(weight)])?;

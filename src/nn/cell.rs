@@ -7,6 +7,13 @@ use crate::tensor::autocast::{lowered, lowered_if};
 use crate::tensor::{Options, Tensor};
 
 /// The function between the steps of an [`RNN`](super::RNN).
+///
+/// ```
+/// use calor::{Tensor, nn::{RNNCell, RNNCellOptions, Recurrence}};
+/// let cell = RNNCell::new(2, 3, RNNCellOptions::default().nonlinearity(Recurrence::Relu))?;
+/// assert!(cell.forward(&Tensor::ones([2], ())?, None)?.min()?.item()? >= 0.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Recurrence {
     /// Hyperbolic tangent.
@@ -126,14 +133,21 @@ impl Sizes {
 }
 
 macro_rules! cell {
-    ($($(#[$doc:meta])* $name:ident $options:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* } |$o:ident| $kind:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident $options:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr => $example:expr,)* } |$o:ident| $kind:expr;)*) => {
         $(
             options! {
                 #[doc = concat!("Options of [`", stringify!($name), "`].")]
+                ///
+                /// ```
+                /// use calor::nn::*;
+                #[doc = concat!("let options = ", stringify!($options), "::default().bias(false);")]
+                #[doc = concat!("assert!(", stringify!($name), "::new(2, 3, options)?.parameters().len() == 2);")]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 $options {
                     /// Whether it learns addends.
-                    bias: bool = true,
-                    $($(#[$field_doc])* $field: $ty = $default,)*
+                    bias: bool = true => false,
+                    $($(#[$field_doc])* $field: $ty = $default => $example,)*
                 }
             }
 
@@ -154,6 +168,13 @@ macro_rules! cell {
 
             impl $name {
                 /// A cell with fresh parameters, uniform in `± 1 / sqrt(hidden)`.
+                ///
+                /// ```
+                /// use calor::nn::*;
+                #[doc = concat!("let cell = ", stringify!($name), "::new(2, 4, ())?;")]
+                /// assert!(cell.weight_hh.tensor().abs()?.max()?.item()? <= 0.5);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn new(input: usize, hidden: usize, options: impl Into<$options>) -> Result<Self> {
                     let ($o, name) = (options.into(), stringify!($name));
                     let kind: Kind = $kind;
@@ -190,7 +211,7 @@ cell! {
     /// ```
     RNNCell RNNCellOptions {
         /// The function.
-        nonlinearity: Recurrence = Recurrence::Tanh,
+        nonlinearity: Recurrence = Recurrence::Tanh => Recurrence::Relu,
     } |o| Kind::Rnn(o.nonlinearity);
     /// `r, z = sigmoid(..)`, `n = tanh(W_in x + b_in + r (W_hn h + b_hn))`, `h' = (1 - z) n + z h`.
     ///
@@ -216,6 +237,14 @@ cell! {
 
 impl RNNCell {
     /// The next hidden state; the first is zeros.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::RNNCell};
+    /// let (cell, x) = (RNNCell::new(2, 3, ())?, Tensor::ones([4, 2], ())?);
+    /// let h = cell.forward(&x, None)?;
+    /// assert_eq!(&cell.forward(&x, Some(&h))?.shape()[..], [4, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, h: Option<&Tensor>) -> Result<Tensor> {
         Ok(self.step(x, h, None)?.0)
     }
@@ -223,6 +252,14 @@ impl RNNCell {
 
 impl GRUCell {
     /// The next hidden state; the first is zeros.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::GRUCell};
+    /// let (cell, x) = (GRUCell::new(2, 3, ())?, Tensor::ones([4, 2], ())?);
+    /// let h = cell.forward(&x, None)?;
+    /// assert_eq!(&cell.forward(&x, Some(&h))?.shape()[..], [4, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, h: Option<&Tensor>) -> Result<Tensor> {
         Ok(self.step(x, h, None)?.0)
     }
@@ -230,6 +267,15 @@ impl GRUCell {
 
 impl LSTMCell {
     /// The next hidden state and cell state; the first are zeros.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::LSTMCell};
+    /// let (cell, x) = (LSTMCell::new(2, 3, ())?, Tensor::ones([4, 2], ())?);
+    /// let (h, c) = cell.forward(&x, None)?;
+    /// let (h, c) = cell.forward(&x, Some((&h, &c)))?;
+    /// assert_eq!((&h.shape()[..], &c.shape()[..]), (&[4, 3][..], &[4, 3][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, state: Option<(&Tensor, &Tensor)>) -> Result<(Tensor, Tensor)> {
         let (h, c) = self.step(x, state.map(|s| s.0), state.map(|s| s.1))?;
         Ok((h.clone(), c.unwrap_or(h)))

@@ -21,11 +21,23 @@ pub struct Sequential {
 
 impl Sequential {
     /// Without layers: gives its input.
+    ///
+    /// ```
+    /// let empty = calor::nn::Sequential::new();
+    /// assert!(empty.is_empty() && empty.layers().is_empty());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// With one more layer at the end.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, ReLU, Sequential, Tanh}};
+    /// let model = Sequential::new().add(ReLU).add(Tanh);
+    /// assert_eq!(model.forward(&Tensor::new([-1.0f32], ())?)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "adds a layer, as `add_module` does")]
     pub fn add(mut self, layer: impl Layer + 'static) -> Self {
@@ -34,21 +46,43 @@ impl Sequential {
     }
 
     /// Adds a layer at the end.
+    ///
+    /// ```
+    /// let mut model = calor::nn::Sequential::new();
+    /// model.push(Box::new(calor::nn::ReLU));
+    /// assert_eq!(model.len(), 1);
+    /// ```
     pub fn push(&mut self, layer: Box<dyn Layer>) {
         self.layers.push(layer);
     }
 
     /// The layers.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, ReLU, Sequential}};
+    /// let model = Sequential::new().add(ReLU);
+    /// assert_eq!(model.layers()[0].forward(&Tensor::new([-1.0f32], ())?)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn layers(&self) -> &[Box<dyn Layer>] {
         &self.layers
     }
 
     /// Number of layers.
+    ///
+    /// ```
+    /// assert_eq!(calor::nn::Sequential::new().add(calor::nn::ReLU).len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.layers.len()
     }
 
     /// Whether there are none.
+    ///
+    /// ```
+    /// use calor::nn::{ReLU, Sequential};
+    /// assert!(Sequential::new().is_empty() && !Sequential::new().add(ReLU).is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }
@@ -97,6 +131,13 @@ pub struct Lambda<F>(F);
 
 impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Lambda<F> {
     /// A layer that calls `f`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Lambda, Layer}};
+    /// let double = Lambda::new(|x: &Tensor| x * 2.0);
+    /// assert_eq!(double.forward(&Tensor::new([3.0f32], ())?)?.item()?, 6.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(f: F) -> Self {
         Self(f)
     }
@@ -176,6 +217,15 @@ impl<M> Default for ModuleDict<M> {
 
 impl<M> ModuleDict<M> {
     /// Adds a module, or puts it in place of the one of that name.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, ModuleDict};
+    /// let mut parts = ModuleDict::default();
+    /// parts.insert("a", Linear::new(2, 3, ())?);
+    /// parts.insert("a", Linear::new(2, 5, ())?);
+    /// assert_eq!(parts.get("a").unwrap().weight.shape()[0], 5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn insert(&mut self, name: impl Into<String>, module: M) {
         let name = name.into();
         match self.0.iter_mut().find(|(n, _)| *n == name) {
@@ -185,11 +235,28 @@ impl<M> ModuleDict<M> {
     }
 
     /// The module of a name.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, ModuleDict};
+    /// let mut parts = ModuleDict::default();
+    /// parts.insert("a", Linear::new(2, 3, ())?);
+    /// assert!(parts.get("a").is_some() && parts.get("b").is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn get(&self, name: &str) -> Option<&M> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, m)| m)
     }
 
     /// Names and modules in order.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, ModuleDict};
+    /// let mut parts = ModuleDict::default();
+    /// parts.insert("b", Linear::new(2, 3, ())?);
+    /// parts.insert("a", Linear::new(2, 3, ())?);
+    /// assert_eq!(parts.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b", "a"]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&str, &M)> {
         self.0.iter().map(|(n, m)| (n.as_str(), m))
     }

@@ -6,8 +6,22 @@ use crate::ops::movement::PadMode;
 use crate::tensor::{Options, Tensor};
 
 /// One number for every spatial dimension, or one for each.
+///
+/// ```
+/// use calor::nn::Conv2d;
+/// // a kernel of 3 by 3, and one of 1 by 5
+/// assert_eq!(Conv2d::new(1, 1, 3, ())?.weight.shape()[2..], [3, 3]);
+/// assert_eq!(Conv2d::new(1, 1, [1, 5], ())?.weight.shape()[2..], [1, 5]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub trait Sides<const N: usize> {
     /// One number for each.
+    ///
+    /// ```
+    /// use calor::nn::Sides;
+    /// let both: [usize; 2] = 3.sides();
+    /// assert_eq!((both, [1, 5].sides()), ([3, 3], [1, 5]));
+    /// ```
     fn sides(self) -> [usize; N];
 }
 
@@ -59,36 +73,71 @@ macro_rules! conv_options {
 
         impl<const N: usize> $name<N> {
             /// Steps of the kernel.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().stride(2);")]
+            /// assert_eq!(options.stride, [2, 2]);
+            /// ```
             #[must_use]
             pub fn stride(self, stride: impl Sides<N>) -> Self {
                 Self { stride: stride.sides(), ..self }
             }
 
             /// How much lies at both ends.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().padding([1, 0]);")]
+            /// assert_eq!(options.padding, [1, 0]);
+            /// ```
             #[must_use]
             pub fn padding(self, padding: impl Sides<N>) -> Self {
                 Self { padding: padding.sides(), ..self }
             }
 
             /// Distance between the kernel's elements.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().dilation(2);")]
+            /// assert_eq!(options.dilation, [2, 2]);
+            /// ```
             #[must_use]
             pub fn dilation(self, dilation: impl Sides<N>) -> Self {
                 Self { dilation: dilation.sides(), ..self }
             }
 
             /// Groups of channels that do not see each other.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().groups(2);")]
+            /// assert_eq!(options.groups, 2);
+            /// ```
             #[must_use]
             pub fn groups(self, groups: usize) -> Self {
                 Self { groups, ..self }
             }
 
             /// Whether it learns an addend for each channel.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("assert!(!", stringify!($name), "::<2>::default().bias(false).bias);")]
+            /// ```
             #[must_use]
             pub fn bias(self, bias: bool) -> Self {
                 Self { bias, ..self }
             }
 
             /// Dtype and device of the parameters.
+            ///
+            /// ```
+            /// use calor::{DType, nn::*};
+            #[doc = concat!("let options = ", stringify!($name), "::<2>::default().tensor(DType::F16);")]
+            /// assert_eq!(options.tensor.dtype(), Some(DType::F16));
+            /// ```
             #[must_use]
             pub fn tensor(self, tensor: impl Into<Options>) -> Self {
                 Self { tensor: tensor.into(), ..self }
@@ -124,6 +173,12 @@ pub(super) use conv_options;
 
 conv_options! {
     /// Options of [`Conv`].
+    ///
+    /// ```
+    /// use calor::nn::ConvOptions;
+    /// let options = ConvOptions::<2>::default().stride(2).padding([1, 0]);
+    /// assert_eq!((options.stride, options.padding, options.bias), ([2, 2], [1, 0], true));
+    /// ```
     ConvOptions {
         /// Whether there is as much padding as keeps the sizes.
         same: bool = false,
@@ -134,12 +189,26 @@ conv_options! {
 
 impl<const N: usize> ConvOptions<N> {
     /// As much padding as keeps the sizes: PyTorch's `padding="same"`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Conv1d, ConvOptions, Layer}};
+    /// let conv = Conv1d::new(1, 1, 3, ConvOptions::default().same())?;
+    /// assert_eq!(&conv.forward(&Tensor::ones([1, 1, 5], ())?)?.shape()[..], [1, 1, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn same(self) -> Self {
         Self { same: true, ..self }
     }
 
     /// What the padding is.
+    ///
+    /// ```
+    /// use calor::{PadMode, Tensor, nn::{Conv1d, ConvOptions, Layer}};
+    /// let options = ConvOptions::default().padding(2).padding_mode(PadMode::Circular);
+    /// assert_eq!(&Conv1d::new(1, 1, 3, options)?.forward(&Tensor::ones([1, 1, 5], ())?)?.shape()[..], [1, 1, 7]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn padding_mode(self, padding_mode: PadMode) -> Self {
         Self { padding_mode, ..self }
@@ -169,20 +238,58 @@ pub struct Conv<const N: usize> {
 }
 
 /// A convolution over one dimension: `[n, in, l]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{Conv1d, Layer}};
+/// assert_eq!(&Conv1d::new(2, 4, 3, ())?.forward(&Tensor::ones([1, 2, 5], ())?)?.shape()[..], [1, 4, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type Conv1d = Conv<1>;
 /// A convolution over two dimensions: `[n, in, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{Conv2d, Layer}};
+/// assert_eq!(&Conv2d::new(2, 4, 3, ())?.forward(&Tensor::ones([1, 2, 5, 4], ())?)?.shape()[..], [1, 4, 3, 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type Conv2d = Conv<2>;
 /// A convolution over three dimensions: `[n, in, d, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{Conv3d, Layer}};
+/// assert_eq!(&Conv3d::new(2, 4, 3, ())?.forward(&Tensor::ones([1, 2, 5, 4, 3], ())?)?.shape()[..], [1, 4, 3, 2, 1]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type Conv3d = Conv<3>;
 /// Options of [`Conv1d`].
+///
+/// ```
+/// assert_eq!(calor::nn::Conv1dOptions::default().stride(2).stride, [2]);
+/// ```
 pub type Conv1dOptions = ConvOptions<1>;
 /// Options of [`Conv2d`].
+///
+/// ```
+/// assert_eq!(calor::nn::Conv2dOptions::default().stride(2).stride, [2, 2]);
+/// ```
 pub type Conv2dOptions = ConvOptions<2>;
 /// Options of [`Conv3d`].
+///
+/// ```
+/// assert_eq!(calor::nn::Conv3dOptions::default().stride(2).stride, [2, 2, 2]);
+/// ```
 pub type Conv3dOptions = ConvOptions<3>;
 
 impl<const N: usize> Conv<N> {
     /// A layer with fresh parameters.
+    ///
+    /// ```
+    /// use calor::nn::{Conv2d, ConvOptions};
+    /// let conv = Conv2d::new(4, 6, [3, 1], ConvOptions::default().groups(2))?;
+    /// assert_eq!(&conv.weight.shape()[..], [6, 2, 3, 1]);
+    /// assert!(Conv2d::new(4, 6, 3, ConvOptions::default().groups(3)).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where the groups do not divide both numbers of channels.
@@ -213,6 +320,12 @@ impl<const N: usize> Conv<N> {
     }
 
     /// Stride, padding and the like.
+    ///
+    /// ```
+    /// use calor::nn::{Conv2d, ConvOptions};
+    /// assert_eq!(Conv2d::new(1, 1, 3, ConvOptions::default().dilation(2))?.options().dilation, [2, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn options(&self) -> &ConvOptions<N> {
         &self.options
     }

@@ -10,6 +10,14 @@ use crate::tensor::grad::is_grad_enabled;
 use smallvec::SmallVec;
 
 /// Zeros around the input of a convolution.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Padding, conv}};
+/// let (x, w) = (Tensor::ones([1, 1, 5], ())?, Tensor::ones([1, 1, 3], ())?);
+/// let side = |padding| conv(&x, &w, None, (&[1], padding, &[1]), 1)?.size(2);
+/// assert_eq!((side(Padding::Valid)?, side(Padding::Same)?, side(Padding::Sides(&[2]))?), (3, 5, 7));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding<'a> {
     /// None.
@@ -202,6 +210,14 @@ pub fn max_pool<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Result<Tensor> {
 }
 
 /// [`max_pool`] and where each value stands in the last `N` dimensions of the input, counted row by row, `i32`.
+///
+/// ```
+/// use calor::{Tensor, nn::{MaxPool1d, functional as f}};
+/// let x = Tensor::new([[1.0f32, 3.0, 4.0, 2.0]], ())?;
+/// let (y, at) = f::max_pool_with_indices(&x, &MaxPool1d::new(2))?;
+/// assert_eq!((y.to_vec::<f32>()?, at.to_vec::<i32>()?), (vec![3.0, 4.0], vec![1, 2]));
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn max_pool_with_indices<const N: usize>(x: &Tensor, o: &MaxPool<N>) -> Result<(Tensor, Tensor)> {
     let windows = pool_windows("max_pool", x, (o.kernel_size, o.stride, o.padding, o.dilation), o.ceil_mode)?;
     if let Some((values, Some(at))) = windows.largest("max_pool", x, lowest(x.dtype()), true)? {
@@ -264,6 +280,13 @@ pub fn avg_pool<const N: usize>(x: &Tensor, o: &AvgPool<N>) -> Result<Tensor> {
 
 /// The windows of `[n, c, ..]` or `[c, ..]` as columns: `[n, c * kernel, windows]`.
 ///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::unfold(&Tensor::new([[1.0f32, 2.0, 3.0]], ())?, &[2], (&[1], &[0], &[1]))?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 2.0, 3.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Shape` for other dimensions, or where no window fits.
 pub fn unfold(
@@ -286,6 +309,13 @@ pub fn unfold(
 }
 
 /// The other way: columns `[n, c * kernel, windows]` to `[n, c, output..]`, adding what lies in the same place.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::fold(&Tensor::ones([2, 2], ())?, &[3], &[2], (&[1], &[0], &[1]))?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 1.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where the columns do not fit the output.
@@ -344,6 +374,14 @@ fn sliding(kernel: &[usize], (stride, padding, dilation): (&[usize], &[usize], &
 /// The transposed convolution, which is a convolution's gradient of its input: `x` is `[n, in, ..]` or `[in, ..]`,
 /// `weight` `[in, out / groups, kernel..]`, `bias` `[out]`. A side of `size` becomes
 /// `(size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let (x, w) = (Tensor::new([[[1.0f32, 2.0]]], ())?, Tensor::new([[[1.0f32, 10.0]]], ())?);
+/// let y = f::conv_transpose(&x, &w, None, (&[1], &[0], &[0], &[1]), 1)?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0, 12.0, 20.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where channels, groups or dimensions do not fit; `DType` where the dtypes differ; `Value` where the output

@@ -16,6 +16,13 @@ use std::sync::Arc;
 const OP: &str = "ctc_loss";
 
 /// How long the sequences of a batch are.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::Lengths};
+/// assert!(matches!(Lengths::from([2, 3]), Lengths::List(list) if list == [2, 3]));
+/// assert!(matches!(Lengths::from(&Tensor::new([2i32, 3], ())?), Lengths::Tensor(_)));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Lengths {
     /// Known on the host.
@@ -44,13 +51,19 @@ impl From<&Tensor> for Lengths {
 
 settings! {
     /// Options of [`ctc_loss`].
+    ///
+    /// ```
+    /// use calor::nn::functional::CtcOptions;
+    /// let options = CtcOptions::default().zero_infinity(true);
+    /// assert!(options.zero_infinity && options.blank == 0);
+    /// ```
     CtcOptions {
         /// The class that stands for no label.
-        blank: usize = 0,
+        blank: usize = 0 => 2usize,
         /// What becomes of the samples' losses; the mean is of losses divided by their numbers of labels.
-        reduction: Reduction = Reduction::Mean,
+        reduction: Reduction = Reduction::Mean => Reduction::Sum,
         /// Whether a loss that is infinite, because the input is too short, counts as 0.
-        zero_infinity: bool = false,
+        zero_infinity: bool = false => true,
     }
 }
 

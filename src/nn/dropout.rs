@@ -13,6 +13,14 @@ fn check(op: &str, p: f64) -> Result<()> {
 
 /// While training, zeros with probability `p`, and the others divided by `1 - p`; else `x`.
 ///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let x = Tensor::ones([8], ())?;
+/// assert!(f::dropout(&x, 0.5, true)?.to_vec::<f32>()?.iter().all(|&y| y == 0.0 || y == 2.0));
+/// assert_eq!(f::dropout(&x, 0.5, false)?.to_vec::<f32>()?, [1.0; 8]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Value` where `p` is not between 0 and 1.
 pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
@@ -38,9 +46,17 @@ fn channel_dropout(op: &str, x: &Tensor, p: f64, training: bool, lead: usize) ->
 }
 
 macro_rules! channel_dropouts {
-    ($($(#[$doc:meta])* $name:ident $function:ident $whole:literal $lead:literal $only:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident $function:ident $whole:literal $lead:literal $only:expr, $sides:literal;)*) => {
         $(
             $(#[$doc])*
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::functional::*};
+            #[doc = concat!("let y = ", stringify!($function), "(&Tensor::ones(", $sides, ", ())?, 0.5, true)?;")]
+            /// let y = y.to_vec::<f32>()?;
+            /// assert!(y.iter().all(|v| *v == y[0]));
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             ///
             /// # Errors
             /// `Value` where `p` is not between 0 and 1, `Shape` where dimensions are missing.
@@ -58,6 +74,14 @@ macro_rules! channel_dropouts {
 
             layer! {
                 $(#[$doc])*
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = concat!("let y = ", stringify!($name), "::new(0.5)?.forward(&Tensor::ones(", $sides, ", ())?)?;")]
+                /// let y = y.to_vec::<f32>()?;
+                /// assert!(y.iter().all(|v| *v == y[0]));
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 $name $function
             }
         )*
@@ -76,6 +100,12 @@ macro_rules! layer {
 
         impl $name {
             /// A layer that drops with probability `p`.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("assert!(", stringify!($name), "::new(0.5).is_ok());")]
+            #[doc = concat!("assert!(", stringify!($name), "::new(1.5).is_err());")]
+            /// ```
             ///
             /// # Errors
             /// `Value` where `p` is not between 0 and 1.
@@ -111,11 +141,11 @@ layer! {
 
 channel_dropouts! {
     /// [`dropout`] of whole channels of `[n, c, l]` or `[c, l]`.
-    Dropout1d dropout1d 3 1 Some([2, 3]);
+    Dropout1d dropout1d 3 1 Some([2, 3]), "[1, 1, 8]";
     /// [`dropout`] of whole channels of `[n, c, h, w]`, or `[n, c, ..]` of other ranks, as PyTorch has it.
-    Dropout2d dropout2d 4 2 None;
+    Dropout2d dropout2d 4 2 None, "[1, 1, 2, 4]";
     /// [`dropout`] of whole channels of `[n, c, d, h, w]`, or `[c, ..]` of other ranks, as PyTorch has it.
-    Dropout3d dropout3d 5 1 None;
+    Dropout3d dropout3d 5 1 None, "[1, 1, 2, 2, 2]";
 }
 
 /// `x` where `ones` is kept with probability `1 - p`, else the least value of SELU, then scaled and shifted so that mean 0
@@ -134,6 +164,14 @@ fn alpha(x: &Tensor, p: f64, ones: &Tensor) -> Result<Tensor> {
 /// While training, sets elements to SELU's least value with probability `p`, then scales and shifts so that mean 0 and
 /// variance 1 stay (Klambauer et al., 2017).
 ///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let x = Tensor::ones([8], ())?;
+/// assert_eq!(f::alpha_dropout(&x, 0.5, false)?.to_vec::<f32>()?, [1.0; 8]);
+/// assert_eq!(f::alpha_dropout(&x, 1.0, true)?.to_vec::<f32>()?, [0.0; 8]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Value` where `p` is not between 0 and 1.
 pub fn alpha_dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
@@ -145,6 +183,13 @@ pub fn alpha_dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
 }
 
 /// [`alpha_dropout`] of whole channels of `[n, c, ..]`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::feature_alpha_dropout(&Tensor::ones([1, 1, 8], ())?, 0.5, true)?.to_vec::<f32>()?;
+/// assert!(y.iter().all(|v| *v == y[0]));
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Value` where `p` is not between 0 and 1, `Shape` where there are fewer than 2 dimensions.
@@ -176,6 +221,13 @@ layer! {
 
 layer! {
     /// [`feature_alpha_dropout`] with its probability kept.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{FeatureAlphaDropout, Layer}};
+    /// let y = FeatureAlphaDropout::new(0.5)?.forward(&Tensor::ones([1, 1, 8], ())?)?.to_vec::<f32>()?;
+    /// assert!(y.iter().all(|v| *v == y[0]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     FeatureAlphaDropout feature_alpha_dropout
 }
 

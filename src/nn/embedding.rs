@@ -9,15 +9,22 @@ use crate::tensor::Tensor;
 
 options! {
     /// Options of [`Embedding`].
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Embedding, EmbeddingOptions, Layer}};
+    /// let table = Embedding::new(4, 3, EmbeddingOptions::default().padding_idx(Some(1)))?;
+    /// assert_eq!(table.forward(&Tensor::new([1], ())?)?.to_vec::<f32>()?, [0.0; 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     EmbeddingOptions {
         /// A number whose vector starts with zeros and is not learned; negative ones count from the end.
-        padding_idx: Option<isize> = None,
+        padding_idx: Option<isize> = None => Some(-1),
         /// Vectors that are looked up are first scaled, in place, to at most this norm.
-        max_norm: Option<f64> = None,
+        max_norm: Option<f64> = None => Some(0.5),
         /// The exponent of that norm.
-        norm_type: f64 = 2.0,
+        norm_type: f64 = 2.0 => 1.0,
         /// Whether a vector's gradient is divided by how often it is looked up.
-        scale_grad_by_freq: bool = false,
+        scale_grad_by_freq: bool = false => true,
     }
 }
 
@@ -47,6 +54,13 @@ pub struct Embedding {
 
 impl Embedding {
     /// A layer with fresh vectors.
+    ///
+    /// ```
+    /// use calor::nn::{Embedding, EmbeddingOptions};
+    /// assert_eq!(&Embedding::new(10, 4, ())?.weight.shape()[..], [10, 4]);
+    /// assert!(Embedding::new(10, 4, EmbeddingOptions::default().padding_idx(Some(10))).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where `padding_idx` is out of range.
@@ -101,12 +115,24 @@ impl Layer for Embedding {
 
 options! {
     /// Options of [`EmbeddingBag`].
+    ///
+    /// ```
+    /// use calor::nn::{EmbeddingBagLayerOptions, functional::BagMode};
+    /// let options = EmbeddingBagLayerOptions::default().mode(BagMode::Sum);
+    /// assert!(options.mode == BagMode::Sum && !options.include_last_offset);
+    /// ```
     EmbeddingBagLayerOptions {
         /// What becomes of the vectors of a bag.
-        mode: BagMode = BagMode::Mean,
+        mode: BagMode = BagMode::Mean => BagMode::Max,
         /// Whether the last offset is only the end of the last bag.
-        include_last_offset: bool = false,
+        include_last_offset: bool = false => true,
         /// Norms, gradients by frequency, and a number that is left out of its bag.
+        ///
+        /// ```
+        /// use calor::nn::{EmbeddingBagLayerOptions, functional::EmbeddingLookup};
+        /// let table = EmbeddingLookup { max_norm: Some(1.0), ..EmbeddingLookup::default() };
+        /// assert_eq!(EmbeddingBagLayerOptions::default().table(table).table.max_norm, Some(1.0));
+        /// ```
         table: EmbeddingLookup = EmbeddingLookup::default(),
     }
 }
@@ -132,6 +158,11 @@ pub struct EmbeddingBag {
 impl EmbeddingBag {
     /// A layer with fresh vectors.
     ///
+    /// ```
+    /// assert_eq!(&calor::nn::EmbeddingBag::new(10, 4, ())?.weight.shape()[..], [10, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where `padding_idx` is out of range.
     pub fn new(count: usize, dim: usize, options: impl Into<EmbeddingBagLayerOptions>) -> Result<Self> {
@@ -142,6 +173,13 @@ impl EmbeddingBag {
 
     /// A row for each bag: a row of a matrix `x`, or what lies between two of the offsets of a vector `x`; sums may
     /// weigh each vector.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::EmbeddingBag};
+    /// let (bags, x) = (EmbeddingBag::new(10, 4, ())?, Tensor::new([[1, 2, 3], [4, 5, 6]], ())?);
+    /// assert_eq!(&bags.forward(&x, None, None)?.shape()[..], [2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, offsets: Option<&Tensor>, weights: Option<&Tensor>) -> Result<Tensor> {
         let o = &self.options;
         let options = EmbeddingBagOptions {

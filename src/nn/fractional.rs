@@ -7,6 +7,14 @@ use crate::error::{Result, bail};
 use crate::tensor::Tensor;
 
 /// The sizes of a fractional pooling's output.
+///
+/// ```
+/// use calor::{Tensor, nn::FractionalOutput, nn::functional as f};
+/// let x = Tensor::ones([1, 8, 10], ())?;
+/// let (y, _) = f::fractional_max_pool::<2>(&x, [2, 2], FractionalOutput::Ratio([0.5, 0.7]), None)?;
+/// assert_eq!(&y.shape()[..], [1, 4, 7]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FractionalOutput<const N: usize> {
     /// These.
@@ -155,12 +163,25 @@ pub struct FractionalMaxPool<const N: usize> {
 
 impl<const N: usize> FractionalMaxPool<N> {
     /// Windows of these sides, so many of them.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{FractionalMaxPool2d, Layer}};
+    /// let pool = FractionalMaxPool2d::new(2, [4, 3]);
+    /// assert_eq!(&pool.forward(&Tensor::ones([1, 1, 8, 8], ())?)?.shape()[..], [1, 1, 4, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(kernel_size: impl Sides<N>, output_size: impl Sides<N>) -> Self {
         let output = FractionalOutput::Size(output_size.sides());
         Self { random_samples: None, kernel_size: kernel_size.sides(), output }
     }
 
     /// Windows of these sides, so that sizes shrink by these ratios.
+    ///
+    /// ```
+    /// use calor::nn::FractionalMaxPool2d;
+    /// assert!(FractionalMaxPool2d::with_ratio(2, [0.5, 0.5]).is_ok());
+    /// assert!(FractionalMaxPool2d::with_ratio(2, [0.5, 1.5]).is_err());
+    /// ```
     ///
     /// # Errors
     /// `Value` for a ratio that is not between 0 and 1.
@@ -171,12 +192,30 @@ impl<const N: usize> FractionalMaxPool<N> {
     }
 
     /// With these samples `[n, c, N]` for every call.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{FractionalMaxPool2d, Layer}};
+    /// let x = Tensor::arange(0, 64, 1, calor::DType::F32)?.reshape([1, 8, 8])?;
+    /// let pool = FractionalMaxPool2d::new(2, 4).random_samples(&Tensor::full([1, 1, 2], 0.5f32, ())?);
+    /// // the same windows each time
+    /// assert_eq!(pool.forward(&x)?.to_vec::<f32>()?, pool.forward(&x)?.to_vec::<f32>()?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn random_samples(self, samples: &Tensor) -> Self {
         Self { random_samples: Some(Buffer::new(samples)), ..self }
     }
 
     /// The values, and where they stand in the pooled dimensions, counted row by row.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::FractionalMaxPool2d};
+    /// let x = Tensor::arange(0, 64, 1, calor::DType::F32)?.reshape([1, 8, 8])?;
+    /// let (y, at) = FractionalMaxPool2d::new(2, 4).forward_with_indices(&x)?;
+    /// // each value is its own place
+    /// assert_eq!(y.to_vec::<f32>()?, at.to_dtype(calor::DType::F32)?.to_vec::<f32>()?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As those of [`fractional_max_pool`].
@@ -193,6 +232,18 @@ impl<const N: usize> Layer for FractionalMaxPool<N> {
 }
 
 /// [`FractionalMaxPool`] of the last two dimensions.
+///
+/// ```
+/// use calor::{Tensor, nn::{FractionalMaxPool2d, Layer}};
+/// assert_eq!(&FractionalMaxPool2d::new(2, 3).forward(&Tensor::ones([1, 5, 6], ())?)?.shape()[..], [1, 3, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type FractionalMaxPool2d = FractionalMaxPool<2>;
 /// [`FractionalMaxPool`] of the last three dimensions.
+///
+/// ```
+/// use calor::{Tensor, nn::{FractionalMaxPool3d, Layer}};
+/// assert_eq!(&FractionalMaxPool3d::new(2, 3).forward(&Tensor::ones([1, 5, 6, 7], ())?)?.shape()[..], [1, 3, 3, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type FractionalMaxPool3d = FractionalMaxPool<3>;

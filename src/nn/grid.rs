@@ -8,6 +8,14 @@ use crate::tensor::Tensor;
 use crate::tensor::autocast::widest;
 
 /// How [`grid_sample`] finds a value between elements.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{GridMode, GridOptions, grid_sample}};
+/// let (x, at) = (Tensor::new([[[[1.0f32, 2.0]]]], ())?, Tensor::new([[[[0.4f32, 0.0]]]], ())?);
+/// let options = GridOptions { mode: GridMode::Nearest, ..GridOptions::default() };
+/// assert_eq!(grid_sample(&x, &at, options)?.item()?, 2.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GridMode {
     /// Between the 4 neighbours of a place, or the 8 in three dimensions.
@@ -20,6 +28,14 @@ pub enum GridMode {
 }
 
 /// What [`grid_sample`] finds outside.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{GridOptions, GridPadding, grid_sample}};
+/// let (x, at) = (Tensor::new([[[[1.0f32, 2.0]]]], ())?, Tensor::new([[[[9.0f32, 0.0]]]], ())?);
+/// let value = |padding| grid_sample(&x, &at, GridOptions { padding, ..GridOptions::default() })?.item();
+/// assert_eq!((value(GridPadding::Zeros)?, value(GridPadding::Border)?), (0.0, 2.0));
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GridPadding {
     /// Zeros.
@@ -32,6 +48,14 @@ pub enum GridPadding {
 }
 
 /// Options of [`grid_sample`].
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{GridOptions, grid_sample}};
+/// let (x, at) = (Tensor::new([[[[1.0f32, 2.0]]]], ())?, Tensor::new([[[[1.0f32, 0.0]]]], ())?);
+/// let options = GridOptions { align_corners: true, ..GridOptions::default() };
+/// assert_eq!(grid_sample(&x, &at, options)?.item()?, 2.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GridOptions {
     /// How values between elements are found.

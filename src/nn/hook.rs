@@ -48,16 +48,35 @@ pub struct Hooked<L> {
 
 impl<L> Hooked<L> {
     /// A layer without hooks so far.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Hooked, Layer, ReLU}};
+    /// assert_eq!(Hooked::new(ReLU).forward(&Tensor::new([-1.0f32], ())?)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(layer: L) -> Self {
         Self { layer, hooks: Arc::default() }
     }
 
     /// The layer.
+    ///
+    /// ```
+    /// use calor::nn::{Hooked, LeakyReLU};
+    /// assert_eq!(Hooked::new(LeakyReLU::new(0.5)).layer().negative_slope, 0.5);
+    /// ```
     pub fn layer(&self) -> &L {
         &self.layer
     }
 
     /// Calls `f` with each input before the layer is; what it gives stands for the input.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Hooked, Layer, ReLU}};
+    /// let layer = Hooked::new(ReLU);
+    /// layer.register_forward_pre_hook(|x| Ok(Some(x.neg()?)));
+    /// assert_eq!(layer.forward(&Tensor::new([-3.0f32], ())?)?.item()?, 3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn register_forward_pre_hook(
         &self,
         f: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
@@ -66,6 +85,14 @@ impl<L> Hooked<L> {
     }
 
     /// Calls `f` with each input and output; what it gives stands for the output.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Hooked, Layer, ReLU}};
+    /// let layer = Hooked::new(ReLU);
+    /// layer.register_forward_hook(|_x, y| Ok(Some((y + 1.0)?)));
+    /// assert_eq!(layer.forward(&Tensor::new([-3.0f32], ())?)?.item()?, 1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn register_forward_hook(
         &self,
         f: impl Fn(&Tensor, &Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
@@ -83,6 +110,15 @@ impl<L> Hooked<L> {
 }
 
 /// A hook that can be taken off again; dropped, it leaves the hook in place.
+///
+/// ```
+/// use calor::{Tensor, nn::{HookHandle, Hooked, Layer, ReLU}};
+/// let layer = Hooked::new(ReLU);
+/// let handle: HookHandle = layer.register_forward_hook(|_, y| Ok(Some(y.neg()?)));
+/// assert_eq!(layer.forward(&Tensor::new([3.0f32], ())?)?.item()?, -3.0);
+/// handle.remove();
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub struct HookHandle {
     hooks: Weak<Mutex<Hooks>>,
     id: u64,
@@ -90,6 +126,14 @@ pub struct HookHandle {
 
 impl HookHandle {
     /// Takes the hook off.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Hooked, Layer, ReLU}};
+    /// let layer = Hooked::new(ReLU);
+    /// layer.register_forward_hook(|_, y| Ok(Some(y.neg()?))).remove();
+    /// assert_eq!(layer.forward(&Tensor::new([3.0f32], ())?)?.item()?, 3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn remove(self) {
         if let Some(hooks) = self.hooks.upgrade() {
             let mut hooks = lock(&hooks);

@@ -7,9 +7,15 @@ use crate::tensor::Tensor;
 
 options! {
     /// Options of [`Linear`].
+    ///
+    /// ```
+    /// use calor::nn::{Linear, LinearOptions};
+    /// assert!(Linear::new(2, 3, LinearOptions::default().bias(false))?.bias.is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     LinearOptions {
         /// Whether it learns an addend.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -34,6 +40,12 @@ pub struct Linear {
 
 impl Linear {
     /// A layer with fresh parameters.
+    ///
+    /// ```
+    /// let linear = calor::nn::Linear::new(2, 3, calor::DType::F16)?;
+    /// assert_eq!((&linear.weight.shape()[..], linear.weight.tensor().dtype()), (&[3, 2][..], calor::DType::F16));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(inputs: usize, outputs: usize, options: impl Into<LinearOptions>) -> Result<Self> {
         let options = options.into();
         let weight = init::empty("Linear", [outputs, inputs], &options.tensor)?;

@@ -9,19 +9,32 @@ use crate::tensor::Tensor;
 options! {
     /// Options of [`LinearCrossEntropyLoss`] and [`linear_cross_entropy`]; `bias`, `out_features` and `tensor` are the
     /// layer's alone.
+    ///
+    /// ```
+    /// use calor::nn::{LinearCrossEntropyOptions, functional::Reduction};
+    /// let options = LinearCrossEntropyOptions::default().bias(true);
+    /// assert!(options.bias && options.reduction == Reduction::Mean);
+    /// ```
     LinearCrossEntropyOptions {
         /// Sizes that each class has besides: scores are `[n, classes, ..out_features]`.
-        out_features: Vec<usize> = Vec::new(),
+        out_features: Vec<usize> = Vec::new() => vec![2, 3],
         /// Whether the map learns an addend.
-        bias: bool = false,
+        bias: bool = false => true,
         /// A weight for each class.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::LinearCrossEntropyOptions};
+        /// let options = LinearCrossEntropyOptions::default().weight(Some(Tensor::ones([3], ())?));
+        /// assert_eq!(options.weight.unwrap().numel(), 3);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         weight: Option<Tensor> = None,
         /// What becomes of the samples' losses.
-        reduction: Reduction = Reduction::Mean,
+        reduction: Reduction = Reduction::Mean => Reduction::Sum,
         /// Targets of this value count for nothing; none is for class probabilities, and -100 for classes.
-        ignore_index: Option<i64> = None,
+        ignore_index: Option<i64> = None => Some(7),
         /// The share of the target that all classes have equally.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => 0.5,
     }
 }
 
@@ -106,6 +119,12 @@ pub struct LinearCrossEntropyLoss {
 impl LinearCrossEntropyLoss {
     /// A loss with a fresh map from `inputs` features to `classes`.
     ///
+    /// ```
+    /// use calor::nn::{LinearCrossEntropyLoss, Module};
+    /// assert_eq!(LinearCrossEntropyLoss::new(2, 3, ())?.num_parameters(), 6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Shape` for weights that are not one for each class, `Value` for a smoothing outside of 0 to 1.
     pub fn new(inputs: usize, classes: usize, options: impl Into<LinearCrossEntropyOptions>) -> Result<Self> {
@@ -129,6 +148,14 @@ impl LinearCrossEntropyLoss {
 
     /// The loss of inputs `[n, in]` for classes `[n, ..out_features]`, or for probabilities
     /// `[n, classes, ..out_features]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::LinearCrossEntropyLoss};
+    /// let (loss, x) = (LinearCrossEntropyLoss::new(2, 3, ())?, Tensor::zeros([4, 2], ())?);
+    /// let loss = loss.forward(&x, &Tensor::new([0, 1, 2, 0], ())?)?.item()?;
+    /// assert!((loss - 3f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As those of [`linear_cross_entropy`].

@@ -6,6 +6,17 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
+/// The lines of an example that computes a loss.
+macro_rules! example {
+    ($name:ident $new:literal ($($x:ident),+) ($($value:literal),+) $loss:literal) => {
+        concat!(
+            "let [", $(stringify!($x), ", ",)+ "] = [", $("Tensor::new(", $value, ", ())?, ",)+ "];\n",
+            "let loss = ", stringify!($name), "::", $new, "().forward(", $("&", stringify!($x), ", ",)+ ")?.item()?;\n",
+            "assert!((loss - ", $loss, ").abs() < 1e-4);"
+        )
+    };
+}
+
 /// [`functional::cross_entropy`] with its options kept; class weights are a buffer.
 ///
 /// ```
@@ -26,12 +37,26 @@ pub struct CrossEntropyLoss {
 
 impl CrossEntropyLoss {
     /// A loss with these options.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{CrossEntropyLoss, functional::CrossEntropyOptions}};
+    /// let weight = Tensor::new([1.0f32, 2.0], ())?;
+    /// assert_eq!(CrossEntropyLoss::new(CrossEntropyOptions::default().weight(weight)).weight.unwrap().tensor().numel(), 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(options: impl Into<CrossEntropyOptions>) -> Self {
         let mut options = options.into();
         Self { weight: options.weight.take().map(|w| Buffer::new(&w)), options }
     }
 
     /// The loss of scores `[n, classes, ..]` for classes `[n, ..]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::CrossEntropyLoss};
+    /// let loss = CrossEntropyLoss::new(()).forward(&Tensor::zeros([3, 4], ())?, &Tensor::new([0, 1, 3], ())?)?;
+    /// assert!((loss.item()? - 4f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(Buffer::tensor);
         functional::cross_entropy(x, target, CrossEntropyOptions { weight, ..self.options.clone() })
@@ -39,6 +64,13 @@ impl CrossEntropyLoss {
 }
 
 /// [`functional::nll_loss`] with its options kept; class weights are a buffer.
+///
+/// ```
+/// use calor::{Tensor, nn::NLLLoss};
+/// let (x, y) = (Tensor::new([[-0.5f32, -1.0], [-2.0, -0.25]], ())?, Tensor::new([1, 0], ())?);
+/// assert_eq!(NLLLoss::new(()).forward(&x, &y)?.item()?, 1.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Module)]
 pub struct NLLLoss {
     /// A weight for each class.
@@ -49,12 +81,26 @@ pub struct NLLLoss {
 
 impl NLLLoss {
     /// A loss with these options.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{NLLLoss, functional::{NllOptions, Reduction}}};
+    /// let loss = NLLLoss::new(NllOptions::default().reduction(Reduction::Sum));
+    /// assert_eq!(loss.forward(&Tensor::new([[-1.0f32], [-2.0]], ())?, &Tensor::new([0, 0], ())?)?.item()?, 3.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(options: impl Into<NllOptions>) -> Self {
         let mut options = options.into();
         Self { weight: options.weight.take().map(|w| Buffer::new(&w)), options }
     }
 
     /// The loss of logarithms of probabilities `[n, classes, ..]` for classes `[n, ..]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::NLLLoss};
+    /// let (x, y) = (Tensor::new([[-0.5f32, -1.0]], ())?, Tensor::new([0], ())?);
+    /// assert_eq!(NLLLoss::new(()).forward(&x, &y)?.item()?, 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(Buffer::tensor);
         functional::nll_loss(x, target, NllOptions { weight, ..self.options.clone() })
@@ -62,6 +108,13 @@ impl NLLLoss {
 }
 
 /// [`functional::binary_cross_entropy_with_logits`] with its options kept; weights are buffers.
+///
+/// ```
+/// use calor::{Tensor, nn::BCEWithLogitsLoss};
+/// let loss = BCEWithLogitsLoss::new(()).forward(&Tensor::zeros([2], ())?, &Tensor::new([0.0f32, 1.0], ())?)?;
+/// assert!((loss.item()? - 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Module)]
 pub struct BCEWithLogitsLoss {
     /// A weight for each element.
@@ -74,6 +127,14 @@ pub struct BCEWithLogitsLoss {
 
 impl BCEWithLogitsLoss {
     /// A loss with these options.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{BCEWithLogitsLoss, functional::BceOptions}};
+    /// let loss = BCEWithLogitsLoss::new(BceOptions::default().pos_weight(Tensor::new([3.0f32], ())?));
+    /// let loss = loss.forward(&Tensor::zeros([1], ())?, &Tensor::ones([1], ())?)?;
+    /// assert!((loss.item()? - 3.0 * 2f64.ln()).abs() < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(options: impl Into<BceOptions>) -> Self {
         let mut options = options.into();
         let [weight, pos_weight] =
@@ -82,6 +143,13 @@ impl BCEWithLogitsLoss {
     }
 
     /// The loss of scores for targets between 0 and 1.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::BCEWithLogitsLoss};
+    /// let loss = BCEWithLogitsLoss::new(()).forward(&Tensor::new([99.0f32], ())?, &Tensor::ones([1], ())?)?;
+    /// assert_eq!(loss.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let [weight, pos_weight] = [&self.weight, &self.pos_weight].map(|w| w.as_ref().map(Buffer::tensor));
         let options = BceOptions { weight, pos_weight, ..self.options.clone() };
@@ -90,6 +158,13 @@ impl BCEWithLogitsLoss {
 }
 
 /// [`functional::binary_cross_entropy`] with its options kept; weights are a buffer.
+///
+/// ```
+/// use calor::{Tensor, nn::BCELoss};
+/// let (x, y) = (Tensor::new([0.5f32, 1.0], ())?, Tensor::new([1.0f32, 1.0], ())?);
+/// assert!((BCELoss::default().forward(&x, &y)?.item()? - 0.5 * 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Module)]
 pub struct BCELoss {
     /// A weight for each element.
@@ -99,6 +174,13 @@ pub struct BCELoss {
 }
 
 /// [`functional::multilabel_soft_margin_loss`] with its options kept; weights are a buffer.
+///
+/// ```
+/// use calor::{Tensor, nn::MultiLabelSoftMarginLoss};
+/// let (x, y) = (Tensor::new([[0.0f32, 99.0]], ())?, Tensor::new([[1.0f32, 1.0]], ())?);
+/// assert!((MultiLabelSoftMarginLoss::default().forward(&x, &y)?.item()? - 0.5 * 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Module)]
 pub struct MultiLabelSoftMarginLoss {
     /// A weight for each class.
@@ -108,14 +190,27 @@ pub struct MultiLabelSoftMarginLoss {
 }
 
 macro_rules! weighted_loss {
-    ($($name:ident $function:ident;)*) => {
+    ($($name:ident $function:ident $x:literal $target:literal $loss:literal;)*) => {
         $(impl $name {
             /// A loss with these weights and this reduction.
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::{*, functional::Reduction}};
+            #[doc = concat!("let loss = ", stringify!($name), "::new(Some(&Tensor::full([1], 2.0f32, ())?), Reduction::Sum);")]
+            /// assert_eq!(loss.weight.unwrap().tensor().item()?, 2.0);
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub fn new(weight: Option<&Tensor>, reduction: Reduction) -> Self {
                 Self { weight: weight.map(Buffer::new), reduction }
             }
 
             /// The loss of an output for a target.
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = example!($name "default" (x, target) ($x, $target) $loss)]
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
                 let weight = self.weight.as_ref().map(Buffer::tensor);
                 functional::$function(x, target, weight.as_ref(), self.reduction)
@@ -125,11 +220,19 @@ macro_rules! weighted_loss {
 }
 
 weighted_loss! {
-    BCELoss binary_cross_entropy;
-    MultiLabelSoftMarginLoss multilabel_soft_margin_loss;
+    BCELoss binary_cross_entropy "[0.5f32]" "[1.0f32]" "2f64.ln()";
+    MultiLabelSoftMarginLoss multilabel_soft_margin_loss "[[0.0f32, 0.0]]" "[[1.0f32, 0.0]]" "2f64.ln()";
 }
 
 /// [`functional::multi_margin_loss`] with its options kept; weights are a buffer.
+///
+/// ```
+/// use calor::{Tensor, nn::{MultiMarginLoss, functional::Reduction}};
+/// let loss = MultiMarginLoss::new(1, 1.0, None, Reduction::Mean);
+/// let loss = loss.forward(&Tensor::new([[0.5f32, 0.0]], ())?, &Tensor::new([0], ())?)?;
+/// assert_eq!(loss.item()?, 0.25);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Module)]
 pub struct MultiMarginLoss {
     /// A weight for each class.
@@ -142,11 +245,26 @@ pub struct MultiMarginLoss {
 
 impl MultiMarginLoss {
     /// A loss with the power `p` (1 or 2), a margin (usually 1) and weights.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{MultiMarginLoss, functional::Reduction}};
+    /// let loss = MultiMarginLoss::new(2, 1.0, None, Reduction::Sum);
+    /// let loss = loss.forward(&Tensor::new([[0.5f32, 0.5]], ())?, &Tensor::new([0], ())?)?;
+    /// assert_eq!(loss.item()?, 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(p: u32, margin: f64, weight: Option<&Tensor>, reduction: Reduction) -> Self {
         Self { weight: weight.map(Buffer::new), p, margin, reduction }
     }
 
     /// The loss of scores `[n, classes]` for classes `[n]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{MultiMarginLoss, functional::Reduction}};
+    /// let (x, y) = (Tensor::new([[3.0f32, 0.0]], ())?, Tensor::new([0], ())?);
+    /// assert_eq!(MultiMarginLoss::new(1, 1.0, None, Reduction::Mean).forward(&x, &y)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(Buffer::tensor);
         functional::multi_margin_loss(x, target, self.p, self.margin, weight.as_ref(), self.reduction)
@@ -171,11 +289,27 @@ pub struct CTCLoss {
 
 impl CTCLoss {
     /// A loss with these options.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{CTCLoss, functional::CtcOptions}};
+    /// // two steps are too few for three labels
+    /// let (x, y) = (Tensor::full([2, 1, 2], 0.5f32.ln(), ())?, Tensor::new([[1i32, 1, 1]], ())?);
+    /// let loss = CTCLoss::new(CtcOptions::default().zero_infinity(true)).forward(&x, &y, [2], [3])?;
+    /// assert_eq!(loss.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(options: impl Into<CtcOptions>) -> Self {
         Self { options: options.into() }
     }
 
     /// The loss of logarithms of probabilities `[steps, n, classes]` for labels `[n, most]`, or one behind the other.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::CTCLoss};
+    /// let (x, y) = (Tensor::full([1, 1, 2], 0.5f32.ln(), ())?, Tensor::new([[1i32]], ())?);
+    /// assert!((CTCLoss::new(()).forward(&x, &y, [1], [1])?.item()? - 2f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(
         &self,
         log_probs: &Tensor,
@@ -191,6 +325,13 @@ impl CTCLoss {
 type Distance = Arc<dyn Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync>;
 
 /// [`functional::triplet_margin_with_distance_loss`] with its options kept.
+///
+/// ```
+/// use calor::{Tensor, nn::TripletMarginWithDistanceLoss};
+/// let [a, p, n] = [0.0f32, 3.0, 2.0].map(|v| Tensor::full([1, 1], v, ()));
+/// assert!((TripletMarginWithDistanceLoss::default().forward(&a?, &p?, &n?)?.item()? - 2.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Module)]
 pub struct TripletMarginWithDistanceLoss {
     #[module(skip)]
@@ -204,6 +345,15 @@ pub struct TripletMarginWithDistanceLoss {
 impl TripletMarginWithDistanceLoss {
     /// A loss with a distance, a margin (usually 1), and whether the positive's distance from the negative counts where it
     /// is smaller.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{TripletMarginWithDistanceLoss, functional::Reduction}};
+    /// let furthest = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max();
+    /// let loss = TripletMarginWithDistanceLoss::new(furthest, 1.0, false, Reduction::Mean);
+    /// let [a, p, n] = [0.0f32, 3.0, 2.0].map(|v| Tensor::full([1, 2], v, ()));
+    /// assert_eq!(loss.forward(&a?, &p?, &n?)?.item()?, 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(
         distance: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
         margin: f64,
@@ -213,11 +363,38 @@ impl TripletMarginWithDistanceLoss {
         Self { distance: Arc::new(distance), margin, swap, reduction }
     }
 
+    /// The same with [`functional::pairwise_distance`] of norm 2, whose `eps` is 1e-6: what PyTorch takes where no distance
+    /// is given.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{TripletMarginWithDistanceLoss, functional::Reduction}};
+    /// let [a, p, n] = [0.0f32, 3.0, 2.0].map(|v| Tensor::full([1, 1], v, ()));
+    /// let loss = TripletMarginWithDistanceLoss::pairwise(1.0, false, Reduction::Mean);
+    /// assert!((loss.forward(&a?, &p?, &n?)?.item()? - 2.0).abs() < 1e-4);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    pub fn pairwise(margin: f64, swap: bool, reduction: Reduction) -> Self {
+        Self::new(|a, b| functional::pairwise_distance(a, b, 2.0, 1e-6, false), margin, swap, reduction)
+    }
+
     /// The loss.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::TripletMarginWithDistanceLoss};
+    /// let [a, p, n] = [0.0f32, 1.0, 9.0].map(|v| Tensor::full([1, 1], v, ()));
+    /// assert_eq!(TripletMarginWithDistanceLoss::default().forward(&a?, &p?, &n?)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, anchor: &Tensor, positive: &Tensor, negative: &Tensor) -> Result<Tensor> {
         let all = (anchor, positive, negative);
         let distance = |a: &Tensor, b: &Tensor| (self.distance)(a, b);
         functional::triplet_margin_with_distance_loss(all, distance, self.margin, self.swap, self.reduction)
+    }
+}
+
+impl Default for TripletMarginWithDistanceLoss {
+    fn default() -> Self {
+        Self::pairwise(1.0, false, Reduction::Mean)
     }
 }
 
@@ -229,9 +406,15 @@ impl std::fmt::Debug for TripletMarginWithDistanceLoss {
 }
 
 macro_rules! plain_loss {
-    ($($(#[$doc:meta])* $name:ident $function:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident $function:ident $x:literal $target:literal $loss:literal;)*) => {
         $(
             $(#[$doc])*
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = example!($name "default" (x, target) ($x, $target) $loss)]
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             #[derive(Clone, Copy, Debug, Default, Module)]
             pub struct $name {
                 /// What becomes of the elements' losses.
@@ -241,11 +424,23 @@ macro_rules! plain_loss {
 
             impl $name {
                 /// A loss with this reduction.
+                ///
+                /// ```
+                /// use calor::nn::{*, functional::Reduction};
+                #[doc = concat!("let loss = ", stringify!($name), "::new(Reduction::Sum);")]
+                /// assert_eq!(loss.reduction, Reduction::Sum);
+                /// ```
                 pub fn new(reduction: Reduction) -> Self {
                     Self { reduction }
                 }
 
                 /// The loss of an output for a target.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = example!($name "default" (x, target) ($x, $target) $loss)]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
                     functional::$function(x, target, self.reduction)
                 }
@@ -256,23 +451,29 @@ macro_rules! plain_loss {
 
 plain_loss! {
     /// `(x - target)^2`.
-    MSELoss mse_loss;
+    MSELoss mse_loss "[3.0f32, 0.0]" "[1.0f32, 0.0]" "2.0";
     /// `|x - target|`.
-    L1Loss l1_loss;
+    L1Loss l1_loss "[3.0f32, 0.0]" "[1.0f32, 0.0]" "1.0";
 }
 
 plain_loss! {
     /// `log(1 + e^(-target x))`.
-    SoftMarginLoss soft_margin_loss;
+    SoftMarginLoss soft_margin_loss "[0.0f32]" "[1.0f32]" "2f64.ln()";
     /// Hinges between classes that are targets and those that are not.
-    MultiLabelMarginLoss multilabel_margin_loss;
+    MultiLabelMarginLoss multilabel_margin_loss "[0.5f32, 0.0]" "[0i32, -1]" "0.25";
 }
 
 macro_rules! loss {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }
-        |$this:ident, $($x:ident),+| $forward:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr => $set:expr,)* }
+        |$this:ident, $($x:ident),+| $forward:expr, $($value:literal),+ => $loss:literal;)*) => {
         $(
             $(#[$doc])*
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = example!($name "new" ($($x),+) ($($value),+) $loss)]
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             #[derive(Clone, Copy, Debug, Module)]
             pub struct $name {
                 $($(#[$field_doc])* pub $field: $ty,)*
@@ -289,12 +490,22 @@ macro_rules! loss {
 
             impl $name {
                 /// PyTorch's defaults.
+                ///
+                /// ```
+                /// use calor::nn::{*, functional::Reduction};
+                #[doc = concat!("assert_eq!(", stringify!($name), "::new().reduction, Reduction::Mean);")]
+                /// ```
                 pub fn new() -> Self {
                     Self::default()
                 }
 
                 $(
                     $(#[$field_doc])*
+                    ///
+                    /// ```
+                    /// use calor::nn::*;
+                    #[doc = crate::nn::options::setter!($name $field $set)]
+                    /// ```
                     #[must_use]
                     pub fn $field(self, $field: $ty) -> Self {
                         Self { $field, ..self }
@@ -302,12 +513,23 @@ macro_rules! loss {
                 )*
 
                 /// What becomes of the elements' losses.
+                ///
+                /// ```
+                /// use calor::nn::{*, functional::Reduction};
+                #[doc = crate::nn::options::setter!($name reduction Reduction::Sum)]
+                /// ```
                 #[must_use]
                 pub fn reduction(self, reduction: Reduction) -> Self {
                     Self { reduction, ..self }
                 }
 
                 /// The loss.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = example!($name "new" ($($x),+) ($($value),+) $loss)]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn forward(&self, $($x: &Tensor),+) -> Result<Tensor> {
                     let $this = self;
                     $forward
@@ -319,81 +541,77 @@ macro_rules! loss {
 
 loss! {
     /// [`functional::smooth_l1_loss`] with its options kept.
-    ///
-    /// ```
-    /// use calor::Tensor;
-    /// use calor::nn::SmoothL1Loss;
-    /// let (x, y) = (Tensor::new([2.0f32], ())?, Tensor::new([0.0f32], ())?);
-    /// assert_eq!(SmoothL1Loss::new().forward(&x, &y)?.item()?, 1.5);
-    /// # Ok::<(), calor::Error>(())
-    /// ```
     SmoothL1Loss {
         /// Where the square becomes a line.
-        beta: f64 = 1.0,
-    } |this, x, target| functional::smooth_l1_loss(x, target, this.beta, this.reduction);
+        beta: f64 = 1.0 => 0.5,
+    } |this, x, target| functional::smooth_l1_loss(x, target, this.beta, this.reduction), "[2.0f32]", "[0.0f32]" => "1.5";
     /// [`functional::huber_loss`] with its options kept.
     HuberLoss {
         /// Where the square becomes a line.
-        delta: f64 = 1.0,
-    } |this, x, target| functional::huber_loss(x, target, this.delta, None, this.reduction);
+        delta: f64 = 1.0 => 0.5,
+    } |this, x, target| functional::huber_loss(x, target, this.delta, None, this.reduction), "[2.0f32]", "[0.0f32]" => "1.5";
     /// [`functional::kl_div`] with its options kept.
     KLDivLoss {
         /// Whether the target is a logarithm.
-        log_target: bool = false,
+        log_target: bool = false => true,
         /// Whether the sum is divided by the size of the first dimension: PyTorch's reduction `batchmean`.
-        batch_mean: bool = false,
+        batch_mean: bool = false => true,
     } |this, x, target| {
         if this.batch_mean {
             let count = x.shape().first().copied().unwrap_or(1);
             return functional::kl_div(x, target, this.log_target, Reduction::Sum)? / count;
         }
         functional::kl_div(x, target, this.log_target, this.reduction)
-    };
+    }, "[0.5f32.ln()]", "[1.0f32]" => "2f64.ln()";
     /// [`functional::poisson_nll_loss`] with its options kept.
     PoissonNLLLoss {
         /// Whether the input is a logarithm.
-        log_input: bool = true,
+        log_input: bool = true => false,
         /// Whether Stirling's formula is added.
-        full: bool = false,
+        full: bool = false => true,
         /// Keeps the logarithm finite.
-        eps: f64 = 1e-8,
+        eps: f64 = 1e-8 => 1e-3,
     } |this, x, target| {
         functional::poisson_nll_loss(x, target, this.log_input, this.full, this.eps, this.reduction)
-    };
+    }, "[0.0f32]", "[3.0f32]" => "1.0";
     /// [`functional::gaussian_nll_loss`] with its options kept.
     GaussianNLLLoss {
         /// Whether the constant is added.
-        full: bool = false,
+        full: bool = false => true,
         /// The least variance.
-        eps: f64 = 1e-6,
-    } |this, x, target, var| functional::gaussian_nll_loss(x, target, var, this.full, this.eps, this.reduction);
+        eps: f64 = 1e-6 => 1e-3,
+    } |this, x, target, var| functional::gaussian_nll_loss(x, target, var, this.full, this.eps, this.reduction),
+        "[3.0f32]", "[1.0f32]", "[1.0f32]" => "2.0";
     /// [`functional::margin_ranking_loss`] with its options kept.
     MarginRankingLoss {
         /// How much larger one should be.
-        margin: f64 = 0.0,
-    } |this, x1, x2, target| functional::margin_ranking_loss(x1, x2, target, this.margin, this.reduction);
+        margin: f64 = 0.0 => 0.5,
+    } |this, x1, x2, target| functional::margin_ranking_loss(x1, x2, target, this.margin, this.reduction),
+        "[1.0f32]", "[3.0f32]", "[1.0f32]" => "2.0";
     /// [`functional::hinge_embedding_loss`] with its options kept.
     HingeEmbeddingLoss {
         /// How far apart others should be.
-        margin: f64 = 1.0,
-    } |this, x, target| functional::hinge_embedding_loss(x, target, this.margin, this.reduction);
+        margin: f64 = 1.0 => 0.5,
+    } |this, x, target| functional::hinge_embedding_loss(x, target, this.margin, this.reduction),
+        "[0.25f32]", "[-1.0f32]" => "0.75";
     /// [`functional::cosine_embedding_loss`] with its options kept.
     CosineEmbeddingLoss {
         /// How similar others may be.
-        margin: f64 = 0.0,
-    } |this, x1, x2, target| functional::cosine_embedding_loss(x1, x2, target, this.margin, this.reduction);
+        margin: f64 = 0.0 => 0.5,
+    } |this, x1, x2, target| functional::cosine_embedding_loss(x1, x2, target, this.margin, this.reduction),
+        "[[1.0f32, 0.0]]", "[[0.0f32, 1.0]]", "[1.0f32]" => "1.0";
     /// [`functional::triplet_margin_loss`] with its options kept.
     TripletMarginLoss {
         /// How much farther the negative should be.
-        margin: f64 = 1.0,
+        margin: f64 = 1.0 => 0.5,
         /// The norm of distances.
-        p: f64 = 2.0,
+        p: f64 = 2.0 => 1.0,
         /// Added to differences.
-        eps: f64 = 1e-6,
+        eps: f64 = 1e-6 => 1e-3,
         /// Whether the positive's distance from the negative counts where it is smaller.
-        swap: bool = false,
+        swap: bool = false => true,
     } |this, anchor, positive, negative| {
         let all = (anchor, positive, negative);
         functional::triplet_margin_loss(all, this.margin, (this.p, this.eps), this.swap, this.reduction)
-    };
+    }, "[[0.0f32]]", "[[3.0f32]]", "[[2.0f32]]" => "2.0";
 }

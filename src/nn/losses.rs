@@ -10,6 +10,15 @@ use crate::tensor::autocast::{self, autocast_dtype, full};
 use crate::tensor::grad::Grads;
 
 /// What becomes of the elements' losses.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, l1_loss}};
+/// let (x, y) = (Tensor::new([1.0f32, 3.0], ())?, Tensor::zeros([2], ())?);
+/// assert_eq!(l1_loss(&x, &y, Reduction::None)?.to_vec::<f32>()?, [1.0, 3.0]);
+/// assert_eq!(l1_loss(&x, &y, Reduction::Mean)?.item()?, 2.0);
+/// assert_eq!(l1_loss(&x, &y, Reduction::Sum)?.item()?, 4.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
     /// They stay.
@@ -33,39 +42,86 @@ impl Reduction {
 
 settings! {
     /// Options of [`nll_loss`].
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::functional::{NllOptions, nll_loss}};
+    /// let (x, y) = (Tensor::new([[-1.0f32, -2.0], [-3.0, -4.0]], ())?, Tensor::new([0, 1], ())?);
+    /// assert_eq!(nll_loss(&x, &y, NllOptions::default().ignore_index(1))?.item()?, 1.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     NllOptions {
         /// A weight for each class.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::functional::NllOptions};
+        /// assert_eq!(NllOptions::default().weight(Tensor::ones([3], ())?).weight.unwrap().numel(), 3);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         weight: Option<Tensor> = None,
         /// Targets of this value count for nothing.
-        ignore_index: i64 = -100,
+        ignore_index: i64 = -100 => 7,
         /// What becomes of the elements' losses.
-        reduction: Reduction = Reduction::Mean,
+        reduction: Reduction = Reduction::Mean => Reduction::Sum,
     }
 }
 
 settings! {
     /// Options of [`cross_entropy`].
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::functional::{CrossEntropyOptions, Reduction, cross_entropy}};
+    /// let options = CrossEntropyOptions::default().reduction(Reduction::None);
+    /// let loss = cross_entropy(&Tensor::zeros([3, 4], ())?, &Tensor::new([0, 1, 2], ())?, options)?;
+    /// assert_eq!(&loss.shape()[..], [3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     CrossEntropyOptions {
         /// A weight for each class.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::functional::CrossEntropyOptions};
+        /// assert_eq!(CrossEntropyOptions::default().weight(Tensor::ones([3], ())?).weight.unwrap().numel(), 3);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         weight: Option<Tensor> = None,
         /// Targets of this value count for nothing.
-        ignore_index: i64 = -100,
+        ignore_index: i64 = -100 => 7,
         /// What becomes of the elements' losses.
-        reduction: Reduction = Reduction::Mean,
+        reduction: Reduction = Reduction::Mean => Reduction::Sum,
         /// The share of the target that all classes have equally.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => 0.5,
     }
 }
 
 settings! {
     /// Options of [`binary_cross_entropy_with_logits`].
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::functional::{BceOptions, binary_cross_entropy_with_logits}};
+    /// let options = BceOptions::default().weight(Tensor::zeros([1], ())?);
+    /// let loss = binary_cross_entropy_with_logits(&Tensor::ones([1], ())?, &Tensor::zeros([1], ())?, options)?;
+    /// assert_eq!(loss.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     BceOptions {
         /// A weight for each element.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::functional::BceOptions};
+        /// assert_eq!(BceOptions::default().weight(Tensor::ones([3], ())?).weight.unwrap().numel(), 3);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         weight: Option<Tensor> = None,
         /// How much more what is 1 weighs.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::functional::BceOptions};
+        /// assert_eq!(BceOptions::default().pos_weight(Tensor::ones([3], ())?).pos_weight.unwrap().numel(), 3);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         pos_weight: Option<Tensor> = None,
         /// What becomes of the elements' losses.
-        reduction: Reduction = Reduction::Mean,
+        reduction: Reduction = Reduction::Mean => Reduction::Sum,
     }
 }
 
@@ -303,6 +359,13 @@ pub(super) fn same_shape(op: &str, t: &Tensor, shape: &[usize]) -> Result<()> {
 
 /// `-(target log x + (1 - target) log(1 - x))` for probabilities `x`; logarithms below -100 count as -100.
 ///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, binary_cross_entropy}};
+/// let (x, y) = (Tensor::new([0.5f32], ())?, Tensor::new([1.0f32], ())?);
+/// assert!((binary_cross_entropy(&x, &y, None, Reduction::Mean)?.item()? - 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Shape` where the shapes differ; a probability or target out of range is a `Value` error at the next host
 /// synchronisation.
@@ -419,6 +482,13 @@ pub fn huber_loss(
 }
 
 /// `target (log target - x)` for logarithms of probabilities `x`; with `log_target` the target is a logarithm too.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, kl_div}};
+/// let (x, y) = (Tensor::new([0.5f32.ln()], ())?, Tensor::new([1.0f32], ())?);
+/// assert!((kl_div(&x, &y, false, Reduction::Sum)?.item()? - 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn kl_div(x: &Tensor, target: &Tensor, log_target: bool, reduction: Reduction) -> Result<Tensor> {
     let (x, target) = (&full(x)?, &full(target)?);
     let loss = match log_target {
@@ -430,6 +500,13 @@ pub fn kl_div(x: &Tensor, target: &Tensor, log_target: bool, reduction: Reductio
 
 /// `e^x - target x`, or `x - target log(x + eps)` without `log_input`; `full` adds Stirling's formula where the target
 /// is above 1.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, poisson_nll_loss}};
+/// let (x, y) = (Tensor::new([0.0f32], ())?, Tensor::new([3.0f32], ())?);
+/// assert_eq!(poisson_nll_loss(&x, &y, true, false, 1e-8, Reduction::Mean)?.item()?, 1.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn poisson_nll_loss(
     x: &Tensor,
     target: &Tensor,

@@ -13,6 +13,13 @@ fn floored(x: &Tensor, low: f64) -> Result<Tensor> {
 }
 
 /// `(sum |x1 - x2 + eps|^p)^(1 / p)` over the last dimension.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let (x, y) = (Tensor::new([[3.0f32, 4.0]], ())?, Tensor::zeros([1, 2], ())?);
+/// assert_eq!(f::pairwise_distance(&x, &y, 2.0, 0.0, true)?.to_vec::<f32>()?, [5.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn pairwise_distance(x1: &Tensor, x2: &Tensor, p: f64, eps: f64, keepdim: bool) -> Result<Tensor> {
     ((x1 - x2)? + eps)?.vector_norm(p, &[-1], keepdim)
 }
@@ -37,12 +44,26 @@ pub fn cosine_similarity(x1: &Tensor, x2: &Tensor, dim: isize, eps: f64) -> Resu
 }
 
 /// `x / max(|x|_p, eps)` along a dimension.
+///
+/// ```
+/// use calor::{Tensor, nn::functional as f};
+/// let y = f::normalize(&Tensor::new([[3.0f32, 1.0]], ())?, 1.0, 1, 1e-12)?;
+/// assert_eq!(y.to_vec::<f32>()?, [0.75, 0.25]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn normalize(x: &Tensor, p: f64, dim: isize, eps: f64) -> Result<Tensor> {
     let x = &full(x)?;
     x / x.vector_norm(p, &[dim], true)?.clamp_min(eps)?
 }
 
 /// `max(0, -target (x1 - x2) + margin)`: the first should be larger where `target` is 1, the second where it is -1.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, margin_ranking_loss}};
+/// let (x1, x2, y) = (Tensor::new([1.0f32], ())?, Tensor::new([3.0f32], ())?, Tensor::new([1.0f32], ())?);
+/// assert_eq!(margin_ranking_loss(&x1, &x2, &y, 0.5, Reduction::Mean)?.item()?, 2.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where the numbers of dimensions differ.
@@ -68,6 +89,13 @@ pub fn margin_ranking_loss(
 }
 
 /// `x` where `target` is 1, `max(0, margin - x)` where it is -1.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, hinge_embedding_loss}};
+/// let (x, y) = (Tensor::new([0.25f32, 0.25], ())?, Tensor::new([1.0f32, -1.0], ())?);
+/// assert_eq!(hinge_embedding_loss(&x, &y, 1.0, Reduction::None)?.to_vec::<f32>()?, [0.25, 0.75]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn hinge_embedding_loss(x: &Tensor, target: &Tensor, margin: f64, reduction: Reduction) -> Result<Tensor> {
     let x = &full(x)?;
     let far = target.ne(1)?.where_(&(margin - x)?.clamp_min(0.0)?, 0.0)?;
@@ -76,6 +104,14 @@ pub fn hinge_embedding_loss(x: &Tensor, target: &Tensor, margin: f64, reduction:
 }
 
 /// `1 - cos` where `target` is 1, `max(0, cos - margin)` where it is -1, for vectors or rows.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, cosine_embedding_loss}};
+/// let (x1, x2) = (Tensor::new([1.0f32, 0.0], ())?, Tensor::new([0.0f32, 1.0], ())?);
+/// let loss = cosine_embedding_loss(&x1, &x2, &Tensor::scalar(1.0f32, ())?, 0.0, Reduction::Mean)?;
+/// assert!((loss.item()? - 1.0).abs() < 1e-5);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where the vectors and the targets do not fit.
@@ -108,6 +144,14 @@ pub fn cosine_embedding_loss(
 
 /// `max(0, d(anchor, positive) - d(anchor, negative) + margin)`, with [`pairwise_distance`]; `swap` takes the distance
 /// of positive and negative where that is smaller than the latter.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, triplet_margin_loss}};
+/// let (a, p, n) = (Tensor::zeros([1, 1], ())?, Tensor::new([[3.0f32]], ())?, Tensor::new([[2.0f32]], ())?);
+/// let loss = triplet_margin_loss((&a, &p, &n), 1.0, (2.0, 1e-6), false, Reduction::Mean)?;
+/// assert!((loss.item()? - 2.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Value` where the margin is not positive, `Shape` where the numbers of dimensions differ.
@@ -171,12 +215,26 @@ pub fn triplet_margin_with_distance_loss(
 }
 
 /// `log(1 + e^(-target x))` for targets 1 and -1.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, soft_margin_loss}};
+/// let loss = soft_margin_loss(&Tensor::zeros([2], ())?, &Tensor::new([1.0f32, -1.0], ())?, Reduction::Mean)?;
+/// assert!((loss.item()? - 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn soft_margin_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
     let x = &full(x)?;
     reduction.of(&(target * x)?.logsigmoid()?.neg()?)
 }
 
 /// The mean over classes, which are the last dimension, of `-(y log sigmoid(x) + (1 - y) log sigmoid(-x))`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, multilabel_soft_margin_loss}};
+/// let (x, y) = (Tensor::zeros([1, 2], ())?, Tensor::new([[1.0f32, 0.0]], ())?);
+/// assert!((multilabel_soft_margin_loss(&x, &y, None, Reduction::Mean)?.item()? - 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn multilabel_soft_margin_loss(
     x: &Tensor,
     target: &Tensor,
@@ -192,6 +250,13 @@ pub fn multilabel_soft_margin_loss(
 
 /// `sum max(0, margin - x[target] + x[i])^p / classes` over all other classes `i`, for scores `[n, classes]` or
 /// `[classes]`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, multi_margin_loss}};
+/// let (x, y) = (Tensor::new([[0.5f32, 0.0]], ())?, Tensor::new([0], ())?);
+/// assert_eq!(multi_margin_loss(&x, &y, 1, 1.0, None, Reduction::Mean)?.item()?, 0.25);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where scores and targets do not fit, `DType` for targets that are no integers, `Value` where `p` is not 1
@@ -246,6 +311,13 @@ pub fn multi_margin_loss(
 
 /// `sum max(0, 1 - x[y] + x[i]) / classes` over the labels `y` of an example, which stand in its row of `target`
 /// before the first negative number, and all `i` that are none; scores and targets are `[n, classes]` or `[classes]`.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Reduction, multilabel_margin_loss}};
+/// let (x, y) = (Tensor::new([0.5f32, 0.0], ())?, Tensor::new([0i32, -1], ())?);
+/// assert_eq!(multilabel_margin_loss(&x, &y, Reduction::Mean)?.item()?, 0.25);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where scores and targets do not fit, `DType` for targets that are no integers; `Index`, on the device, for a

@@ -46,10 +46,12 @@ mod recurrent;
 mod resize;
 mod shaping;
 mod standardize;
+mod state;
 mod summary;
 mod transformer;
 mod transposed;
 pub mod utils;
+mod visit;
 
 pub use activation::*;
 pub use adaptive_softmax::{AdaptiveLogSoftmaxWithLoss, AdaptiveLogSoftmaxWithLossOptions};
@@ -63,7 +65,7 @@ pub use hook::{HookHandle, Hooked};
 pub use linear::{Linear, LinearOptions};
 pub use linear_loss::{LinearCrossEntropyLoss, LinearCrossEntropyOptions};
 pub use loss::*;
-pub use module::{Field, Mismatch, Module, StateDict, Visitor};
+pub use module::{Mismatch, Module};
 pub use multihead::{AttentionCall, MultiheadAttention, MultiheadAttentionOptions};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions, LayerNorm, LayerNormOptions};
 pub use norms::*;
@@ -73,8 +75,10 @@ pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, Flatten, MaxPool, MaxPo
 pub use pooling::*;
 pub use recurrent::{GRU, GRUOptions, LSTM, LSTMOptions, RNN, RNNOptions};
 pub use shaping::*;
+pub use state::StateDict;
 pub use transformer::*;
 pub use transposed::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeOptions};
+pub use visit::{Field, Visitor};
 
 pub(crate) use mode::Modes;
 pub(crate) use norm::cumulative;

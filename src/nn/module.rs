@@ -1,7 +1,9 @@
 //! `Module`: a struct of parameters, buffers and other modules, walked by name.
 
 use super::parameter::{Buffer, Parameter, Training};
+use super::state::StateDict;
 use super::summary;
+use super::visit::{Field, Visitor};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::tensor::{Device, Options, Tensor};
@@ -34,17 +36,56 @@ use std::fmt::{Debug, Write as _};
 /// ```
 pub trait Module {
     /// Shows its fields to a visitor; written by the derive.
+    ///
+    /// ```
+    /// use calor::nn::{Buffer, Linear, Module, Parameter, Visitor};
+    /// struct Names(Vec<String>);
+    /// impl Visitor for Names {
+    ///     fn enter(&mut self, _: &str) {}
+    ///     fn leave(&mut self) {}
+    ///     fn parameter(&mut self, name: &str, _: &Parameter) {
+    ///         self.0.push(name.to_string());
+    ///     }
+    ///     fn buffer(&mut self, _: &str, _: &Buffer) {}
+    /// }
+    /// let mut names = Names(Vec::new());
+    /// Linear::new(2, 3, ())?.visit(&mut names);
+    /// assert_eq!(names.0, ["weight", "bias"]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn visit(&self, visitor: &mut dyn Visitor);
 
     /// Sets the training flag of everything inside; written by the derive.
+    ///
+    /// ```
+    /// use calor::nn::{Dropout, Module};
+    /// let drop = Dropout::new(0.5)?;
+    /// Module::set_training(&drop, false);
+    /// assert!(!drop.training.get());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn set_training(&self, training: bool);
 
     /// Every parameter once, PyTorch's order: a module's own before those of its parts.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module};
+    /// let shapes: Vec<usize> = Linear::new(2, 3, ())?.parameters().iter().map(|p| p.numel()).collect();
+    /// assert_eq!(shapes, [6, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn parameters(&self) -> Vec<Parameter> {
         self.named_parameters().into_iter().map(|(_, p)| p).collect()
     }
 
     /// Every parameter once, with the name under which it was met first.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module, Sequential};
+    /// let model = Sequential::new().add(Linear::new(2, 3, ())?);
+    /// assert_eq!(model.named_parameters()[1].0, "0.bias");
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn named_parameters(&self) -> Vec<(String, Parameter)> {
         let mut out: Vec<(String, Parameter)> = Vec::new();
         for (name, entry) in entries(self) {
@@ -58,6 +99,12 @@ pub trait Module {
     }
 
     /// Every buffer, persistent or not.
+    ///
+    /// ```
+    /// use calor::nn::{BatchNorm1d, Module};
+    /// assert_eq!(BatchNorm1d::new(3, ())?.named_buffers()[0].0, "running_mean");
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn named_buffers(&self) -> Vec<(String, Buffer)> {
         let buffer = |(name, entry)| match entry {
             Entry::Buffer(b) => Some((name, b)),
@@ -67,6 +114,13 @@ pub trait Module {
     }
 
     /// Parameters and persistent buffers by name, sharing storage with the module.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module};
+    /// let names: Vec<String> = Linear::new(2, 3, ())?.state_dict().names().map(str::to_string).collect();
+    /// assert_eq!(names, ["weight", "bias"]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn state_dict(&self) -> StateDict {
         entries(self)
             .into_iter()
@@ -81,37 +135,95 @@ pub trait Module {
     ///
     /// Names on one side only are refused if `strict`, else reported. Differing shapes are always refused. Nothing
     /// is changed where it is refused.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, LinearOptions, Module};
+    /// let (a, b) = (Linear::new(2, 3, ())?, Linear::new(2, 3, LinearOptions::default().bias(false))?);
+    /// assert!(a.load_state_dict(&b.state_dict(), true).is_err());
+    /// assert_eq!(a.load_state_dict(&b.state_dict(), false)?.missing, ["bias"]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn load_state_dict(&self, state: &StateDict, strict: bool) -> Result<Mismatch> {
         load(self, state, strict)
     }
 
     /// Training mode: dropout drops, batch normalisation uses the batch.
+    ///
+    /// ```
+    /// use calor::nn::{Dropout, Module};
+    /// let drop = Dropout::new(0.5)?;
+    /// drop.eval();
+    /// drop.train();
+    /// assert!(drop.training.get());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn train(&self) {
         self.set_training(true);
     }
 
     /// Evaluation mode.
+    ///
+    /// ```
+    /// use calor::nn::{Dropout, Module};
+    /// let drop = Dropout::new(0.5)?;
+    /// drop.eval();
+    /// assert!(!drop.training.get());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn eval(&self) {
         self.set_training(false);
     }
 
     /// Freezes all parameters, or lets them learn again.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module};
+    /// let linear = Linear::new(2, 3, ())?;
+    /// linear.requires_grad_(false)?;
+    /// assert!(!linear.weight.requires_grad());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn requires_grad_(&self, on: bool) -> Result<()> {
         self.parameters().iter().try_for_each(|p| p.requires_grad_(on))
     }
 
     /// Forgets all gradients.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module};
+    /// let linear = Linear::new(2, 3, ())?;
+    /// linear.weight.tensor().sum()?.backward()?;
+    /// linear.zero_grad();
+    /// assert!(linear.weight.grad().is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn zero_grad(&self) {
         self.parameters().iter().for_each(Parameter::zero_grad);
     }
 
     /// Converts parameters and buffers of floating point type.
+    ///
+    /// ```
+    /// use calor::{DType, nn::{Linear, Module}};
+    /// let linear = Linear::new(2, 3, ())?;
+    /// linear.to_dtype(DType::BF16)?;
+    /// assert_eq!(linear.weight.tensor().dtype(), DType::BF16);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn to_dtype(&self, dtype: DType) -> Result<()> {
         self.parameters().iter().try_for_each(|p| p.to_dtype(dtype))?;
         self.named_buffers().iter().try_for_each(|(_, b)| b.to_dtype(dtype))
     }
 
     /// Moves parameters and buffers.
+    ///
+    /// ```
+    /// use calor::{Device, nn::{Linear, Module}};
+    /// let (linear, device) = (Linear::new(2, 3, ())?, Device::best()?);
+    /// linear.to_device(&device)?;
+    /// assert!(linear.weight.tensor().device().same(&device));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn to_device(&self, device: &Device) -> Result<()> {
         self.parameters().iter().try_for_each(|p| p.to_device(device))?;
         self.named_buffers().iter().try_for_each(|(_, b)| b.to_device(device))
@@ -147,11 +259,20 @@ pub trait Module {
     }
 
     /// What it is called: the type's name.
+    ///
+    /// ```
+    /// assert_eq!(calor::nn::Module::kind(&calor::nn::ReLU), "ReLU");
+    /// ```
     fn kind(&self) -> String {
         summary::short(std::any::type_name::<Self>())
     }
 
     /// What [`Module::summary`] shows of it besides its fields.
+    ///
+    /// ```
+    /// use calor::nn::{LeakyReLU, Module};
+    /// assert_eq!(LeakyReLU::new(0.1).extra_repr(), "negative_slope=0.1");
+    /// ```
     fn extra_repr(&self) -> String {
         String::new()
     }
@@ -210,54 +331,15 @@ pub trait Module {
     }
 
     /// Number of learned numbers.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module};
+    /// assert_eq!(Linear::new(2, 3, ())?.num_parameters(), 9);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn num_parameters(&self) -> usize {
         self.parameters().iter().map(Parameter::numel).sum()
     }
-}
-
-/// A field of a module: tells a visitor what it holds. Plain values hold nothing.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is no parameter, buffer, module or plain value",
-    label = "cannot be a field of a module",
-    note = "implement `calor::nn::Field`, or leave the field out with `#[module(skip)]`"
-)]
-pub trait Field {
-    /// Shows what the field `name` holds.
-    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor);
-
-    /// Sets the training flag of what it holds.
-    fn set_training(&self, training: bool) {
-        let _ = training;
-    }
-}
-
-/// Sees the parts of a module, in the order of its fields.
-pub trait Visitor {
-    /// The fields of part `name` follow.
-    fn enter(&mut self, name: &str);
-    /// The fields of part `name`, a module, follow.
-    fn module(&mut self, name: &str, module: &dyn Module) {
-        let _ = module;
-        self.enter(name);
-    }
-
-    /// The part's fields are over.
-    fn leave(&mut self);
-
-    /// A training flag.
-    fn training(&mut self, training: &Training) {
-        let _ = training;
-    }
-
-    /// A plain value.
-    fn value(&mut self, name: &str, value: &dyn Debug) {
-        let _ = (name, value);
-    }
-
-    /// A parameter.
-    fn parameter(&mut self, name: &str, parameter: &Parameter);
-    /// A buffer.
-    fn buffer(&mut self, name: &str, buffer: &Buffer);
 }
 
 impl Field for Parameter {
@@ -465,108 +547,16 @@ fn entries<M: Module + ?Sized>(module: &M) -> Vec<(String, Entry)> {
     out
 }
 
-/// Tensors by name, in order: what modules are saved and loaded as.
+/// Names that stand on one side only.
 ///
 /// ```
-/// use calor::{Tensor, nn::StateDict};
-/// let state: StateDict = [("a".to_string(), Tensor::ones([2], ())?)].into_iter().collect();
-/// assert!(state.get("a").is_some() && state.get("b").is_none());
+/// use calor::{Tensor, nn::{Linear, Module}};
+/// let linear = Linear::new(2, 3, ())?;
+/// let mut state = linear.state_dict();
+/// state.insert("extra", Tensor::ones([1], ())?);
+/// assert_eq!(linear.load_state_dict(&state, false)?.unexpected, ["extra"]);
 /// # Ok::<(), calor::Error>(())
 /// ```
-#[derive(Clone, Default)]
-pub struct StateDict(Vec<(String, Tensor)>);
-
-impl StateDict {
-    /// Without tensors.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The tensor of a name.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, t)| t)
-    }
-
-    /// Adds a tensor, or puts it in place of the one of that name.
-    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
-        let name = name.into();
-        match self.0.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, t)) => *t = tensor,
-            None => self.0.push((name, tensor)),
-        }
-    }
-
-    /// Names and tensors in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(n, t)| (n.as_str(), t))
-    }
-
-    /// Names in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(n, _)| n.as_str())
-    }
-
-    /// Number of tensors.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The tensors whose name starts with `prefix`, without it.
-    #[must_use]
-    pub fn part(&self, prefix: &str) -> StateDict {
-        self.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
-    }
-
-    /// The same tensors with `prefix` before each name.
-    #[must_use]
-    pub fn prefixed(&self, prefix: &str) -> StateDict {
-        self.iter().map(|(n, t)| (format!("{prefix}{n}"), t.clone())).collect()
-    }
-}
-
-impl FromIterator<(String, Tensor)> for StateDict {
-    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(iter: I) -> Self {
-        let mut out = Self::new();
-        // names of a module differ already: looking each up would be quadratic
-        let mut known = std::collections::HashSet::new();
-        for (name, tensor) in iter {
-            if known.insert(name.clone()) {
-                out.0.push((name, tensor));
-            } else {
-                out.insert(name, tensor);
-            }
-        }
-        out
-    }
-}
-
-impl Extend<(String, Tensor)> for StateDict {
-    fn extend<I: IntoIterator<Item = (String, Tensor)>>(&mut self, iter: I) {
-        iter.into_iter().for_each(|(name, tensor)| self.insert(name, tensor));
-    }
-}
-
-impl IntoIterator for StateDict {
-    type Item = (String, Tensor);
-    type IntoIter = std::vec::IntoIter<(String, Tensor)>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
-
-impl std::fmt::Debug for StateDict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.iter().map(|(n, t)| (n, (t.dtype(), t.shape())))).finish()
-    }
-}
-
-/// Names that stand on one side only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mismatch {
     /// Names of the module that the state dict lacks.

@@ -13,35 +13,69 @@ const OP: &str = "MultiheadAttention";
 
 options! {
     /// Options of [`MultiheadAttention`].
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{MultiheadAttention, MultiheadAttentionOptions}};
+    /// let attention = MultiheadAttention::new(8, 2, MultiheadAttentionOptions::default().batch_first(true))?;
+    /// let x = Tensor::ones([3, 5, 8], ())?;
+    /// assert_eq!(&attention.forward(&x, &x, &x, ())?.1.unwrap().shape()[..], [3, 5, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     MultiheadAttentionOptions {
         /// The probability with which a weight is dropped in training.
-        dropout: f64 = 0.0,
+        dropout: f64 = 0.0 => 0.5,
         /// Whether projections have addends.
-        bias: bool = true,
+        bias: bool = true => false,
         /// Whether a learned key and value stand behind the given ones.
-        add_bias_kv: bool = false,
+        add_bias_kv: bool = false => true,
         /// Whether a key and a value of zeros stand behind the others.
-        add_zero_attn: bool = false,
+        add_zero_attn: bool = false => true,
         /// Size of keys, if another than that of queries.
-        kdim: Option<usize> = None,
+        kdim: Option<usize> = None => Some(8),
         /// Size of values, if another than that of queries.
-        vdim: Option<usize> = None,
+        vdim: Option<usize> = None => Some(8),
         /// Whether inputs are `[n, length, size]` rather than `[length, n, size]`.
-        batch_first: bool = false,
+        batch_first: bool = false => true,
     }
 }
 
 settings! {
     /// What [`MultiheadAttention::forward`] leaves out, and whether it gives the weights.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{AttentionCall, MultiheadAttention}};
+    /// let (attention, x) = (MultiheadAttention::new(8, 2, ())?, Tensor::ones([5, 3, 8], ())?);
+    /// let call = AttentionCall::default().average_attn_weights(false);
+    /// assert_eq!(&attention.forward(&x, &x, &x, call)?.1.unwrap().shape()[..], [3, 2, 5, 5]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     AttentionCall {
         /// Keys that nobody sees, `[n, S]` or `[S]`: true ones, or numbers that are added.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::{AttentionCall, MultiheadAttention}};
+        /// let (attention, x) = (MultiheadAttention::new(8, 2, ())?, Tensor::ones([2, 1, 8], ())?);
+        /// let call = AttentionCall::default().key_padding_mask(Tensor::new([[false, true]], ())?);
+        /// let weights = attention.forward(&x, &x, &x, call)?.1.unwrap();
+        /// assert_eq!(weights.to_vec::<f32>()?, [1.0, 0.0, 1.0, 0.0]);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         key_padding_mask: Option<Tensor> = None,
         /// Keys that a query does not see, `[L, S]` or `[n heads, L, S]`: true ones, or numbers that are added.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::{AttentionCall, MultiheadAttention}};
+        /// let (attention, x) = (MultiheadAttention::new(8, 2, ())?, Tensor::ones([2, 1, 8], ())?);
+        /// let call = AttentionCall::default().attn_mask(Tensor::new([[false, true], [true, false]], ())?);
+        /// let weights = attention.forward(&x, &x, &x, call)?.1.unwrap();
+        /// assert_eq!(weights.to_vec::<f32>()?, [1.0, 0.0, 0.0, 1.0]);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         attn_mask: Option<Tensor> = None,
         /// Whether the weights are given too.
-        need_weights: bool = true,
+        need_weights: bool = true => false,
         /// Whether they are the mean over the heads.
-        average_attn_weights: bool = true,
+        average_attn_weights: bool = true => false,
     }
 }
 
@@ -87,6 +121,13 @@ pub struct MultiheadAttention {
 
 impl MultiheadAttention {
     /// A layer with fresh parameters.
+    ///
+    /// ```
+    /// use calor::nn::MultiheadAttention;
+    /// assert_eq!(&MultiheadAttention::new(8, 2, ())?.in_proj_weight.unwrap().shape()[..], [24, 8]);
+    /// assert!(MultiheadAttention::new(8, 3, ()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where the heads do not divide the size.
@@ -138,6 +179,15 @@ impl MultiheadAttention {
 
     /// Attention of queries `[L, n, size]` to keys `[S, n, kdim]` and values `[S, n, vdim]`, or with the batch first,
     /// or without one; and the weights `[n, L, S]` or `[n, heads, L, S]`, if asked for.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::MultiheadAttention};
+    /// let attention = MultiheadAttention::new(8, 2, ())?;
+    /// let (query, key) = (Tensor::ones([4, 8], ())?, Tensor::ones([6, 8], ())?);
+    /// let (y, weights) = attention.forward(&query, &key, &key, ())?;
+    /// assert_eq!((&y.shape()[..], &weights.unwrap().shape()[..]), (&[4, 8][..], &[4, 6][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(
         &self,
         query: &Tensor,

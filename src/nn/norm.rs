@@ -10,17 +10,23 @@ use std::cell::Cell;
 
 options! {
     /// Options of the batch normalisations.
+    ///
+    /// ```
+    /// use calor::nn::{BatchNorm1d, BatchNormOptions};
+    /// assert!(BatchNorm1d::new(3, BatchNormOptions::default().affine(false))?.weight.is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     BatchNormOptions {
         /// Keeps the divisor from zero.
-        eps: f64 = 1e-5,
+        eps: f64 = 1e-5 => 1e-3,
         /// How much a batch moves the running statistics; `None` makes them the mean over all batches.
-        momentum: Option<f64> = Some(0.1),
+        momentum: Option<f64> = Some(0.1) => Some(0.5),
         /// Whether it learns a factor and an addend for each channel.
-        affine: bool = true,
+        affine: bool = true => false,
         /// Whether it keeps running statistics for evaluation.
-        track_running_stats: bool = true,
+        track_running_stats: bool = true => false,
         /// Whether there is an addend where `affine` is on.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -60,14 +66,41 @@ pub struct BatchNorm<const N: usize> {
 }
 
 /// Batch normalisation of `[n, c]` or `[n, c, l]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{BatchNorm1d, Layer}};
+/// let y = BatchNorm1d::new(1, ())?.forward(&Tensor::new([[1.0f32], [3.0]], ())?)?.to_vec::<f32>()?;
+/// assert!((y[0] + 1.0).abs() < 1e-4 && (y[1] - 1.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type BatchNorm1d = BatchNorm<1>;
 /// Batch normalisation of `[n, c, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{BatchNorm2d, Layer}};
+/// let y = BatchNorm2d::new(3, ())?.forward(&Tensor::ones([4, 3, 2, 2], ())?)?;
+/// assert_eq!(y.abs()?.max()?.item()?, 0.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type BatchNorm2d = BatchNorm<2>;
 /// Batch normalisation of `[n, c, d, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{BatchNorm3d, Layer}};
+/// let y = BatchNorm3d::new(3, ())?.forward(&Tensor::ones([4, 3, 2, 2, 2], ())?)?;
+/// assert_eq!(y.abs()?.max()?.item()?, 0.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type BatchNorm3d = BatchNorm<3>;
 
 impl<const N: usize> BatchNorm<N> {
     /// A layer for inputs of so many channels.
+    ///
+    /// ```
+    /// use calor::nn::BatchNorm2d;
+    /// assert_eq!(BatchNorm2d::new(3, ())?.running_var.unwrap().tensor().to_vec::<f32>()?, [1.0; 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(channels: usize, options: impl Into<BatchNormOptions>) -> Result<Self> {
         let options = options.into();
         let name = format!("BatchNorm{N}d");
@@ -100,6 +133,15 @@ impl<const N: usize> BatchNorm<N> {
     }
 
     /// Forgets what was seen: the running statistics are as in a new layer.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{BatchNorm1d, Layer}};
+    /// let norm = BatchNorm1d::new(2, ())?;
+    /// norm.forward(&Tensor::ones([3, 2], ())?)?;
+    /// norm.reset_running_stats()?;
+    /// assert_eq!(norm.running_mean.unwrap().tensor().to_vec::<f32>()?, [0.0; 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn reset_running_stats(&self) -> Result<()> {
         for (buffer, value) in [(&self.running_mean, 0.0), (&self.running_var, 1.0), (&self.num_batches_tracked, 0.0)] {
             if let Some(buffer) = buffer {
@@ -164,13 +206,19 @@ impl<const N: usize> Layer for BatchNorm<N> {
 
 options! {
     /// Options of [`LayerNorm`].
+    ///
+    /// ```
+    /// use calor::nn::{LayerNorm, LayerNormOptions, Module};
+    /// assert_eq!(LayerNorm::new([4], LayerNormOptions::default().bias(false))?.parameters().len(), 1);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     LayerNormOptions {
         /// Keeps the divisor from zero.
-        eps: f64 = 1e-5,
+        eps: f64 = 1e-5 => 1e-3,
         /// Whether it learns a factor, and an addend unless `bias` is off.
-        elementwise_affine: bool = true,
+        elementwise_affine: bool = true => false,
         /// Whether it learns an addend.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -195,6 +243,11 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// A layer for inputs that end with these sizes.
+    ///
+    /// ```
+    /// assert_eq!(&calor::nn::LayerNorm::new([2, 3], ())?.weight.unwrap().shape()[..], [2, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(normalized_shape: impl AsRef<[usize]>, options: impl Into<LayerNormOptions>) -> Result<Self> {
         let (shape, options) = (normalized_shape.as_ref(), options.into());
         let parameter = |value: f64| -> Result<Parameter> {

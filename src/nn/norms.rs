@@ -2,7 +2,7 @@
 
 use super::activation::plain_layer;
 use super::options::options;
-use super::{Buffer, Field, Layer, Module, Parameter, Training, Visitor, functional, init};
+use super::{AvgPool3d, Buffer, Field, Layer, Module, Parameter, Training, Visitor, functional, init};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::tensor::{Options, Tensor};
@@ -15,13 +15,19 @@ fn full(layer: &str, shape: &[usize], value: f64, options: &Options) -> Result<T
 
 options! {
     /// Options of [`GroupNorm`].
+    ///
+    /// ```
+    /// use calor::nn::{GroupNorm, GroupNormOptions, Module};
+    /// assert!(GroupNorm::new(2, 4, GroupNormOptions::default().affine(false))?.parameters().is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     GroupNormOptions {
         /// Keeps the divisor from zero.
-        eps: f64 = 1e-5,
+        eps: f64 = 1e-5 => 1e-3,
         /// Whether it learns a factor, and an addend unless `bias` is off.
-        affine: bool = true,
+        affine: bool = true => false,
         /// Whether it learns an addend.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -47,6 +53,13 @@ pub struct GroupNorm {
 
 impl GroupNorm {
     /// A layer for inputs of so many channels.
+    ///
+    /// ```
+    /// use calor::nn::GroupNorm;
+    /// assert_eq!(&GroupNorm::new(2, 4, ())?.weight.unwrap().shape()[..], [4]);
+    /// assert!(GroupNorm::new(3, 4, ()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where the groups do not divide the channels.
@@ -78,11 +91,17 @@ impl Layer for GroupNorm {
 
 options! {
     /// Options of [`RMSNorm`].
+    ///
+    /// ```
+    /// use calor::nn::{Module, RMSNorm, RMSNormOptions};
+    /// assert!(RMSNorm::new([4], RMSNormOptions::default().elementwise_affine(false))?.parameters().is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     RMSNormOptions {
         /// Keeps the divisor from zero; `None` is the smallest step of the dtype.
-        eps: Option<f64> = None,
+        eps: Option<f64> = None => Some(0.5),
         /// Whether it learns a factor.
-        elementwise_affine: bool = true,
+        elementwise_affine: bool = true => false,
     }
 }
 
@@ -105,6 +124,11 @@ pub struct RMSNorm {
 
 impl RMSNorm {
     /// A layer for inputs that end with these sizes.
+    ///
+    /// ```
+    /// assert_eq!(&calor::nn::RMSNorm::new([2, 3], ())?.weight.unwrap().shape()[..], [2, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(normalized_shape: impl AsRef<[usize]>, options: impl Into<RMSNormOptions>) -> Result<Self> {
         let (shape, o) = (normalized_shape.as_ref(), options.into());
         let weight = || Parameter::new(&full("RMSNorm", shape, 1.0, &o.tensor)?);
@@ -122,17 +146,24 @@ impl Layer for RMSNorm {
 
 options! {
     /// Options of [`InstanceNorm`].
+    ///
+    /// ```
+    /// use calor::nn::{InstanceNorm1d, InstanceNormOptions, Module};
+    /// let options = InstanceNormOptions::default().affine(true).track_running_stats(true);
+    /// assert_eq!(InstanceNorm1d::new(3, options)?.state_dict().names().next(), Some("weight"));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     InstanceNormOptions {
         /// Keeps the divisor from zero.
-        eps: f64 = 1e-5,
+        eps: f64 = 1e-5 => 1e-3,
         /// How much a batch moves the running statistics.
-        momentum: f64 = 0.1,
+        momentum: f64 = 0.1 => 0.5,
         /// Whether it learns a factor, and an addend unless `bias` is off.
-        affine: bool = false,
+        affine: bool = false => true,
         /// Whether it keeps running statistics for evaluation.
-        track_running_stats: bool = false,
+        track_running_stats: bool = false => true,
         /// Whether it learns an addend.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -166,14 +197,41 @@ pub struct InstanceNorm<const N: usize> {
 }
 
 /// Instance normalisation of `[n, c, l]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{InstanceNorm1d, Layer}};
+/// let y = InstanceNorm1d::new(1, ())?.forward(&Tensor::new([[[1.0f32, 3.0]]], ())?)?.to_vec::<f32>()?;
+/// assert!((y[0] + 1.0).abs() < 1e-4 && (y[1] - 1.0).abs() < 1e-4);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type InstanceNorm1d = InstanceNorm<1>;
 /// Instance normalisation of `[n, c, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{InstanceNorm2d, Layer}};
+/// let y = InstanceNorm2d::new(3, ())?.forward(&Tensor::ones([1, 3, 2, 2], ())?)?;
+/// assert_eq!(y.abs()?.max()?.item()?, 0.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type InstanceNorm2d = InstanceNorm<2>;
 /// Instance normalisation of `[n, c, d, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{InstanceNorm3d, Layer}};
+/// let y = InstanceNorm3d::new(3, ())?.forward(&Tensor::ones([1, 3, 2, 2, 2], ())?)?;
+/// assert_eq!(y.abs()?.max()?.item()?, 0.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type InstanceNorm3d = InstanceNorm<3>;
 
 impl<const N: usize> InstanceNorm<N> {
     /// A layer for inputs of so many channels.
+    ///
+    /// ```
+    /// use calor::nn::{InstanceNorm2d, Module};
+    /// assert!(InstanceNorm2d::new(3, ())?.parameters().is_empty());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(channels: usize, options: impl Into<InstanceNormOptions>) -> Result<Self> {
         let options = options.into();
         let name = format!("InstanceNorm{N}d");
@@ -244,8 +302,76 @@ pub struct LocalResponseNorm {
 
 impl LocalResponseNorm {
     /// Over `size` channels, with PyTorch's numbers: `alpha` 1e-4, `beta` 0.75, `k` 1.
+    ///
+    /// ```
+    /// let norm = calor::nn::LocalResponseNorm::new(3);
+    /// assert_eq!((norm.size, norm.alpha, norm.beta, norm.k), (3, 1e-4, 0.75, 1.0));
+    /// ```
     pub fn new(size: usize) -> Self {
         Self { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
     }
 }
 plain_layer!(LocalResponseNorm, |this, x| functional::local_response_norm(x, this.size, this.alpha, this.beta, this.k));
+
+/// `x / (k + alpha / size sum(x^2))^beta` for `[n, c, h, w]`, the sum over up to `(size - 1) / 2` channels on either side.
+///
+/// As in PyTorch, and other than in [`LocalResponseNorm`], the first channel's square is in the sums of all channels that are
+/// further away, too. The gradient is that of these numbers; PyTorch's own is that of other windows.
+///
+/// ```
+/// use calor::{Tensor, nn::{CrossMapLRN2d, Layer}};
+/// let norm = CrossMapLRN2d { alpha: 1.0, beta: 1.0, ..CrossMapLRN2d::new(1) };
+/// assert_eq!(norm.forward(&Tensor::ones([1, 3, 1, 1], ())?)?.to_vec::<f32>()?[0], 0.5);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
+/// # Errors
+/// When it is called: `Shape` for other dimensions, `Value` for a size of 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossMapLRN2d {
+    /// Number of channels.
+    pub size: usize,
+    /// Factor of the sum, by `size`.
+    pub alpha: f64,
+    /// Exponent.
+    pub beta: f64,
+    /// Added to the sum.
+    pub k: f64,
+}
+
+impl CrossMapLRN2d {
+    /// Over `size` channels, with PyTorch's numbers: `alpha` 1e-4, `beta` 0.75, `k` 1.
+    ///
+    /// ```
+    /// let norm = calor::nn::CrossMapLRN2d::new(5);
+    /// assert_eq!((norm.size, norm.alpha, norm.beta, norm.k), (5, 1e-4, 0.75, 1.0));
+    /// ```
+    pub fn new(size: usize) -> Self {
+        Self { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        const OP: &str = "CrossMapLRN2d";
+        let &[n, channels, h, w] = &x.shape()[..] else {
+            bail!(Shape, OP, "expected input to be 4D, got {:?}", x.shape());
+        };
+        if self.size == 0 {
+            bail!(Value, OP, "size must not be zero");
+        }
+        if x.numel() == 0 {
+            return Ok(x.clone());
+        }
+        // what lies further away than all channels is zeros
+        let reach = self.size.div_ceil(2).min(channels);
+        let square = x.square()?;
+        let beside = reach as isize - 1;
+        let padded = square.reshape([n, 1, channels, h * w, 1])?.constant_pad(&[0, 0, 0, 0, beside, beside], 0.0)?;
+        let windows = AvgPool3d::new([2 * reach - 1, 1, 1]).stride(1).divisor_override(1);
+        let sum = functional::avg_pool(&padded, &windows)?.reshape([n, channels, h, w])?;
+        let far: Vec<f32> = (0..channels).map(|c| if c >= self.size.div_ceil(2) { 1.0 } else { 0.0 }).collect();
+        let far = Tensor::from_slice(&far, [channels, 1, 1], x.device())?.to_dtype(x.dtype())?;
+        let sum = (sum + (square.narrow(1, 0, 1)? * far)?)?;
+        x * ((sum * (self.alpha / self.size as f64))? + self.k)?.pow(-self.beta)?
+    }
+}
+plain_layer!(CrossMapLRN2d, |this, x| this.apply(x));

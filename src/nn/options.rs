@@ -1,8 +1,28 @@
 //! Options of layers: a struct with defaults and one method to set each; `()` means the defaults.
 
-/// Declares an options struct; every one has `dtype` and `device` besides its own fields.
+/// The line of an example that sets one option.
+macro_rules! setter {
+    ($name:ident $field:ident $example:expr) => {
+        concat!(
+            "assert_eq!(",
+            stringify!($name),
+            "::default().",
+            stringify!($field),
+            "(",
+            stringify!($example),
+            ").",
+            stringify!($field),
+            ", ",
+            stringify!($example),
+            ");"
+        )
+    };
+}
+pub(super) use setter;
+
+/// Declares an options struct, each field with an example of another value; every one has `dtype` and `device` besides its own fields.
 macro_rules! options {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr $(=> $example:expr)?,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
@@ -20,6 +40,13 @@ macro_rules! options {
         impl $name {
             $(
                 $(#[$field_doc])*
+                $(
+                    ///
+                    /// ```
+                    /// use calor::nn::{*, functional::*, utils::*};
+                    #[doc = $crate::nn::options::setter!($name $field $example)]
+                    /// ```
+                )?
                 #[must_use]
                 pub fn $field(mut self, $field: $ty) -> Self {
                     self.$field = $field;
@@ -28,6 +55,12 @@ macro_rules! options {
             )*
 
             /// Dtype and device of the parameters.
+            ///
+            /// ```
+            /// use calor::{DType, nn::*};
+            #[doc = concat!("let options = ", stringify!($name), "::default().tensor(DType::F16);")]
+            /// assert_eq!(options.tensor.dtype(), Some(DType::F16));
+            /// ```
             #[must_use]
             pub fn tensor(mut self, tensor: impl Into<$crate::tensor::Options>) -> Self {
                 self.tensor = tensor.into();
@@ -62,9 +95,10 @@ macro_rules! options {
 }
 pub(super) use options;
 
-/// Declares an options struct of a function: as [`options`], without dtype and device.
+/// Declares an options struct of a function: as [`options`], without dtype and device; fields that cannot be
+/// compared have examples of their own.
 macro_rules! settings {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr $(=> $example:expr)?,)* }) => {
         $(#[$doc])*
         #[derive(Clone)]
         pub struct $name {
@@ -80,6 +114,13 @@ macro_rules! settings {
         impl $name {
             $(
                 $(#[$field_doc])*
+                $(
+                    ///
+                    /// ```
+                    /// use calor::nn::{*, functional::*, utils::*};
+                    #[doc = $crate::nn::options::setter!($name $field $example)]
+                    /// ```
+                )?
                 #[must_use]
                 pub fn $field(mut self, $field: impl Into<$ty>) -> Self {
                     self.$field = $field.into();

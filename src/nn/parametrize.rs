@@ -18,6 +18,13 @@ enum Rule {
 /// A layer with a parameter that is computed anew each time; see [`weight_norm`] and [`spectral_norm`].
 ///
 /// In its place stand those that it is computed from, under PyTorch's names: `parametrizations.weight.original0`.
+///
+/// ```
+/// use calor::nn::{Linear, Module, utils};
+/// let layer: utils::Parametrized<Linear> = utils::weight_norm(Linear::new(3, 2, ())?, "weight", Some(0))?;
+/// assert!(layer.state_dict().get("parametrizations.weight.original0").is_some());
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Parametrized<L> {
     layer: L,
@@ -80,16 +87,38 @@ fn iterate(matrix: &Tensor, u: &Buffer, v: &Buffer, steps: usize, eps: f64) -> R
 
 impl<L: Layer + Module> Parametrized<L> {
     /// The layer inside.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, utils};
+    /// let layer = utils::weight_norm(Linear::new(3, 2, ())?, "weight", Some(0))?;
+    /// assert_eq!(&layer.layer().bias.as_ref().unwrap().shape()[..], [2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn layer(&self) -> &L {
         &self.layer
     }
 
     /// The parameter as it is computed now.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, utils};
+    /// let layer = utils::weight_norm(Linear::new(3, 2, ())?, "weight", Some(0))?;
+    /// assert_eq!(&layer.weight()?.shape()[..], [2, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn weight(&self) -> Result<Tensor> {
         self.rule.compute()
     }
 
     /// The layer with the parameter as it is now, for good: PyTorch's `remove_parametrizations`.
+    ///
+    /// ```
+    /// use calor::nn::{Linear, Module, utils};
+    /// let layer = utils::weight_norm(Linear::new(3, 2, ())?, "weight", Some(0))?;
+    /// let linear: Linear = layer.remove()?;
+    /// assert_eq!(linear.parameters().len(), 2);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn remove(self) -> Result<L> {
         self.target.replace(&no_grad(|| self.rule.compute())?)?;
         Ok(self.layer)
@@ -137,13 +166,18 @@ pub fn weight_norm<L: Layer + Module>(layer: L, name: &str, dim: Option<usize>) 
 
 settings! {
     /// Options of [`spectral_norm`].
+    ///
+    /// ```
+    /// let options = calor::nn::utils::SpectralNormOptions::default().n_power_iterations(3usize);
+    /// assert_eq!((options.n_power_iterations, options.dim), (3, 0));
+    /// ```
     SpectralNormOptions {
         /// Steps of the power iteration each time in training.
-        n_power_iterations: usize = 1,
+        n_power_iterations: usize = 1 => 2usize,
         /// Keeps vectors that are divided by their length from infinity.
-        eps: f64 = 1e-12,
+        eps: f64 = 1e-12 => 1e-3,
         /// The dimension along which outputs lie: usually 0, for transposed convolutions 1.
-        dim: usize = 0usize,
+        dim: usize = 0usize => 2usize,
     }
 }
 

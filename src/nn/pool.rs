@@ -26,24 +26,48 @@ macro_rules! pool {
 
         impl<const N: usize> $name<N> {
             /// Windows side by side.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let pool = ", stringify!($name), "::<2>::new([2, 3]);")]
+            /// assert_eq!((pool.kernel_size, pool.stride), ([2, 3], [2, 3]));
+            /// ```
             pub fn new(kernel_size: impl Sides<N>) -> Self {
                 let kernel_size = kernel_size.sides();
                 Self { kernel_size, stride: kernel_size, padding: [0; N], ceil_mode: false, $($field: $default,)* }
             }
 
             /// Steps of the window.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let pool = ", stringify!($name), "::<2>::new(2).stride(1);")]
+            /// assert_eq!(pool.stride, [1, 1]);
+            /// ```
             #[must_use]
             pub fn stride(self, stride: impl Sides<N>) -> Self {
                 Self { stride: stride.sides(), ..self }
             }
 
             /// Border at both ends, at most half a window.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let pool = ", stringify!($name), "::<2>::new(2).padding([1, 0]);")]
+            /// assert_eq!(pool.padding, [1, 0]);
+            /// ```
             #[must_use]
             pub fn padding(self, padding: impl Sides<N>) -> Self {
                 Self { padding: padding.sides(), ..self }
             }
 
             /// Whether a window may pass the end.
+            ///
+            /// ```
+            /// use calor::nn::*;
+            #[doc = concat!("let pool = ", stringify!($name), "::<2>::new(2).ceil_mode(true);")]
+            /// assert_eq!(pool.ceil_mode, true);
+            /// ```
             #[must_use]
             pub fn ceil_mode(self, ceil_mode: bool) -> Self {
                 Self { ceil_mode, ..self }
@@ -74,6 +98,13 @@ macro_rules! pool {
 
         $(
             #[doc = concat!("[`", stringify!($name), "`] over the last dimensions, ", stringify!($n), " of them.")]
+            ///
+            /// ```
+            /// use calor::{Tensor, nn::*};
+            #[doc = concat!("let x = Tensor::ones([4; ", stringify!($n), " + 1], ())?;")]
+            #[doc = concat!("assert_eq!(", stringify!($alias), "::new(2).forward(&x)?.shape()[1..], [2; ", stringify!($n), "]);")]
+            /// # Ok::<(), calor::Error>(())
+            /// ```
             pub type $alias = $name<$n>;
         )*
     };
@@ -101,6 +132,13 @@ pool! {
 
 impl<const N: usize> MaxPool<N> {
     /// Distance between a window's elements.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, MaxPool1d}};
+    /// let y = MaxPool1d::new(2).stride(1).dilation(2).forward(&Tensor::new([[1.0f32, 9.0, 3.0]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn dilation(self, dilation: impl Sides<N>) -> Self {
         Self { dilation: dilation.sides(), ..self }
@@ -130,12 +168,26 @@ pool! {
 
 impl<const N: usize> AvgPool<N> {
     /// Whether the border counts.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{AvgPool1d, Layer}};
+    /// let y = AvgPool1d::new(2).padding(1).count_include_pad(false).forward(&Tensor::new([[4.0f32, 8.0]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [4.0, 8.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn count_include_pad(self, count_include_pad: bool) -> Self {
         Self { count_include_pad, ..self }
     }
 
     /// Divides by this instead of the number of elements.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{AvgPool1d, Layer}};
+    /// let y = AvgPool1d::new(2).divisor_override(1).forward(&Tensor::new([[4.0f32, 8.0]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [12.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn divisor_override(self, divisor: i64) -> Self {
         Self { divisor_override: Some(divisor), ..self }
@@ -143,6 +195,13 @@ impl<const N: usize> AvgPool<N> {
 }
 
 /// Dimensions `start..=end` as one; by default all but the first.
+///
+/// ```
+/// use calor::{Tensor, nn::{Flatten, Layer}};
+/// let layer = Flatten { start: 0, end: 1 };
+/// assert_eq!(&layer.forward(&Tensor::ones([2, 3, 4], ())?)?.shape()[..], [6, 4]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flatten {
     /// First dimension.
@@ -153,6 +212,12 @@ pub struct Flatten {
 
 impl Flatten {
     /// All dimensions but the first.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Flatten, Layer}};
+    /// assert_eq!(&Flatten::new().forward(&Tensor::ones([2, 3, 4], ())?)?.shape()[..], [2, 12]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }

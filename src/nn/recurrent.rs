@@ -239,22 +239,29 @@ impl Stack {
 }
 
 macro_rules! network {
-    ($($(#[$doc:meta])* $name:ident $options:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* } |$o:ident| $kind:expr, $proj:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident $options:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr => $example:expr,)* } |$o:ident| $kind:expr, $proj:expr;)*) => {
         $(
             options! {
                 #[doc = concat!("Options of [`", stringify!($name), "`].")]
+                ///
+                /// ```
+                /// use calor::nn::*;
+                #[doc = concat!("let options = ", stringify!($options), "::default().bias(false);")]
+                #[doc = concat!("assert!(", stringify!($name), "::new(2, 3, options)?.parameters().len() == 2);")]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 $options {
                     /// Number of layers, each of which reads the one before.
-                    num_layers: usize = 1,
+                    num_layers: usize = 1 => 2,
                     /// Whether it learns addends.
-                    bias: bool = true,
+                    bias: bool = true => false,
                     /// Whether inputs and outputs are `[n, steps, ..]` rather than `[steps, n, ..]`.
-                    batch_first: bool = false,
+                    batch_first: bool = false => true,
                     /// The probability with which elements between layers are dropped in training.
-                    dropout: f64 = 0.0,
+                    dropout: f64 = 0.0 => 0.5,
                     /// Whether each layer also reads backwards.
-                    bidirectional: bool = false,
-                    $($(#[$field_doc])* $field: $ty = $default,)*
+                    bidirectional: bool = false => true,
+                    $($(#[$field_doc])* $field: $ty = $default => $example,)*
                 }
             }
 
@@ -264,6 +271,13 @@ macro_rules! network {
 
             impl $name {
                 /// A network with fresh parameters, uniform in `± 1 / sqrt(hidden)`.
+                ///
+                /// ```
+                /// use calor::nn::*;
+                #[doc = concat!("let network = ", stringify!($name), "::new(2, 4, ())?;")]
+                /// assert!(network.parameters()[0].tensor().abs()?.max()?.item()? <= 0.5);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 ///
                 /// # Errors
                 /// `Value` for sizes of zero, or a dropout that is no probability.
@@ -324,7 +338,7 @@ network! {
     /// ```
     RNN RNNOptions {
         /// The function.
-        nonlinearity: Recurrence = Recurrence::Tanh,
+        nonlinearity: Recurrence = Recurrence::Tanh => Recurrence::Relu,
     } |o| Kind::Rnn(o.nonlinearity), 0;
     /// Gated recurrent units: steps as [`GRUCell`](super::GRUCell) makes, in several layers.
     ///
@@ -348,12 +362,20 @@ network! {
     /// ```
     LSTM LSTMOptions {
         /// Sizes of the hidden states where they are projections; 0 for none.
-        proj_size: usize = 0,
+        proj_size: usize = 0 => 8,
     } |o| Kind::Lstm, o.proj_size;
 }
 
 impl RNN {
     /// The hidden states of the last layer at each step, and the last ones of each layer and direction.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::RNN};
+    /// let (rnn, x) = (RNN::new(3, 4, ())?, Tensor::ones([5, 2, 3], ())?);
+    /// let (_, h) = rnn.forward(&x, None)?;
+    /// assert_eq!(&rnn.forward(&x, Some(&h))?.0.shape()[..], [5, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, h: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let (y, (h, _)) = self.0.forward(x, h, None)?;
         Ok((y, h))
@@ -380,6 +402,14 @@ impl RNN {
 
 impl GRU {
     /// The hidden states of the last layer at each step, and the last ones of each layer and direction.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::GRU};
+    /// let (gru, x) = (GRU::new(3, 4, ())?, Tensor::ones([5, 2, 3], ())?);
+    /// let (_, h) = gru.forward(&x, None)?;
+    /// assert_eq!(&gru.forward(&x, Some(&h))?.0.shape()[..], [5, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, h: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let (y, (h, _)) = self.0.forward(x, h, None)?;
         Ok((y, h))
@@ -407,6 +437,14 @@ impl GRU {
 impl LSTM {
     /// The hidden states of the last layer at each step, and the last hidden and cell states of each layer and
     /// direction.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::LSTM};
+    /// let (lstm, x) = (LSTM::new(3, 4, ())?, Tensor::ones([5, 2, 3], ())?);
+    /// let (_, (h, c)) = lstm.forward(&x, None)?;
+    /// assert_eq!(&lstm.forward(&x, Some((&h, &c)))?.0.shape()[..], [5, 2, 4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, state: Option<(&Tensor, &Tensor)>) -> Result<(Tensor, (Tensor, Tensor))> {
         let (y, (h, c)) = self.0.forward(x, state.map(|s| s.0), state.map(|s| s.1))?;
         Ok((y, (h.clone(), c.unwrap_or(h))))

@@ -9,6 +9,14 @@ use crate::tensor::Tensor;
 use crate::tensor::autocast::full;
 
 /// How [`interpolate`] finds a value between places.
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Resize, ResizeMode, interpolate}};
+/// let x = Tensor::new([[[1.0f32, 3.0]]], ())?;
+/// let y = interpolate(&x, &Resize { size: Some(vec![1]), mode: ResizeMode::Area, ..Resize::default() })?;
+/// assert_eq!(y.item()?, 2.0);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResizeMode {
     /// The element before.
@@ -29,6 +37,13 @@ pub enum ResizeMode {
 }
 
 /// Options of [`interpolate`].
+///
+/// ```
+/// use calor::{Tensor, nn::functional::{Resize, ResizeMode, interpolate}};
+/// let options = Resize { size: Some(vec![3]), mode: ResizeMode::Linear, align_corners: true, ..Resize::default() };
+/// assert_eq!(interpolate(&Tensor::new([[[1.0f32, 3.0]]], ())?, &options)?.to_vec::<f32>()?, [1.0, 2.0, 3.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Resize {
     /// Sizes, one for all or one for each dimension; else `scale_factor` says them.
@@ -183,6 +198,13 @@ pub fn interpolate(x: &Tensor, options: &Resize) -> Result<Tensor> {
 /// The places `[n, (d,) h, w, 2 or 3]` at which images of `size` (`[n, c, (d,) h, w]`) read under affine maps `theta`,
 /// `[n, 2, 3]` or `[n, 3, 4]`; places reach from -1 to 1.
 ///
+/// ```
+/// use calor::{Tensor, nn::functional::affine_grid};
+/// let same = Tensor::new([[[1.0f32, 0.0, 0.0], [0.0, 1.0, 0.0]]], ())?;
+/// assert_eq!(affine_grid(&same, &[1, 1, 1, 2], true)?.to_vec::<f32>()?, [-1.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// `Shape` where `theta` and `size` do not fit; `DType` for a `theta` of no floats; `Value` for sizes of zero.
 pub fn affine_grid(theta: &Tensor, size: &[usize], align_corners: bool) -> Result<Tensor> {
@@ -226,6 +248,13 @@ pub fn affine_grid(theta: &Tensor, size: &[usize], align_corners: bool) -> Resul
 
 /// Puts the values of a maximum pooling back where they came from, zeros elsewhere; `output_size` says which of the
 /// sizes that pool to `x`'s is meant.
+///
+/// ```
+/// use calor::{Tensor, nn::{MaxPool1d, functional as f}};
+/// let (x, at) = (Tensor::new([[3.0f32]], ())?, Tensor::new([[1i32]], ())?);
+/// assert_eq!(f::max_unpool(&x, &at, &MaxPool1d::new(2), None)?.to_vec::<f32>()?, [0.0, 3.0]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 ///
 /// # Errors
 /// `Shape` where indices or the output size do not fit, `DType` for indices that are no integers; `Index`, on the

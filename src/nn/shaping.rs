@@ -1,10 +1,11 @@
 //! Layers that move or resize, and those of two inputs.
 
 use super::activation::plain_layer;
-use super::functional::{self, Resize};
+use super::conv::Sides;
+use super::functional::{self, Resize, ResizeMode};
 use super::linear::LinearOptions;
 use super::{Field, Layer, Module, Parameter, Visitor, init};
-use crate::error::Result;
+use crate::error::{Result, bail};
 use crate::tensor::Tensor;
 
 macro_rules! moving {
@@ -19,6 +20,10 @@ macro_rules! moving {
 
             impl $name {
                 /// With this factor or number of groups.
+                ///
+                /// ```
+                #[doc = concat!("assert_eq!(calor::nn::", stringify!($name), "::new(2).", stringify!($field), ", 2);")]
+                /// ```
                 pub fn new($field: usize) -> Self {
                     Self { $field }
                 }
@@ -39,8 +44,21 @@ moving! {
     /// ```
     PixelShuffle upscale_factor pixel_shuffle;
     /// `[*, c, h r, w r]` to `[*, c r^2, h, w]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, PixelUnshuffle}};
+    /// assert_eq!(&PixelUnshuffle::new(2).forward(&Tensor::ones([1, 1, 6, 6], ())?)?.shape()[..], [1, 4, 3, 3]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     PixelUnshuffle downscale_factor pixel_unshuffle;
     /// The channels of `[n, c, ..]`, dealt out among groups.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{ChannelShuffle, Layer}};
+    /// let x = Tensor::new([[[[1.0f32]], [[2.0]], [[3.0]], [[4.0]]]], ())?;
+    /// assert_eq!(ChannelShuffle::new(2).forward(&x)?.to_vec::<f32>()?, [1.0, 3.0, 2.0, 4.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ChannelShuffle groups channel_shuffle;
 }
 
@@ -62,6 +80,11 @@ pub struct Unflatten {
 
 impl Unflatten {
     /// Dimension `dim` as these sizes.
+    ///
+    /// ```
+    /// let layer = calor::nn::Unflatten::new(1, &[2, -1]);
+    /// assert_eq!((layer.dim, layer.sizes), (1, vec![2, -1]));
+    /// ```
     pub fn new(dim: isize, sizes: &[isize]) -> Self {
         Self { dim, sizes: sizes.to_vec() }
     }
@@ -85,13 +108,106 @@ pub struct Upsample {
 
 impl Upsample {
     /// Resizes as the options say.
+    ///
+    /// ```
+    /// use calor::nn::{Upsample, functional::Resize};
+    /// assert_eq!(Upsample::new(Resize { size: Some(vec![4]), ..Resize::default() }).options.size, Some(vec![4]));
+    /// ```
     pub fn new(options: Resize) -> Self {
         Self { options }
     }
 }
 plain_layer!(Upsample, |this, x| functional::interpolate(x, &this.options));
 
+macro_rules! upsampling {
+    ($($(#[$doc:meta])* $name:ident $mode:ident $align:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq)]
+            pub struct $name {
+                /// Sizes of the output.
+                pub size: Option<[usize; 2]>,
+                /// Factors of the sizes, where there are none.
+                pub scale_factor: Option<[f64; 2]>,
+            }
+
+            impl $name {
+                /// Resizes to these sizes.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = concat!("let up = ", stringify!($name), "::new([4, 6]);")]
+                /// assert_eq!(&up.forward(&Tensor::ones([1, 3, 2, 2], ())?)?.shape()[..], [1, 3, 4, 6]);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
+                pub fn new(size: impl Sides<2>) -> Self {
+                    Self { size: Some(size.sides()), scale_factor: None }
+                }
+
+                /// Resizes by these factors, rounded down.
+                ///
+                /// ```
+                /// use calor::{Tensor, nn::*};
+                #[doc = concat!("let up = ", stringify!($name), "::with_scale_factor([2.0, 1.5]);")]
+                /// assert_eq!(&up.forward(&Tensor::ones([1, 3, 2, 3], ())?)?.shape()[..], [1, 3, 4, 4]);
+                /// # Ok::<(), calor::Error>(())
+                /// ```
+                pub fn with_scale_factor(scale_factor: [f64; 2]) -> Self {
+                    Self { size: None, scale_factor: Some(scale_factor) }
+                }
+            }
+            plain_layer!($name, |this, x| {
+                if x.dim() != 4 {
+                    bail!(Shape, stringify!($name), "expected input to be 4D, got {:?}", x.shape());
+                }
+                let options = Resize {
+                    size: this.size.map(Vec::from),
+                    scale_factor: this.scale_factor.map(Vec::from),
+                    mode: ResizeMode::$mode,
+                    align_corners: $align,
+                    recompute_scale_factor: false,
+                };
+                functional::interpolate(x, &options)
+            });
+        )*
+    };
+}
+
+upsampling! {
+    /// [`Upsample`] of `[n, c, h, w]` with the element before each place, to sizes or by factors.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, UpsamplingNearest2d}};
+    /// let y = UpsamplingNearest2d::new([1, 4]).forward(&Tensor::new([[[[1.0f32, 3.0]]]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 1.0, 3.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is called: `Shape` for other dimensions, `Value` for neither sizes nor factors, or both.
+    UpsamplingNearest2d Nearest false;
+    /// [`Upsample`] of `[n, c, h, w]` between four elements, the outermost of which keep their places.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, UpsamplingBilinear2d}};
+    /// let y = UpsamplingBilinear2d::new([1, 3]).forward(&Tensor::new([[[[1.0f32, 3.0]]]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is called: `Shape` for other dimensions, `Value` for neither sizes nor factors, or both.
+    UpsamplingBilinear2d Bilinear true;
+}
+
 /// Sliding windows: their sides and how they lie.
+///
+/// ```
+/// use calor::{Tensor, nn::{Layer, Sliding, Unfold}};
+/// let windows = Sliding { stride: vec![2], ..Sliding::new(&[2]) };
+/// assert_eq!(&Unfold::new(windows).forward(&Tensor::ones([1, 3, 6], ())?)?.shape()[..], [1, 6, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sliding {
     /// Sides of a window.
@@ -106,6 +222,11 @@ pub struct Sliding {
 
 impl Sliding {
     /// Windows one step apart.
+    ///
+    /// ```
+    /// let windows = calor::nn::Sliding::new(&[2, 3]);
+    /// assert_eq!((windows.stride, windows.padding), (vec![1, 1], vec![0, 0]));
+    /// ```
     pub fn new(kernel_size: &[usize]) -> Self {
         let n = kernel_size.len();
         Self { kernel_size: kernel_size.to_vec(), dilation: vec![1; n], padding: vec![0; n], stride: vec![1; n] }
@@ -129,6 +250,13 @@ pub struct Unfold {
 
 impl Unfold {
     /// Takes these windows.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Layer, Sliding, Unfold}};
+    /// let y = Unfold::new(Sliding::new(&[2])).forward(&Tensor::new([[1.0f32, 2.0, 3.0]], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 2.0, 3.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(windows: Sliding) -> Self {
         Self { windows }
     }
@@ -157,6 +285,13 @@ pub struct Fold {
 
 impl Fold {
     /// Adds up these windows.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Fold, Layer, Sliding}};
+    /// let y = Fold::new(&[3], Sliding::new(&[2])).forward(&Tensor::ones([2, 2], ())?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 1.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(output_size: &[usize], windows: Sliding) -> Self {
         Self { output_size: output_size.to_vec(), windows }
     }
@@ -191,6 +326,13 @@ impl Default for CosineSimilarity {
 
 impl CosineSimilarity {
     /// How similar vectors are.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::CosineSimilarity};
+    /// let (x, y) = (Tensor::new([[1.0f32, 0.0]], ())?, Tensor::new([[0.0f32, 2.0]], ())?);
+    /// assert_eq!(CosineSimilarity::default().forward(&x, &y)?.item()?, 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
         functional::cosine_similarity(x1, x2, self.dim, self.eps)
     }
@@ -223,6 +365,14 @@ impl Default for PairwiseDistance {
 
 impl PairwiseDistance {
     /// How far apart vectors are.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::PairwiseDistance};
+    /// let distance = PairwiseDistance { p: 1.0, eps: 0.0, keepdim: true };
+    /// let y = distance.forward(&Tensor::new([[3.0f32, 4.0]], ())?, &Tensor::zeros([1, 2], ())?)?;
+    /// assert_eq!((y.item()?, &y.shape()[..]), (7.0, &[1, 1][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
         functional::pairwise_distance(x1, x2, self.p, self.eps, self.keepdim)
     }
@@ -247,10 +397,17 @@ pub struct Bilinear {
 
 impl Bilinear {
     /// A layer with fresh parameters.
+    ///
+    /// ```
+    /// use calor::nn::Bilinear;
+    /// assert_eq!(&Bilinear::new(2, 3, 4, ())?.weight.shape()[..], [4, 2, 3]);
+    /// assert!(Bilinear::new(0, 3, 4, ()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(in1: usize, in2: usize, outputs: usize, options: impl Into<LinearOptions>) -> Result<Self> {
         let o = options.into();
         if in1 == 0 {
-            crate::error::bail!(Value, "Bilinear", "in1_features must be > 0, but got 0");
+            bail!(Value, "Bilinear", "in1_features must be > 0, but got 0");
         }
         let weight = init::empty("Bilinear", [outputs, in1, in2], &o.tensor)?;
         let bound = 1.0 / (in1 as f64).sqrt();
@@ -260,6 +417,13 @@ impl Bilinear {
     }
 
     /// The outputs for `[*, in1]` and `[*, in2]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::Bilinear};
+    /// let y = Bilinear::new(2, 3, 4, ())?.forward(&Tensor::ones([2], ())?, &Tensor::ones([3], ())?)?;
+    /// assert_eq!(&y.shape()[..], [4]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Parameter::tensor);
         functional::bilinear(x1, x2, &self.weight.tensor(), bias.as_ref())

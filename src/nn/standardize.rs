@@ -26,7 +26,7 @@ impl Affine<'_> {
     ///
     /// With `n = (x - mean) / std` and `h = g * weight`, the gradient of `x` is
     /// `(h - mean(h) - n * mean(h * n)) / std`: only `x` and what is known of each row is kept for it.
-    pub fn standardize(&self, x: &Tensor) -> Result<Standardized> {
+    pub(super) fn standardize(&self, x: &Tensor) -> Result<Standardized> {
         let (op, eps, dims) = (self.op, self.eps, self.dims.to_vec());
         let (y, mean, var, scale) = no_grad(|| -> Result<_> {
             let (var, mean) = x.var_mean(&dims, 0.0, true)?;

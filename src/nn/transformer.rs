@@ -9,6 +9,12 @@ use crate::error::{Result, bail};
 use crate::tensor::{Options, Tensor};
 
 /// The function between the two projections of a transformer's layer.
+///
+/// ```
+/// use calor::nn::{Activation, TransformerLayerOptions};
+/// assert_eq!(TransformerLayerOptions::default().activation, Activation::Relu);
+/// assert_eq!(TransformerLayerOptions::default().activation(Activation::Gelu).activation, Activation::Gelu);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
     /// `max(x, 0)`.
@@ -20,21 +26,28 @@ pub enum Activation {
 
 options! {
     /// Options of [`TransformerEncoderLayer`] and [`TransformerDecoderLayer`].
+    ///
+    /// ```
+    /// use calor::nn::{TransformerEncoderLayer, TransformerLayerOptions};
+    /// let options = TransformerLayerOptions::default().dim_feedforward(16).norm_first(true);
+    /// assert_eq!(&TransformerEncoderLayer::new(8, 2, options)?.linear1.weight.shape()[..], [16, 8]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     TransformerLayerOptions {
         /// Size between the two projections.
-        dim_feedforward: usize = 2048,
+        dim_feedforward: usize = 2048 => 8,
         /// The probability with which elements are dropped in training.
-        dropout: f64 = 0.1,
+        dropout: f64 = 0.1 => 0.5,
         /// The function between the two projections.
-        activation: Activation = Activation::Relu,
+        activation: Activation = Activation::Relu => Activation::Gelu,
         /// Keeps the divisor of norms from zero.
-        layer_norm_eps: f64 = 1e-5,
+        layer_norm_eps: f64 = 1e-5 => 1e-3,
         /// Whether inputs are `[n, length, size]` rather than `[length, n, size]`.
-        batch_first: bool = false,
+        batch_first: bool = false => true,
         /// Whether norms stand before attention and projections rather than behind.
-        norm_first: bool = false,
+        norm_first: bool = false => true,
         /// Whether projections and norms have addends.
-        bias: bool = true,
+        bias: bool = true => false,
     }
 }
 
@@ -63,34 +76,108 @@ impl TransformerLayerOptions {
 
 settings! {
     /// What an encoder does not see.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::EncoderMasks};
+    /// let masks = EncoderMasks::default().mask(Tensor::zeros([5, 5], ())?);
+    /// assert!(masks.mask.is_some() && masks.key_padding_mask.is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     EncoderMasks {
         /// Which positions do not see which, `[L, L]`.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::EncoderMasks};
+        /// assert_eq!(&EncoderMasks::default().mask(Tensor::zeros([5, 5], ())?).mask.unwrap().shape()[..], [5, 5]);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         mask: Option<Tensor> = None,
         /// Positions that nobody sees, `[n, L]`.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::EncoderMasks};
+        /// let masks = EncoderMasks::default().key_padding_mask(Tensor::new([[false, true]], ())?);
+        /// assert_eq!(masks.key_padding_mask.unwrap().to_vec::<bool>()?, [false, true]);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         key_padding_mask: Option<Tensor> = None,
     }
 }
 
 settings! {
     /// What a decoder does not see, of its input (`tgt`) and of the encoder's output (`memory`).
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::DecoderMasks};
+    /// let masks = DecoderMasks::default().tgt_mask(Tensor::zeros([4, 4], ())?);
+    /// assert!(masks.tgt_mask.is_some() && masks.memory_mask.is_none());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     DecoderMasks {
         /// Which positions do not see which, `[T, T]`.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::DecoderMasks};
+        /// assert_eq!(DecoderMasks::default().tgt_mask(Tensor::zeros([4, 4], ())?).tgt_mask.unwrap().numel(), 16);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         tgt_mask: Option<Tensor> = None,
         /// Which positions do not see which of the encoder's, `[T, S]`.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::DecoderMasks};
+        /// assert_eq!(DecoderMasks::default().memory_mask(Tensor::zeros([4, 5], ())?).memory_mask.unwrap().numel(), 20);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         memory_mask: Option<Tensor> = None,
         /// Positions that nobody sees, `[n, T]`.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::DecoderMasks};
+        /// let masks = DecoderMasks::default().tgt_key_padding_mask(Tensor::new([[false, true]], ())?);
+        /// assert_eq!(masks.tgt_key_padding_mask.unwrap().to_vec::<bool>()?, [false, true]);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         tgt_key_padding_mask: Option<Tensor> = None,
         /// Positions of the encoder that nobody sees, `[n, S]`.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::DecoderMasks};
+        /// let masks = DecoderMasks::default().memory_key_padding_mask(Tensor::new([[false, true]], ())?);
+        /// assert_eq!(masks.memory_key_padding_mask.unwrap().to_vec::<bool>()?, [false, true]);
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         memory_key_padding_mask: Option<Tensor> = None,
     }
 }
 
 settings! {
     /// What a [`Transformer`] does not see.
+    ///
+    /// ```
+    /// use calor::nn::TransformerMasks;
+    /// let masks = TransformerMasks::default();
+    /// assert!(masks.encoder.mask.is_none() && masks.decoder.tgt_mask.is_none());
+    /// ```
     TransformerMasks {
         /// The encoder's masks.
+        ///
+        /// ```
+        /// use calor::{Tensor, nn::{EncoderMasks, TransformerMasks}};
+        /// let encoder = EncoderMasks::default().mask(Tensor::zeros([5, 5], ())?);
+        /// assert!(TransformerMasks::default().encoder(encoder).encoder.mask.is_some());
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         encoder: EncoderMasks = EncoderMasks::default(),
         /// The decoder's masks.
+        ///
+        /// ```
+        /// use calor::{DType, nn::{DecoderMasks, Transformer, TransformerMasks}};
+        /// let later = Transformer::generate_square_subsequent_mask(4, DType::F32)?;
+        /// let masks = TransformerMasks::default().decoder(DecoderMasks::default().tgt_mask(later));
+        /// assert!(masks.decoder.tgt_mask.is_some());
+        /// # Ok::<(), calor::Error>(())
+        /// ```
         decoder: DecoderMasks = DecoderMasks::default(),
     }
 }
@@ -151,6 +238,13 @@ pub struct TransformerEncoderLayer {
 impl TransformerEncoderLayer {
     /// A layer with fresh parameters.
     ///
+    /// ```
+    /// use calor::nn::TransformerEncoderLayer;
+    /// assert_eq!(&TransformerEncoderLayer::new(8, 2, ())?.linear1.weight.shape()[..], [2048, 8]);
+    /// assert!(TransformerEncoderLayer::new(8, 3, ()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where the heads do not divide the size.
     pub fn new(size: usize, heads: usize, options: impl Into<TransformerLayerOptions>) -> Result<Self> {
@@ -171,6 +265,15 @@ impl TransformerEncoderLayer {
     }
 
     /// A layer of its own with the same values.
+    ///
+    /// ```
+    /// use calor::nn::{TransformerEncoderLayer, TransformerLayerOptions};
+    /// let layer = TransformerEncoderLayer::new(8, 2, TransformerLayerOptions::default().dim_feedforward(16))?;
+    /// let own = layer.duplicate()?;
+    /// assert!(!own.linear1.weight.same(&layer.linear1.weight));
+    /// assert!(own.linear1.weight.tensor().equal(&layer.linear1.weight.tensor())?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn duplicate(&self) -> Result<Self> {
         let own = Self::new(self.size, self.heads, self.options.clone())?;
         own.to_dtype(self.linear1.weight.tensor().dtype())?;
@@ -179,6 +282,14 @@ impl TransformerEncoderLayer {
     }
 
     /// The output for `[L, n, size]`, or with the batch first, or without one.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{TransformerEncoderLayer, TransformerLayerOptions}};
+    /// let options = TransformerLayerOptions::default().dim_feedforward(16).batch_first(true);
+    /// let layer = TransformerEncoderLayer::new(8, 2, options)?;
+    /// assert_eq!(&layer.forward(&Tensor::ones([3, 5, 8], ())?, ())?.shape()[..], [3, 5, 8]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, masks: impl Into<EncoderMasks>) -> Result<Tensor> {
         let (masks, o) = (masks.into(), &self.options);
         let x = residual(x, &self.norm1, o.norm_first, |x| {
@@ -234,6 +345,13 @@ pub struct TransformerDecoderLayer {
 impl TransformerDecoderLayer {
     /// A layer with fresh parameters.
     ///
+    /// ```
+    /// use calor::nn::TransformerDecoderLayer;
+    /// assert_eq!(&TransformerDecoderLayer::new(8, 2, ())?.linear1.weight.shape()[..], [2048, 8]);
+    /// assert!(TransformerDecoderLayer::new(8, 3, ()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where the heads do not divide the size.
     pub fn new(size: usize, heads: usize, options: impl Into<TransformerLayerOptions>) -> Result<Self> {
@@ -257,6 +375,15 @@ impl TransformerDecoderLayer {
     }
 
     /// A layer of its own with the same values.
+    ///
+    /// ```
+    /// use calor::nn::{TransformerDecoderLayer, TransformerLayerOptions};
+    /// let layer = TransformerDecoderLayer::new(8, 2, TransformerLayerOptions::default().dim_feedforward(16))?;
+    /// let own = layer.duplicate()?;
+    /// assert!(!own.linear1.weight.same(&layer.linear1.weight));
+    /// assert!(own.linear1.weight.tensor().equal(&layer.linear1.weight.tensor())?);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn duplicate(&self) -> Result<Self> {
         let own = Self::new(self.size, self.heads, self.options.clone())?;
         own.to_dtype(self.linear1.weight.tensor().dtype())?;
@@ -265,6 +392,14 @@ impl TransformerDecoderLayer {
     }
 
     /// The output for `[T, n, size]` and an encoder's output `[S, n, size]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{TransformerDecoderLayer, TransformerLayerOptions}};
+    /// let layer = TransformerDecoderLayer::new(8, 2, TransformerLayerOptions::default().dim_feedforward(16))?;
+    /// let y = layer.forward(&Tensor::ones([4, 8], ())?, &Tensor::ones([5, 8], ())?, ())?;
+    /// assert_eq!(&y.shape()[..], [4, 8]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, memory: &Tensor, masks: impl Into<DecoderMasks>) -> Result<Tensor> {
         let (m, o) = (masks.into(), &self.options);
         let x = residual(x, &self.norm1, o.norm_first, |x| {
@@ -295,6 +430,14 @@ macro_rules! stack {
 
             impl $name {
                 /// So many layers that start with the values of `layer`, and a norm behind them.
+                ///
+                /// ```
+                /// use calor::nn::*;
+                /// let options = TransformerLayerOptions::default().dim_feedforward(16);
+                #[doc = concat!("let layer = ", stringify!($layer), "::new(8, 2, options)?;")]
+                #[doc = concat!("assert_eq!(", stringify!($name), "::new(&layer, 3, None)?.layers.len(), 3);")]
+                /// # Ok::<(), calor::Error>(())
+                /// ```
                 pub fn new(layer: &$layer, count: usize, norm: Option<LayerNorm>) -> Result<Self> {
                     let layers = (0..count).map(|_| layer.duplicate()).collect::<Result<_>>()?;
                     Ok(Self { layers, norm })
@@ -324,11 +467,28 @@ stack! {
     /// ```
     TransformerEncoder of TransformerEncoderLayer;
     /// Decoder layers one after the other.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{TransformerDecoder, TransformerDecoderLayer, TransformerLayerOptions}};
+    /// let layer = TransformerDecoderLayer::new(8, 2, TransformerLayerOptions::default().dim_feedforward(16))?;
+    /// let decoder = TransformerDecoder::new(&layer, 2, None)?;
+    /// let y = decoder.forward(&Tensor::ones([4, 3, 8], ())?, &Tensor::ones([5, 3, 8], ())?, ())?;
+    /// assert_eq!(&y.shape()[..], [4, 3, 8]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     TransformerDecoder of TransformerDecoderLayer;
 }
 
 impl TransformerEncoder {
     /// The output for `[L, n, size]`.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{LayerNorm, TransformerEncoder, TransformerEncoderLayer, TransformerLayerOptions}};
+    /// let layer = TransformerEncoderLayer::new(8, 2, TransformerLayerOptions::default().dim_feedforward(16))?;
+    /// let y = TransformerEncoder::new(&layer, 1, Some(LayerNorm::new([8], ())?))?.forward(&Tensor::ones([5, 8], ())?, ())?;
+    /// assert!(y.mean_dims(&[-1], false)?.abs()?.max()?.item()? < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, masks: impl Into<EncoderMasks>) -> Result<Tensor> {
         let masks = masks.into();
         self.normalized(self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x, masks.clone()))?)
@@ -337,6 +497,15 @@ impl TransformerEncoder {
 
 impl TransformerDecoder {
     /// The output for `[T, n, size]` and an encoder's output.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{LayerNorm, TransformerDecoder, TransformerDecoderLayer, TransformerLayerOptions}};
+    /// let layer = TransformerDecoderLayer::new(8, 2, TransformerLayerOptions::default().dim_feedforward(16))?;
+    /// let decoder = TransformerDecoder::new(&layer, 1, Some(LayerNorm::new([8], ())?))?;
+    /// let y = decoder.forward(&Tensor::ones([4, 8], ())?, &Tensor::ones([5, 8], ())?, ())?;
+    /// assert!(y.mean_dims(&[-1], false)?.abs()?.max()?.item()? < 1e-5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, memory: &Tensor, masks: impl Into<DecoderMasks>) -> Result<Tensor> {
         let masks = masks.into();
         self.normalized(self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x, memory, masks.clone()))?)
@@ -345,12 +514,24 @@ impl TransformerDecoder {
 
 options! {
     /// Options of [`Transformer`].
+    ///
+    /// ```
+    /// use calor::nn::TransformerOptions;
+    /// let options = TransformerOptions::default().num_encoder_layers(1);
+    /// assert_eq!((options.num_encoder_layers, options.num_decoder_layers), (1, 6));
+    /// ```
     TransformerOptions {
         /// Number of the encoder's layers.
-        num_encoder_layers: usize = 6,
+        num_encoder_layers: usize = 6 => 2,
         /// Number of the decoder's layers.
-        num_decoder_layers: usize = 6,
+        num_decoder_layers: usize = 6 => 2,
         /// What the layers are like; its dtype and device are those of all.
+        ///
+        /// ```
+        /// use calor::nn::{TransformerLayerOptions, TransformerOptions};
+        /// let layer = TransformerLayerOptions::default().dim_feedforward(16);
+        /// assert_eq!(TransformerOptions::default().layer(layer).layer.dim_feedforward, 16);
+        /// ```
         layer: TransformerLayerOptions = TransformerLayerOptions::default(),
     }
 }
@@ -380,6 +561,14 @@ pub struct Transformer {
 impl Transformer {
     /// A model with fresh parameters.
     ///
+    /// ```
+    /// use calor::nn::{Transformer, TransformerLayerOptions, TransformerOptions};
+    /// let layer = TransformerLayerOptions::default().dim_feedforward(16);
+    /// let model = Transformer::new(8, 2, TransformerOptions::default().num_decoder_layers(2).layer(layer))?;
+    /// assert_eq!((model.encoder.layers.len(), model.decoder.layers.len()), (6, 2));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` where the heads do not divide the size.
     pub fn new(size: usize, heads: usize, options: impl Into<TransformerOptions>) -> Result<Self> {
@@ -400,6 +589,15 @@ impl Transformer {
 
     /// The decoder's output for a source `[S, n, size]` and a target `[T, n, size]`, or with the batch first, or
     /// without one.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{Transformer, TransformerLayerOptions, TransformerOptions}};
+    /// let layer = TransformerLayerOptions::default().dim_feedforward(16).batch_first(true);
+    /// let options = TransformerOptions::default().num_encoder_layers(1).num_decoder_layers(1).layer(layer);
+    /// let y = Transformer::new(8, 2, options)?.forward(&Tensor::ones([3, 5, 8], ())?, &Tensor::ones([3, 4, 8], ())?, ())?;
+    /// assert_eq!(&y.shape()[..], [3, 4, 8]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, src: &Tensor, tgt: &Tensor, masks: impl Into<TransformerMasks>) -> Result<Tensor> {
         let (s, t, masks) = (src.shape(), tgt.shape(), masks.into());
         let batch = usize::from(!self.batch_first);
@@ -414,6 +612,12 @@ impl Transformer {
     }
 
     /// A mask `[n, n]` that hides later positions: minus infinity above the diagonal, else 0.
+    ///
+    /// ```
+    /// let mask = calor::nn::Transformer::generate_square_subsequent_mask(2, ())?;
+    /// assert_eq!(mask.to_vec::<f32>()?, [0.0, f32::NEG_INFINITY, 0.0, 0.0]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn generate_square_subsequent_mask(n: usize, options: impl Into<Options>) -> Result<Tensor> {
         Tensor::full([n, n], f64::NEG_INFINITY, options)?.triu(1)
     }

@@ -7,6 +7,11 @@ use crate::tensor::{Options, Tensor};
 
 conv_options! {
     /// Options of [`ConvTranspose`].
+    ///
+    /// ```
+    /// let options = calor::nn::ConvTransposeOptions::<2>::default().stride(2);
+    /// assert_eq!((options.stride, options.output_padding), ([2, 2], [0, 0]));
+    /// ```
     ConvTransposeOptions {
         /// What is added to one end of the output's sides.
         output_padding: [usize; N] = [0; N],
@@ -15,6 +20,13 @@ conv_options! {
 
 impl<const N: usize> ConvTransposeOptions<N> {
     /// What is added to one end of the output's sides.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::{ConvTranspose1d, ConvTransposeOptions, Layer}};
+    /// let up = ConvTranspose1d::new(1, 1, 2, ConvTransposeOptions::default().stride(2).output_padding(1))?;
+    /// assert_eq!(&up.forward(&Tensor::ones([1, 1, 3], ())?)?.shape()[..], [1, 1, 7]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     #[must_use]
     pub fn output_padding(self, output_padding: impl Sides<N>) -> Self {
         Self { output_padding: output_padding.sides(), ..self }
@@ -44,14 +56,41 @@ pub struct ConvTranspose<const N: usize> {
 }
 
 /// A transposed convolution over one dimension: `[n, in, l]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{ConvTranspose1d, Layer}};
+/// assert_eq!(&ConvTranspose1d::new(2, 4, 3, ())?.forward(&Tensor::ones([1, 2, 5], ())?)?.shape()[..], [1, 4, 7]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type ConvTranspose1d = ConvTranspose<1>;
 /// A transposed convolution over two dimensions: `[n, in, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{ConvTranspose2d, Layer}};
+/// assert_eq!(&ConvTranspose2d::new(2, 4, 3, ())?.forward(&Tensor::ones([1, 2, 5, 4], ())?)?.shape()[..], [1, 4, 7, 6]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type ConvTranspose2d = ConvTranspose<2>;
 /// A transposed convolution over three dimensions: `[n, in, d, h, w]`.
+///
+/// ```
+/// use calor::{Tensor, nn::{ConvTranspose3d, Layer}};
+/// let up = ConvTranspose3d::new(2, 4, 3, ())?;
+/// assert_eq!(&up.forward(&Tensor::ones([1, 2, 3, 2, 1], ())?)?.shape()[..], [1, 4, 5, 4, 3]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub type ConvTranspose3d = ConvTranspose<3>;
 
 impl<const N: usize> ConvTranspose<N> {
     /// A layer with fresh parameters.
+    ///
+    /// ```
+    /// use calor::nn::{ConvTranspose2d, ConvTransposeOptions};
+    /// let up = ConvTranspose2d::new(4, 6, [3, 1], ConvTransposeOptions::default().groups(2))?;
+    /// assert_eq!(&up.weight.shape()[..], [4, 3, 3, 1]);
+    /// assert!(ConvTranspose2d::new(4, 6, 3, ConvTransposeOptions::default().groups(3)).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where the groups do not divide both numbers of channels.
@@ -79,6 +118,12 @@ impl<const N: usize> ConvTranspose<N> {
     }
 
     /// Stride, padding and the like.
+    ///
+    /// ```
+    /// use calor::nn::{ConvTranspose2d, ConvTransposeOptions};
+    /// assert_eq!(ConvTranspose2d::new(1, 1, 3, ConvTransposeOptions::default().stride(2))?.options().stride, [2, 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn options(&self) -> &ConvTransposeOptions<N> {
         &self.options
     }

@@ -57,6 +57,13 @@ pub fn get_swa_avg_fn() -> AvgFn {
 
 /// [`get_ema_avg_fn`]: an [`AvgFn`] gets many parameters at once anyway.
 ///
+/// ```
+/// use calor::{Tensor, optim::get_ema_multi_avg_fn};
+/// let (average, model, n) = (Tensor::zeros([2], ())?, Tensor::ones([2], ())?, Tensor::scalar(1, ())?);
+/// assert_eq!(get_ema_multi_avg_fn(0.75)?(&average, &model, &n)?.to_vec::<f32>()?, [0.25; 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
+///
 /// # Errors
 /// As those of [`get_ema_avg_fn`].
 pub fn get_ema_multi_avg_fn(decay: f64) -> Result<AvgFn> {
@@ -64,6 +71,13 @@ pub fn get_ema_multi_avg_fn(decay: f64) -> Result<AvgFn> {
 }
 
 /// [`get_swa_avg_fn`]: an [`AvgFn`] gets many parameters at once anyway.
+///
+/// ```
+/// use calor::{Tensor, optim::get_swa_multi_avg_fn};
+/// let (average, model, n) = (Tensor::zeros([2], ())?, Tensor::ones([2], ())?, Tensor::scalar(3, ())?);
+/// assert_eq!(get_swa_multi_avg_fn()(&average, &model, &n)?.to_vec::<f32>()?, [0.25; 2]);
+/// # Ok::<(), calor::Error>(())
+/// ```
 pub fn get_swa_multi_avg_fn() -> AvgFn {
     get_swa_avg_fn()
 }

@@ -487,7 +487,7 @@ impl<'f> Neg for Term<'f> {
 
 /// The gradient that a rule follows: turned round where it ascends, and with the parameter's share where the weight decay
 /// is coupled.
-pub fn gradient<'f, 't>(
+pub(super) fn gradient<'f, 't>(
     f: &'f Formula<'t>,
     p: &'t Tensor,
     g: &'t Tensor,

@@ -276,16 +276,37 @@ impl GradScaler {
     }
 
     /// Whether it does anything.
+    ///
+    /// ```
+    /// use calor::{Device, optim::{GradScaler, GradScalerOptions}};
+    /// let off = GradScalerOptions { enabled: false, ..GradScalerOptions::default() };
+    /// assert!(!GradScaler::new(&Device::best()?, off)?.is_enabled());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn is_enabled(&self) -> bool {
         self.options.enabled
     }
 
     /// The factor of the scale after enough steps without overflow.
+    ///
+    /// ```
+    /// use calor::{Device, optim::GradScaler};
+    /// assert_eq!(GradScaler::new(&Device::best()?, ())?.get_growth_factor(), 2.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn get_growth_factor(&self) -> f64 {
         self.options.growth_factor
     }
 
     /// Changes that factor.
+    ///
+    /// ```
+    /// use calor::{Device, optim::GradScaler};
+    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// scaler.set_growth_factor(4.0)?;
+    /// assert!(scaler.get_growth_factor() == 4.0 && scaler.set_growth_factor(1.0).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where it is not above 1.
@@ -294,11 +315,25 @@ impl GradScaler {
     }
 
     /// The factor of the scale after an overflow.
+    ///
+    /// ```
+    /// use calor::{Device, optim::GradScaler};
+    /// assert_eq!(GradScaler::new(&Device::best()?, ())?.get_backoff_factor(), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn get_backoff_factor(&self) -> f64 {
         self.options.backoff_factor
     }
 
     /// Changes that factor.
+    ///
+    /// ```
+    /// use calor::{Device, optim::GradScaler};
+    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// scaler.set_backoff_factor(0.25)?;
+    /// assert!(scaler.get_backoff_factor() == 0.25 && scaler.set_backoff_factor(1.0).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Value` where it is not between 0 and 1.
@@ -307,11 +342,25 @@ impl GradScaler {
     }
 
     /// Steps without overflow before the scale grows.
+    ///
+    /// ```
+    /// use calor::{Device, optim::GradScaler};
+    /// assert_eq!(GradScaler::new(&Device::best()?, ())?.get_growth_interval(), 2000);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn get_growth_interval(&self) -> u32 {
         self.options.growth_interval
     }
 
     /// Changes how many these are.
+    ///
+    /// ```
+    /// use calor::{Device, optim::GradScaler};
+    /// let mut scaler = GradScaler::new(&Device::best()?, ())?;
+    /// scaler.set_growth_interval(10);
+    /// assert_eq!(scaler.get_growth_interval(), 10);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn set_growth_interval(&mut self, new_interval: u32) {
         self.options.growth_interval = new_interval;
     }

@@ -34,6 +34,13 @@ pub struct HostData {
 /// ```
 pub trait NestedArray {
     /// Shape, dtype and bytes; refused where rows differ in length.
+    ///
+    /// ```
+    /// use calor::{DType, NestedArray};
+    /// let host = [[1i32, 2, 3]].to_host()?;
+    /// assert_eq!((host.shape, host.dtype), (vec![1, 3], DType::I32));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn to_host(&self) -> Result<HostData>;
 }
 

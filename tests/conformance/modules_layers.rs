@@ -6,7 +6,7 @@ use crate::corpus::Value;
 use crate::drivers::Tensor;
 use crate::module_table::Row;
 use crate::modules::{Args, Built};
-use crate::ops_nn::{outputs, sides, size};
+use crate::ops_nn::{outputs, sides, size, unpooled, unpooled_size};
 use calor::PadMode;
 use calor::nn::functional::{BagMode, EmbeddingLookup, Resize, ResizeMode};
 use calor::nn::{self, Layer, Module};
@@ -210,6 +210,25 @@ fn upsample(c: Args<'_>) -> Make {
     }))
 }
 
+/// Sizes and factors of an upsampling of two dimensions.
+fn upsampled(c: Args<'_>) -> Result<(Option<[usize; 2]>, Option<[f64; 2]>), Failure> {
+    let size = if c.has("size") { Some(sides(c, "size", [0; 2])?) } else { None };
+    let factors = match c.floats_opt("scale_factor")?.as_deref() {
+        None => None,
+        Some(&[both]) => Some([both; 2]),
+        Some(&[h, w]) => Some([h, w]),
+        Some(other) => return Err(Failure::Op(format!("scale_factor is {other:?}"))),
+    };
+    Ok((size, factors))
+}
+
+fn max_unpool<const N: usize>(c: Args<'_>) -> Make {
+    let pool = unpooled::<N>(c)?;
+    Built::other(Ok(nn::MaxUnpool { pool }), |m, c| {
+        one(m.forward(&c.tensor("input")?, &c.tensor("indices")?, unpooled_size(c)?))
+    })
+}
+
 fn table(c: Args<'_>) -> Result<EmbeddingLookup, Failure> {
     Ok(EmbeddingLookup {
         padding_idx: c.int_opt("padding_idx")?.map(|n| n as isize),
@@ -266,6 +285,8 @@ fn dim(c: Args<'_>) -> Result<isize, Failure> {
         None => Err(Failure::Unsupported("a dimension that is chosen by the input".into())),
     }
 }
+
+const UNPOOL: &str = "forward(input, indices, output_size=None)";
 
 macro_rules! row {
     ($name:literal, $init:literal, $build:expr) => {
@@ -389,6 +410,36 @@ pub const ROWS: &[Row] = &[
     row!("nn.LocalResponseNorm", "size, alpha=0.0001, beta=0.75, k=1.0", |c| {
         let (alpha, beta, k) = (c.float_or("alpha", 1e-4)?, c.float_or("beta", 0.75)?, c.float_or("k", 1.0)?);
         layer(nn::LocalResponseNorm { size: count(c, "size")?, alpha, beta, k })
+    }),
+    row!("nn.CrossMapLRN2d", "size, alpha=0.0001, beta=0.75, k=1", |c| {
+        let (alpha, beta, k) = (c.float_or("alpha", 1e-4)?, c.float_or("beta", 0.75)?, c.float_or("k", 1.0)?);
+        layer(nn::CrossMapLRN2d { size: count(c, "size")?, alpha, beta, k })
+    }),
+    Row {
+        name: "nn.MaxUnpool1d",
+        init: "init(kernel_size, stride=None, padding=0)",
+        forward: UNPOOL,
+        build: max_unpool::<1>,
+    },
+    Row {
+        name: "nn.MaxUnpool2d",
+        init: "init(kernel_size, stride=None, padding=0)",
+        forward: UNPOOL,
+        build: max_unpool::<2>,
+    },
+    Row {
+        name: "nn.MaxUnpool3d",
+        init: "init(kernel_size, stride=None, padding=0)",
+        forward: UNPOOL,
+        build: max_unpool::<3>,
+    },
+    row!("nn.UpsamplingNearest2d", "size=None, scale_factor=None", |c| {
+        let (size, scale_factor) = upsampled(c)?;
+        layer(nn::UpsamplingNearest2d { size, scale_factor })
+    }),
+    row!("nn.UpsamplingBilinear2d", "size=None, scale_factor=None", |c| {
+        let (size, scale_factor) = upsampled(c)?;
+        layer(nn::UpsamplingBilinear2d { size, scale_factor })
     }),
     row!("nn.Dropout", "p=0.5, inplace=False", |c| dropout(c, nn::Dropout::new)),
     row!("nn.Dropout1d", "p=0.5, inplace=False", |c| dropout(c, nn::Dropout1d::new)),

@@ -40,6 +40,15 @@ fn triplet(c: Args<'_>) -> Make {
     Built::other(Ok(loss), |m, c| one(m.forward(&c.tensor("anchor")?, &c.tensor("positive")?, &c.tensor("negative")?)))
 }
 
+fn triplet_with_distance(c: Args<'_>) -> Make {
+    if c.has("distance_function") {
+        return Err(Failure::Unsupported("a distance of one's own".into()));
+    }
+    let (margin, swap) = (c.float_or("margin", 1.0)?, c.bool_or("swap", false)?);
+    let loss = nn::TripletMarginWithDistanceLoss::pairwise(margin, swap, reduction(c)?);
+    Built::other(Ok(loss), |m, c| one(m.forward(&c.tensor("anchor")?, &c.tensor("positive")?, &c.tensor("negative")?)))
+}
+
 fn ctc(c: Args<'_>) -> Make {
     let blank = usize::try_from(c.int_or("blank", 0)?).unwrap_or(usize::MAX);
     let options = CtcOptions::default().blank(blank).reduction(reduction(c)?);
@@ -208,5 +217,11 @@ pub const ROWS: &[Row] = &[
         init: "init(margin=1.0, p=2.0, eps=1e-06, swap=False, size_average=None, reduce=None, reduction='mean')",
         forward: "forward(anchor, positive, negative)",
         build: triplet,
+    },
+    Row {
+        name: "nn.TripletMarginWithDistanceLoss",
+        init: "init(*, distance_function=None, margin=1.0, swap=False, reduction='mean')",
+        forward: "forward(anchor, positive, negative)",
+        build: triplet_with_distance,
     },
 ];

@@ -137,6 +137,15 @@ pub const OPS: Table = &[
         let (swap, r) = (c.bool_or("swap", false)?, reduction(c)?);
         one(f::triplet_margin_loss((&a, &p, &n), margin, norm, swap, r))
     }),
+    ("nn.functional.triplet_margin_with_distance_loss", |c| {
+        if c.has("distance_function") {
+            return Err(Failure::Unsupported("a distance of one's own".into()));
+        }
+        let (a, p, n) = (c.tensor(0)?, c.tensor(1)?, c.tensor(2)?);
+        let (margin, swap, r) = (c.float_or("margin", 1.0)?, c.bool_or("swap", false)?, reduction(c)?);
+        let distance = |a: &Tensor, b: &Tensor| f::pairwise_distance(a, b, 2.0, 1e-6, false);
+        one(f::triplet_margin_with_distance_loss((&a, &p, &n), distance, margin, swap, r))
+    }),
     ("nn.functional.multilabel_soft_margin_loss", |c| {
         let (x, y, weight, r) = (c.tensor(0)?, c.tensor(1)?, c.tensor_opt("weight")?, reduction(c)?);
         one(f::multilabel_soft_margin_loss(&x, &y, weight.as_ref(), r))

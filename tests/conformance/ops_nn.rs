@@ -144,20 +144,47 @@ fn conv_transpose<const N: usize>(c: Args<'_>) -> Outputs {
     one(f::conv_transpose(&x, &w, b.as_ref(), (&stride, &padding, &output_padding, &dilation), groups))
 }
 
-fn max_unpool2d(c: Args<'_>) -> Outputs {
-    let (x, indices, kernel_size) = (c.tensor(0)?, c.tensor(1)?, sides(c, "kernel_size", [0; 2])?);
-    let mut pool = MaxPool::<2>::new(kernel_size);
+/// The pooling that is undone.
+pub fn unpooled<const N: usize>(c: Args<'_>) -> Result<MaxPool<N>, Failure> {
+    let kernel_size = sides(c, "kernel_size", [0; N])?;
+    let mut pool = MaxPool::<N>::new(kernel_size);
     pool.stride = sides(c, "stride", kernel_size)?;
-    pool.padding = sides(c, "padding", [0; 2])?;
-    // the batch and the channels may stand before
+    pool.padding = sides(c, "padding", [0; N])?;
+    Ok(pool)
+}
+
+/// What a pooling is undone to; the batch and the channels may stand before.
+pub fn unpooled_size<const N: usize>(c: Args<'_>) -> Result<Option<[usize; N]>, Failure> {
     let size: Option<Vec<usize>> =
         c.ints_opt("output_size")?.map(|l| l.into_iter().map(size).collect::<Result<_, _>>()).transpose()?;
-    let size = match size.as_deref() {
-        Some([.., h, w]) => Some([*h, *w]),
-        Some(other) => return Err(Failure::Op(format!("output_size is {other:?}"))),
-        None => None,
-    };
-    one(f::max_unpool(&x, &indices, &pool, size))
+    match size {
+        Some(size) => match size.last_chunk::<N>() {
+            Some(last) if matches!(size.len() - N, 0 | 2) => Ok(Some(*last)),
+            _ => Err(Failure::Op(format!("output_size is {size:?}"))),
+        },
+        None => Ok(None),
+    }
+}
+
+fn max_unpool<const N: usize>(c: Args<'_>) -> Outputs {
+    let (x, indices, pool) = (c.tensor(0)?, c.tensor(1)?, unpooled::<N>(c)?);
+    one(f::max_unpool(&x, &indices, &pool, unpooled_size(c)?))
+}
+
+/// Those of dropout, which draw nothing here.
+fn dropped(c: Args<'_>, (p, training): (f64, bool), f: fn(&Tensor, f64, bool) -> calor::Result<Tensor>) -> Outputs {
+    let (x, p, training) = (c.tensor(0)?, c.float_or("p", p)?, c.bool_or("training", training)?);
+    c.ignore("inplace");
+    one(f(&x, p, training))
+}
+
+/// `upsample_nearest` and `upsample_bilinear`.
+fn upsampled(c: Args<'_>, mode: ResizeMode, align_corners: bool) -> Outputs {
+    let x = c.tensor(0)?;
+    let size = c.ints_opt("size")?.map(|l| l.into_iter().map(size).collect::<Result<_, _>>()).transpose()?;
+    let options =
+        Resize { size, scale_factor: c.floats_opt("scale_factor")?, mode, align_corners, ..Resize::default() };
+    one(f::interpolate(&x, &options))
 }
 
 fn interpolate(c: Args<'_>) -> Outputs {
@@ -206,9 +233,14 @@ fn grid_sample(c: Args<'_>) -> Outputs {
 
 /// Drivers by name.
 pub const OPS: Table = &[
-    ("nn.functional.max_unpool2d", max_unpool2d),
+    ("nn.functional.max_unpool1d", max_unpool::<1>),
+    ("nn.functional.max_unpool2d", max_unpool::<2>),
+    ("nn.functional.max_unpool3d", max_unpool::<3>),
     ("nn.functional.grid_sample", grid_sample),
     ("nn.functional.interpolate", interpolate),
+    ("nn.functional.upsample", interpolate),
+    ("nn.functional.upsample_nearest", |c| upsampled(c, ResizeMode::Nearest, false)),
+    ("nn.functional.upsample_bilinear", |c| upsampled(c, ResizeMode::Bilinear, true)),
     ("nn.functional.affine_grid", |c| {
         let theta = c.tensor(0)?;
         let sizes: Vec<usize> = c.ints("size")?.into_iter().map(size).collect::<Result<_, _>>()?;
@@ -227,10 +259,17 @@ pub const OPS: Table = &[
     ("nn.functional.avg_pool1d", avg_pool::<1>),
     ("nn.functional.avg_pool2d", avg_pool::<2>),
     ("nn.functional.avg_pool3d", avg_pool::<3>),
-    ("nn.functional.dropout", |c| {
-        let (x, p, training) = (c.tensor(0)?, c.float_or("p", 0.5)?, c.bool_or("training", true)?);
+    ("nn.functional.dropout", |c| dropped(c, (0.5, true), f::dropout)),
+    ("nn.functional.dropout1d", |c| dropped(c, (0.5, true), f::dropout1d)),
+    ("nn.functional.dropout2d", |c| dropped(c, (0.5, true), f::dropout2d)),
+    ("nn.functional.dropout3d", |c| dropped(c, (0.5, true), f::dropout3d)),
+    ("nn.functional.alpha_dropout", |c| dropped(c, (0.5, false), f::alpha_dropout)),
+    ("nn.functional.feature_alpha_dropout", |c| dropped(c, (0.5, false), f::feature_alpha_dropout)),
+    ("nn.functional.rrelu", |c| {
+        let (x, training) = (c.tensor(0)?, c.bool_or("training", false)?);
+        let (lower, upper) = (c.float_or("lower", 1.0 / 8.0)?, c.float_or("upper", 1.0 / 3.0)?);
         c.ignore("inplace");
-        one(f::dropout(&x, p, training))
+        one(x.rrelu(lower, upper, training))
     }),
     ("nn.functional.batch_norm", batch_norm),
     ("nn.functional.layer_norm", layer_norm),
@@ -265,6 +304,7 @@ pub const OPS: Table = &[
     ("nn.functional.adaptive_max_pool3d", adaptive_max::<3>),
     ("nn.functional.lp_pool1d", lp_pool::<1>),
     ("nn.functional.lp_pool2d", lp_pool::<2>),
+    ("nn.functional.lp_pool3d", lp_pool::<3>),
     ("nn.functional.conv_transpose1d", conv_transpose::<1>),
     ("nn.functional.conv_transpose2d", conv_transpose::<2>),
     ("nn.functional.conv_transpose3d", conv_transpose::<3>),

@@ -8,6 +8,7 @@ cases with other sizes and values, which PyTorch takes or refuses. PyTorch's own
 depends on rounding is dropped, as the public corpus does."""
 
 import argparse
+import inspect
 import json
 import math
 import pathlib
@@ -344,6 +345,63 @@ def opinfo_cases(op, infos, rng, seed):
             yield [s.input, *s.args], dict(s.kwargs), f"opinfo:{info.name}:error{i}", "f32", True
 
 
+# functions that the public corpus leaves out
+MORE = [
+    "nn.functional." + name
+    for name in (
+        "max_unpool1d", "max_unpool3d", "lp_pool3d", "rrelu", "alpha_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d",
+        "dropout3d", "triplet_margin_with_distance_loss", "upsample", "upsample_nearest", "upsample_bilinear",
+    )
+]
+
+
+def drawn_cases(op, rng):
+    """Cases of `MORE`, drawn here; nothing depends on chance."""
+    name, n = op.split(".")[-1], rng.randint
+    coin = lambda: rng.random() < 0.5
+    for i in range(400):
+        dtype = rng.choice(["f32", "f32", "f32", "f64", "f16"])
+        x = lambda *shape: torch.randn(shape, dtype=torch.float64).to(DTYPES[dtype])
+        torch.manual_seed(i)
+        lead = [n(1, 3) for _ in range(n(1, 2))]
+        if "unpool" in name:
+            dim = int(name[-2])
+            kernel, stride, sides = n(1, 3), n(1, 3), [n(3, 7) for _ in range(dim)]
+            padding = n(0, kernel // 2)
+            pool = getattr(torch.nn.functional, f"max_pool{dim}d")
+            whole = x(*lead, *sides)
+            y, at = pool(whole, kernel, stride, padding, return_indices=True)
+            if at.unique().numel() * math.prod(lead) < at.numel():
+                continue  # one of equal indices is taken
+            kwargs = {"kernel_size": kernel, "stride": stride, "padding": padding}
+            if coin():
+                kwargs["output_size"] = rng.choice([sides, [*([n(1, 2)] * (2 - len(lead))), *lead, *sides]])
+            args = [y, at]
+        elif name == "lp_pool3d":
+            kwargs = {"norm_type": rng.choice([1.0, 2.0, 3.0]), "kernel_size": rng.choice([2, [1, 2, 3]]), "ceil_mode": coin()}
+            kwargs |= {"stride": rng.choice([1, [2, 1, 3]])} if coin() else {}
+            args = [x(*lead, *[n(3, 6) for _ in range(3)])]
+        elif name == "rrelu":
+            args, kwargs = [x(*lead, n(1, 9))], {"training": False}
+            kwargs |= {"lower": rng.choice([0.0, 0.1]), "upper": rng.choice([0.5, 0.3])} if coin() else {}
+        elif "dropout" in name:
+            args, kwargs = [x(*[n(1, 4) for _ in range(n(1, 5))])], {"p": rng.choice([0.0, 0.3, 1.0, -0.5, 1.5]), "training": coin()}
+            if kwargs["training"] and kwargs["p"] in (0.3, 1.0):
+                kwargs["p"] = 0.0
+        elif "triplet" in name:
+            shape = [*lead, n(1, 6)]
+            args, kwargs = [x(*shape) for _ in range(3)], {"swap": coin(), "reduction": rng.choice(["mean", "sum", "none"])}
+            kwargs |= {"margin": rng.choice([0.5, 2.0, 0.0])} if coin() else {}
+        else:
+            dim = 2 if "bilinear" in name else n(1, 3)
+            kwargs = rng.choice([{"size": rng.choice([n(1, 9), [n(1, 9) for _ in range(dim)]])}, {"scale_factor": rng.choice([2, 3])}])
+            if name == "upsample":
+                mode = rng.choice(["nearest", ("linear", "bilinear", "trilinear")[dim - 1]])
+                kwargs |= {"mode": mode} | ({"align_corners": coin()} if mode != "nearest" else {})
+            args = [x(n(1, 2), n(1, 3), *[n(1, 5) for _ in range(dim)])]
+        yield args, kwargs, f"random:{i}", dtype, None
+
+
 def changed_cases(public, stored, rng):
     """Public cases with other sizes and values; what PyTorch says then is the case."""
 
@@ -405,18 +463,25 @@ def main():
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     total = 0
-    for path in sorted(options.public.glob("*.json")):
-        public = json.loads(path.read_text())
+    known = {p.name: p for p in options.public.glob("*.json")}
+    for name in sorted(known.keys() | {f"{op}.json" for op in MORE}):
+        path, op = known.get(name), name.removesuffix(".json")
+        if path is None:
+            signature = f"{op.split('.')[-1]}{inspect.signature(function(op))}"
+            public = {"op": op, "family": "nn", "tier": 2, "inplace": False, "signatures": [signature], "cases": []}
+        else:
+            public = json.loads(path.read_text())
         op = public.get("op")
-        if not op or not re.fullmatch(options.op, op) or SKIPPED.fullmatch(op):
+        if not op or not re.fullmatch(options.op, op) or path and SKIPPED.fullmatch(op):
             continue
         rng = random.Random(f"{op} {options.seed}")
-        stored = load_file(path.with_suffix(".safetensors")) if path.with_suffix(".safetensors").exists() else {}
+        stored = load_file(path.with_suffix(".safetensors")) if path and path.with_suffix(".safetensors").exists() else {}
         names = {c["origin"].split(":")[1] for c in public["cases"] if c["origin"].startswith("opinfo:")}
         infos = [i for i in op_db if i.name in names]
         writer = Writer(public)
         why = {}
-        for source in (opinfo_cases(op, infos, rng, options.seed), changed_cases(public, stored, rng)):
+        sources = (opinfo_cases(op, infos, rng, options.seed), changed_cases(public, stored, rng)) if path else (drawn_cases(op, rng),)
+        for source in sources:
             made = 0
             for args, kwargs, origin, dtype, error in source:
                 if made >= options.cases * (2 if origin.startswith("opinfo") else 1) and not error:
@@ -449,10 +514,10 @@ def main():
                     why[type(e).__name__ + str(e)[:60]] = why.get(type(e).__name__ + str(e)[:60], 0) + 1
         total += len(writer.cases)
         print(f"{op}: {len(writer.cases)} cases; left out: {why}", flush=True)
-        with open(options.out / path.name, "w") as f:
+        with open(options.out / name, "w") as f:
             f.write(json.dumps(writer.head)[:-1] + ', "cases": [\n')
             f.write(",\n".join(json.dumps(c) for c in writer.cases) + "\n]}\n")
-        save_file(writer.tensors or {"none": torch.zeros(1)}, options.out / path.with_suffix(".safetensors").name)
+        save_file(writer.tensors or {"none": torch.zeros(1)}, options.out / f"{name.removesuffix('.json')}.safetensors")
     print(f"{total} cases")
 
 

@@ -27,6 +27,8 @@ from torch.testing._internal.common_optimizers import optim_db
 
 # losses that PyTorch differentiates by their first argument alone
 FIXED_TARGETS = (nn.SoftMarginLoss, nn.MultiLabelSoftMarginLoss)
+# what PyTorch's own gradcheck refuses: the backward sums other windows than the forward
+WRONG_GRADIENTS = (nn.CrossMapLRN2d,)
 
 
 class Sub:
@@ -123,7 +125,7 @@ class ModuleWriter(Writer):
             def leaf(t):
                 if id(t) not in leaves:
                     c = convert(t.detach().clone())
-                    wanted = c.is_floating_point() and not (fixed and leaves)
+                    wanted = c.is_floating_point() and not (fixed and leaves) and self.cls not in WRONG_GRADIENTS
                     leaves[id(t)] = c.requires_grad_(True) if wanted else c
                 return leaves[id(t)]
 
@@ -212,6 +214,24 @@ def drawn(name, r):
     if name == "Linear":
         i, o = n(1, 6), n(1, 6)
         return ((i, o), {"bias": coin()}), ((x(*[n(1, 4) for _ in range(n(0, 3))], i),), {})
+    if name.startswith("Upsampling"):
+        size = r.choice([n(1, 9), [n(1, 9), n(1, 9)]])
+        init = ((), r.choice([{"size": size}, {"scale_factor": r.choice([2, 1.5, (2, 3)])}]))
+        return init, ((x(n(1, 2), n(1, 3), n(1, 5), n(1, 5)),), {})
+    if name == "CrossMapLRN2d":
+        init = ((n(1, 6),), {"alpha": r.choice([1e-4, 0.5]), "beta": r.choice([0.75, 1.0]), "k": r.choice([1, 2.0])})
+        return init, ((x(n(1, 2), n(1, 9), n(1, 3), n(1, 3)),), {})
+    if name.startswith("MaxUnpool"):
+        kernel, sides = n(1, 3), [n(3, 7) for _ in range(dim)]
+        stride, padding = kernel + n(0, 1), n(0, kernel // 2)
+        whole = x(*([n(1, 2)] * coin()), n(1, 3), *sides)
+        y, at = getattr(nn.functional, f"max_pool{dim}d")(whole, kernel, stride, padding, return_indices=True)
+        told = {"output_size": sides} if coin() else {}
+        return ((kernel,), {"stride": stride, "padding": padding}), ((y, at), told)
+    if name == "TripletMarginWithDistanceLoss":
+        shape = [n(1, 4), n(1, 6)]
+        init = ((), {"margin": r.choice([0.5, 1.0, 2.0]), "swap": coin(), "reduction": reduction})
+        return init, (tuple(x(*shape) for _ in range(3)), {})
     if re.fullmatch(r"Conv\dd", name):
         g = n(1, 3)
         i, o, k = g * n(1, 2), g * n(1, 2), n(1, 3)
@@ -505,7 +525,8 @@ def drawn(name, r):
 NAMED = [
     "Dropout", "Identity", "Flatten", "Unflatten", "Fold", "Unfold", "PixelShuffle", "PixelUnshuffle", "Upsample", "EmbeddingBag",
     "CosineSimilarity", "PairwiseDistance", "Sequential", "TransformerDecoder", "TripletMarginLoss", "Hardsigmoid", "RReLU", "AlphaDropout",
-    "Dropout1d", "Dropout2d",
+    "Dropout1d", "Dropout2d", "UpsamplingNearest2d", "UpsamplingBilinear2d", "CrossMapLRN2d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
+    "TripletMarginWithDistanceLoss",
 ]
 
 

@@ -116,6 +116,11 @@ pub enum IndexItem {
 /// ```
 pub trait IndexExpr {
     /// The components.
+    ///
+    /// ```
+    /// use calor::{IndexExpr, IndexItem};
+    /// assert!(matches!((-1, ..).items()[..], [IndexItem::At(-1), IndexItem::Slice(_)]));
+    /// ```
     fn items(self) -> Vec<IndexItem>;
 }
 

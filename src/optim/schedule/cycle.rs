@@ -17,23 +17,23 @@ choices! {
         max_lr: PerGroup,
         /// How many steps there are: epochs times steps of an epoch.
         total_steps: u64
-    ) {
+    ) "OneCycleOptions::new(0.1, 100u64)" "assert_eq!((options.total_steps, options.div_factor), (100, 25.0));" {
         /// Which share of the steps goes up.
-        pct_start: f64 = 0.3,
+        pct_start: f64 = 0.3 => 0.5,
         /// How rates go from one to the next.
-        anneal_strategy: Anneal = Anneal::Cos,
+        anneal_strategy: Anneal = Anneal::Cos => Anneal::Linear,
         /// Whether the momentum goes against the rate.
-        cycle_momentum: bool = true,
+        cycle_momentum: bool = true => false,
         /// The momentum where the rate is largest.
-        base_momentum: PerGroup = 0.85,
+        base_momentum: PerGroup = 0.85 => 0.5,
         /// The momentum where the rate is smallest.
-        max_momentum: PerGroup = 0.95,
+        max_momentum: PerGroup = 0.95 => 0.99,
         /// What the largest rate is divided by for the first one.
-        div_factor: f64 = 25.0,
+        div_factor: f64 = 25.0 => 10.0,
         /// What the first rate is divided by for the last one.
-        final_div_factor: f64 = 1e4,
+        final_div_factor: f64 = 1e4 => 100.0,
         /// Goes down to the first rate as fast as it went up, and to the last one then.
-        three_phase: bool = false,
+        three_phase: bool = false => true,
     }
 }
 
@@ -213,21 +213,27 @@ choices! {
         base_lr: PerGroup,
         /// The largest rate.
         max_lr: PerGroup
-    ) {
+    ) "CyclicOptions::new(0.1, 0.5)" "assert_eq!((options.step_size_up, options.gamma), (2000.0, 1.0));" {
         /// How many steps go up.
-        step_size_up: f64 = 2000.0,
+        step_size_up: f64 = 2000.0 => 10.0,
         /// How many go down; none is as many.
-        step_size_down: Option<f64> = None,
+        step_size_down: Option<f64> = None => 5.0,
         /// How cycles differ.
+        ///
+        /// ```
+        /// use calor::optim::{CyclicMode, CyclicOptions};
+        /// let options = CyclicOptions::new(0.1, 0.5).mode(CyclicMode::ExpRange);
+        /// assert!(matches!(options.mode, CyclicMode::ExpRange));
+        /// ```
         mode: CyclicMode = CyclicMode::Triangular,
         /// The factor of [`CyclicMode::ExpRange`].
-        gamma: f64 = 1.0,
+        gamma: f64 = 1.0 => 0.5,
         /// Whether the momentum goes against the rate.
-        cycle_momentum: bool = true,
+        cycle_momentum: bool = true => false,
         /// The momentum where the rate is largest.
-        base_momentum: PerGroup = 0.8,
+        base_momentum: PerGroup = 0.8 => 0.5,
         /// The momentum where the rate is smallest.
-        max_momentum: PerGroup = 0.9,
+        max_momentum: PerGroup = 0.9 => 0.99,
     }
 }
 

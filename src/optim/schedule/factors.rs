@@ -395,12 +395,30 @@ pub type MultiplicativeLr = Curved<Factors<true>>;
 
 impl<const CHAINED: bool> Curved<Factors<CHAINED>> {
     /// A schedule at its start, with one function for all groups.
+    ///
+    /// ```
+    /// use calor::optim::{LambdaLr, Optimizer, Scheduler, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = LambdaLr::new(&mut sgd, |epoch| 0.5f64.powi(epoch as i32))?;
+    /// schedule.step(&mut sgd)?;
+    /// assert_eq!(sgd.lr(0), 0.5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(optimizer: &mut dyn Optimizer, factor: impl Fn(i64) -> f64 + Send + Sync + 'static) -> Result<Self> {
         let all = vec![Arc::new(factor) as Of; optimizer.num_groups()];
         Self::per_group(optimizer, all)
     }
 
     /// A schedule at its start, with a function for each group.
+    ///
+    /// ```
+    /// use calor::optim::{LambdaLr, Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// LambdaLr::per_group(&mut sgd, vec![std::sync::Arc::new(|_| 0.25)])?;
+    /// assert_eq!(sgd.lr(0), 0.25);
+    /// assert!(LambdaLr::per_group(&mut sgd, vec![]).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn per_group(optimizer: &mut dyn Optimizer, factors: Vec<Of>) -> Result<Self> {
         let groups = optimizer.num_groups();
         if factors.len() != groups {

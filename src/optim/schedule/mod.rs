@@ -105,6 +105,16 @@ pub trait Scheduler {
     fn rewind(&mut self);
 
     /// The step that making it was, once more.
+    ///
+    /// ```
+    /// use calor::optim::{Scheduler, Sgd, SgdOptions, StepLr};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut schedule = StepLr::new(&mut sgd, 1, 0.5)?;
+    /// schedule.rewind();
+    /// schedule.initial_step(&mut sgd)?;
+    /// assert_eq!(schedule.last_epoch(), 0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn initial_step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
         self.step(optimizer)
     }
@@ -255,14 +265,42 @@ pub trait Curve {
     }
 
     /// What it changes of an optimizer that it begins with.
+    ///
+    /// ```
+    /// use calor::optim::{Curve, CyclicLr, CyclicOptions, Optimizer, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(9.0).momentum(0.9))?;
+    /// let schedule = CyclicLr::new(&mut sgd, CyclicOptions::new(0.25, 0.5))?;
+    /// sgd.set_lr(0, 9.0);
+    /// schedule.curve().begin(&mut sgd);
+    /// assert_eq!(sgd.lr(0), 0.25);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn begin(&self, _optimizer: &mut dyn Optimizer) {}
 
     /// The first rates that all epochs but that of its start go by, where those are not the optimizer's.
+    ///
+    /// ```
+    /// use calor::optim::{Curve, CyclicLr, CyclicOptions, ExponentialLr, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0).momentum(0.9))?;
+    /// assert!(ExponentialLr::new(&mut sgd, 0.5)?.curve().base_lrs().is_none());
+    /// let schedule = CyclicLr::new(&mut sgd, CyclicOptions::new(0.25, 0.5))?;
+    /// assert_eq!(schedule.curve().base_lrs(), Some(&[0.25][..]));
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn base_lrs(&self) -> Option<&[f64]> {
         None
     }
 
     /// Counts as if `last` were the last epoch, before the step that makes it.
+    ///
+    /// ```
+    /// use calor::optim::{CosineAnnealingWarmRestarts, Curve, Sgd, SgdOptions};
+    /// let mut sgd = Sgd::new([], SgdOptions::new(1.0))?;
+    /// let mut curve = CosineAnnealingWarmRestarts::new(&mut sgd, 2, 1, 0.0)?.curve().clone();
+    /// curve.resume(4);
+    /// assert_eq!(curve.next(4, None)?, 5);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     fn resume(&mut self, _last: i64) {}
 
     /// The epoch after the last one, or the one that is gone to; refuses where there is none.
@@ -570,8 +608,8 @@ impl<const N: usize> From<[f64; N]> for PerGroup {
 
 /// Options of a scheduler: a struct with defaults and one method to set each.
 macro_rules! choices {
-    ($(#[$doc:meta])* $name:ident ($($(#[$need_doc:meta])* $need:ident: $need_ty:ty),*)
-        { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+    ($(#[$doc:meta])* $name:ident ($($(#[$need_doc:meta])* $need:ident: $need_ty:ty),*) $made:literal $check:literal
+        { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr $(=> $set:expr)?,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
@@ -581,6 +619,12 @@ macro_rules! choices {
 
         impl $name {
             /// PyTorch's defaults with these.
+            ///
+            /// ```
+            /// use calor::optim::*;
+            #[doc = concat!("let options = ", $made, ";")]
+            #[doc = $check]
+            /// ```
             #[allow(clippy::new_without_default, reason = "PyTorch has no default for the first ones")]
             pub fn new($($need: impl Into<$need_ty>),*) -> Self {
                 Self { $($need: $need.into(),)* $($field: $default.into(),)* }
@@ -588,6 +632,14 @@ macro_rules! choices {
 
             $(
                 $(#[$field_doc])*
+                $(
+                    ///
+                    /// ```
+                    /// use calor::optim::*;
+                    #[doc = concat!("let options = ", $made, ".", stringify!($field), "(", stringify!($set), ");")]
+                    #[doc = concat!("assert_eq!(options.", stringify!($field), ", <", stringify!($ty), ">::from(", stringify!($set), "));")]
+                    /// ```
+                )?
                 #[must_use]
                 pub fn $field(mut self, $field: impl Into<$ty>) -> Self {
                     self.$field = $field.into();

@@ -50,23 +50,23 @@ choices! {
     /// let options = calor::optim::PlateauOptions::new().patience(3u64);
     /// assert_eq!((options.factor, options.patience), (0.1, 3));
     /// ```
-    PlateauOptions () {
+    PlateauOptions () "PlateauOptions::new()" "assert_eq!((options.factor, options.patience), (0.1, 10));" {
         /// Whether smaller or larger is better.
-        mode: Mode = Mode::Min,
+        mode: Mode = Mode::Min => Mode::Max,
         /// What rates are multiplied by.
-        factor: f64 = 0.1,
+        factor: f64 = 0.1 => 0.5,
         /// How many epochs that are not better are borne.
-        patience: u64 = 10u64,
+        patience: u64 = 10u64 => 3u64,
         /// How much better counts.
-        threshold: f64 = 1e-4,
+        threshold: f64 = 1e-4 => 1e-3,
         /// How that is meant.
-        threshold_mode: Threshold = Threshold::Rel,
+        threshold_mode: Threshold = Threshold::Rel => Threshold::Abs,
         /// How many epochs after a fall are not looked at.
-        cooldown: u64 = 0u64,
+        cooldown: u64 = 0u64 => 2u64,
         /// The smallest rate.
-        min_lr: PerGroup = 0.0,
+        min_lr: PerGroup = 0.0 => 0.25,
         /// A fall by no more than this is left out.
-        eps: f64 = 1e-8,
+        eps: f64 = 1e-8 => 1e-3,
     }
 }
 
