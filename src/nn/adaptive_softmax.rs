@@ -59,6 +59,14 @@ impl AdaptiveLogSoftmaxWithLoss {
     ///
     /// # Errors
     /// `Value` for cutoffs that are not rising numbers from 1 to `n_classes - 1`, or a `div_value` that is not above 0.
+    ///
+    /// ```
+    /// use calor::nn::AdaptiveLogSoftmaxWithLoss;
+    /// let softmax = AdaptiveLogSoftmaxWithLoss::new(64, 1000, &[100, 500], ())?;
+    /// assert_eq!((softmax.head.weight.shape()[0], softmax.tail.len()), (102, 2));
+    /// assert!(AdaptiveLogSoftmaxWithLoss::new(64, 1000, &[500, 100], ()).is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn new(
         in_features: usize,
         n_classes: usize,
@@ -123,6 +131,16 @@ impl AdaptiveLogSoftmaxWithLoss {
     /// # Errors
     /// `Shape` where both do not fit, `DType` for targets that are no integers; a class out of range is a `Value` error at
     /// the next host synchronisation.
+    ///
+    /// ```
+    /// use calor::{Tensor, nn::AdaptiveLogSoftmaxWithLoss};
+    /// let softmax = AdaptiveLogSoftmaxWithLoss::new(8, 20, &[5], ())?;
+    /// let (x, target) = (Tensor::ones([2, 8], ())?, Tensor::new([0, 19], ())?);
+    /// let (output, loss) = softmax.forward(&x, &target)?;
+    /// let same = softmax.log_prob(&x)?.gather(1, &target.unsqueeze(1)?)?.squeeze_dim(1)?;
+    /// assert!(output.allclose(&same, calor::Tolerance::default())? && loss.item()? > 0.0);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     pub fn forward(&self, x: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor)> {
         let (xs, ts) = (x.shape(), target.shape());
         match (&ts[..], &xs[..]) {

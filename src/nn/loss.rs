@@ -146,7 +146,7 @@ impl BCEWithLogitsLoss {
     ///
     /// ```
     /// use calor::{Tensor, nn::BCEWithLogitsLoss};
-    /// let loss = BCEWithLogitsLoss::new(()).forward(&Tensor::new([99.0f32], ())?, &Tensor::ones([1], ())?)?;
+    /// let loss = BCEWithLogitsLoss::new(()).forward(&Tensor::new([200.0f32], ())?, &Tensor::ones([1], ())?)?;
     /// assert_eq!(loss.item()?, 0.0);
     /// # Ok::<(), calor::Error>(())
     /// ```

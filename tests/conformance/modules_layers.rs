@@ -210,8 +210,11 @@ fn upsample(c: Args<'_>) -> Make {
     }))
 }
 
+/// A size or factors.
+type Upsampled = (Option<[usize; 2]>, Option<[f64; 2]>);
+
 /// Sizes and factors of an upsampling of two dimensions.
-fn upsampled(c: Args<'_>) -> Result<(Option<[usize; 2]>, Option<[f64; 2]>), Failure> {
+fn upsampled(c: Args<'_>) -> Result<Upsampled, Failure> {
     let size = if c.has("size") { Some(sides(c, "size", [0; 2])?) } else { None };
     let factors = match c.floats_opt("scale_factor")?.as_deref() {
         None => None,

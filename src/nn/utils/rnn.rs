@@ -123,12 +123,18 @@ pub(in crate::nn) struct Runs {
 
 impl Runs {
     /// Number of steps of the longest.
-    pub fn steps(&self) -> usize {
+    pub(in crate::nn) fn steps(&self) -> usize {
         self.lengths.iter().copied().max().unwrap_or(0)
     }
 
     /// Where the packed rows lie among padded ones.
-    pub fn places(&self, op: &'static str, steps: usize, batch_first: bool, device: &Device) -> Result<Places> {
+    pub(in crate::nn) fn places(
+        &self,
+        op: &'static str,
+        steps: usize,
+        batch_first: bool,
+        device: &Device,
+    ) -> Result<Places> {
         let n = self.lengths.len();
         let place =
             |&(step, sample): &(usize, usize)| if batch_first { sample * steps + step } else { step * n + sample };
@@ -166,12 +172,12 @@ impl Places {
     }
 
     /// The rows at their places, `fill` elsewhere.
-    pub fn spread(&self, rows: &Tensor, fill: Scalar) -> Result<Tensor> {
+    pub(in crate::nn) fn spread(&self, rows: &Tensor, fill: Scalar) -> Result<Tensor> {
         taken(self.op, rows, (&self.rows, &self.places), fill)
     }
 
     /// The rows that lie at the places.
-    pub fn gathered(&self, all: &Tensor) -> Result<Tensor> {
+    pub(in crate::nn) fn gathered(&self, all: &Tensor) -> Result<Tensor> {
         taken(self.op, all, (&self.places, &self.rows), 0.0.into())
     }
 }
@@ -333,6 +339,11 @@ pub fn pad_packed_sequence(
 }
 
 /// At which end padding stands.
+///
+/// ```
+/// use calor::nn::utils::rnn::PaddingSide;
+/// assert_eq!(PaddingSide::default(), PaddingSide::Right);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PaddingSide {
     /// In front of a sequence.
