@@ -126,3 +126,26 @@ fn a_step_on_a_bad_index_spoils_the_weights_it_reaches() -> Result<()> {
     assert_eq!(table.weight.tensor().to_vec::<f32>()?, saved.to_vec::<f32>()?);
     Ok(())
 }
+
+#[test]
+fn what_lies_past_the_end_of_an_index_is_not_looked_at() -> Result<()> {
+    let _turn = turn();
+    for n in [1usize, 2, 3, 5, 6, 7, 9, 30] {
+        let x = Tensor::ones([5, n], ())?;
+        let table = Tensor::from_slice(&(0..n).map(|i| i as f32).collect::<Vec<_>>(), [n], x.device())?;
+        // computed in fours, so that more numbers follow in memory, which are no places of the table
+        let places = Tensor::arange(0, n as i32, 1, ())?;
+        places.eval()?;
+        let want: Vec<f32> = (0..n).map(|i| 5.0 * i as f32).collect();
+        // behind a fold of columns, of rows, behind a product, and in a map
+        let sums = x.sum_dims(&[0], false)?.mul(&table.gather(0, &places)?)?;
+        assert_eq!(sums.to_vec::<f32>()?, want, "columns, {n}");
+        let sums = x.t()?.contiguous()?.sum_dims(&[1], false)?.mul(&table.gather(0, &places)?)?;
+        assert_eq!(sums.to_vec::<f32>()?, want, "rows, {n}");
+        let product = Tensor::ones([1, 5], ())?.matmul(&x)?.mul(&table.gather(0, &places)?)?;
+        assert_eq!(product.to_vec::<f32>()?, want, "product, {n}");
+        let map = table.gather(0, &places)?.mul(5.0)?;
+        assert_eq!(map.to_vec::<f32>()?, want, "map, {n}");
+    }
+    Ok(())
+}

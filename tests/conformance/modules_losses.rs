@@ -1,6 +1,6 @@
 //! How losses are made and called.
 
-use crate::backend::{one, op};
+use crate::backend::{many, one, op};
 use crate::call::Failure;
 use crate::drivers::Tensor;
 use crate::module_table::Row;
@@ -75,6 +75,18 @@ fn linear_cross_entropy(c: Args<'_>) -> Make {
     Built::other(made, |m, c| one(m.forward(&c.tensor("input")?, &c.tensor("target")?)))
 }
 
+fn clusters(c: Args<'_>) -> Make {
+    let options = nn::AdaptiveLogSoftmaxWithLossOptions::default()
+        .div_value(c.float_or("div_value", 4.0)?)
+        .head_bias(c.bool_or("head_bias", false)?);
+    let cutoffs = sizes(c, "cutoffs")?;
+    let made = nn::AdaptiveLogSoftmaxWithLoss::new(count(c, "in_features")?, count(c, "n_classes")?, &cutoffs, options);
+    Built::other(made, |m, c| {
+        let (output, loss) = m.forward(&c.tensor("input_")?, &c.tensor("target_")?).map_err(op)?;
+        Ok(many([output, loss]))
+    })
+}
+
 fn kl_div(c: Args<'_>) -> Make {
     let mut loss_ = nn::KLDivLoss::new().log_target(c.bool_or("log_target", false)?);
     loss_.batch_mean = c.has("reduction") && c.str_or("reduction", "mean")? == "batchmean";
@@ -86,6 +98,12 @@ fn kl_div(c: Args<'_>) -> Make {
 
 /// The rows.
 pub const ROWS: &[Row] = &[
+    Row {
+        name: "nn.AdaptiveLogSoftmaxWithLoss",
+        init: "init(in_features, n_classes, cutoffs, div_value=4.0, head_bias=False, device=None, dtype=None)",
+        forward: "forward(input_, target_)",
+        build: clusters,
+    },
     row!("nn.MSELoss", "", |c| loss(nn::MSELoss::new(reduction(c)?), nn::MSELoss::forward)),
     row!("nn.L1Loss", "", |c| loss(nn::L1Loss::new(reduction(c)?), nn::L1Loss::forward)),
     row!("nn.SoftMarginLoss", "", |c| loss(nn::SoftMarginLoss::new(reduction(c)?), nn::SoftMarginLoss::forward)),

@@ -496,6 +496,12 @@ def drawn(name, r):
         shape = [n(1, 4) for _ in range(n(2, 3))]
         kw = {"dim": n(-len(shape), len(shape) - 1)} if name[0] == "C" else {"p": r.choice([1.0, 2.0, 3.0]), "keepdim": coin()}
         return ((), kw), ((x(*shape), x(*shape)), {})
+    if name == "AdaptiveLogSoftmaxWithLoss":
+        i, c = n(1, 9), n(3, 12)
+        cutoffs = sorted(r.sample(range(1, c), n(1, min(3, c - 1))))
+        kw = {"cutoffs": cutoffs, "div_value": r.choice([4.0, 2.0, 1.5]), "head_bias": coin()}
+        shape = [] if coin() else [n(1, 12)]
+        return ((i, c), kw), ((x(*shape, i), torch.randint(c, shape)), {})
     if name == "CTCLoss":
         t, b, c, s = n(4, 8), n(1, 3), n(2, 5), n(1, 3)
         kw = {"reduction": reduction, "zero_infinity": coin(), "blank": n(0, c - 1)}
@@ -526,7 +532,7 @@ NAMED = [
     "Dropout", "Identity", "Flatten", "Unflatten", "Fold", "Unfold", "PixelShuffle", "PixelUnshuffle", "Upsample", "EmbeddingBag",
     "CosineSimilarity", "PairwiseDistance", "Sequential", "TransformerDecoder", "TripletMarginLoss", "Hardsigmoid", "RReLU", "AlphaDropout",
     "Dropout1d", "Dropout2d", "UpsamplingNearest2d", "UpsamplingBilinear2d", "CrossMapLRN2d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
-    "TripletMarginWithDistanceLoss",
+    "TripletMarginWithDistanceLoss", "AdaptiveLogSoftmaxWithLoss",
 ]
 
 

@@ -23,6 +23,7 @@ use index::{Ix, Scope};
 use memory::Form;
 use place::{Kind, Places};
 use rustc_hash::FxHashMap as HashMap;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -353,29 +354,41 @@ impl Kernel<'_> {
             let mut scope = Scope::default();
             let mut places = Places::default();
             let last = store.coords.len() - 1;
-            let groups = store.coords.iter().enumerate().map(|(c, &dims)| {
-                let text = format!("c{c}");
-                let ix = if store.lanes && c == last { Ix::Linear { text, m4: true } } else { Ix::scalar(text, false) };
-                (ix, dims)
-            });
-            let groups = groups.collect();
-            let place = places.add(&spec.shape, Kind::Groups(groups));
+            let mut groups: SmallVec<[(Ix, usize); 4]> = store
+                .coords
+                .iter()
+                .enumerate()
+                .map(|(c, &dims)| {
+                    let text = format!("c{c}");
+                    let lanes = store.lanes && c == last;
+                    (if lanes { Ix::Linear { text, m4: true } } else { Ix::scalar(text, false) }, dims)
+                })
+                .collect();
+            let place = places.add(&spec.shape, Kind::Groups(groups.clone()));
             let flat = self.flat(&mut scope, &mut places, place)?;
             // a store of four lanes starts at a multiple of four: the template promises it
             let flat = match flat {
                 Ix::Linear { text, .. } => Ix::Linear { text, m4: true },
                 other => other,
             };
+            // what is computed on from there must not follow what lies past the end
+            let columns = numel(&spec.shape[spec.shape.len() - store.coords[last]..]);
+            let mut from = (place, flat.clone());
+            if store.lanes && self.clamp && !columns.is_multiple_of(4) {
+                groups[last].0 = self.root(columns, &format!("c{last}"));
+                let place = places.add(&spec.shape, Kind::Groups(groups));
+                from = (place, self.flat(&mut scope, &mut places, place)?);
+            }
             let mut memo = eval::Memo::default();
             for &node in &self.group.outputs {
                 if node == anchor {
                     let Some(value) = self.seed.clone() else { continue };
                     self.store(&mut scope, node, spec.dtype, &flat, &value)?;
                 } else if self.graph.nodes[node].value.spec.shape == spec.shape {
-                    let value = self.value(&mut scope, &mut places, &mut memo, node, place)?;
+                    let value = self.value(&mut scope, &mut places, &mut memo, node, from.0)?;
                     self.store(&mut scope, node, self.graph.nodes[node].value.spec.dtype, &flat, &value)?;
                 } else {
-                    self.output(&mut scope, &mut places, &mut memo, node, &flat, &flat)?;
+                    self.output(&mut scope, &mut places, &mut memo, node, &from.1, &flat)?;
                 }
             }
             let args: Vec<String> = (0..store.coords.len()).map(|c| format!("c{c}: u32, ")).collect();
