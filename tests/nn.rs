@@ -1,10 +1,10 @@
 //! Layers: values, state, modes, refusals.
 
-use calor::autograd::{gradcheck, gradgradcheck};
+use calor::autograd::{GradCheck, gradcheck, gradgradcheck};
 use calor::nn::{
-    AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv1d, Conv2d, Conv2dOptions, Conv3d, Dropout, Embedding,
-    EmbeddingOptions, GELU, Layer, LayerNorm, LayerNormOptions, LeakyReLU, Linear, LinearOptions, LogSoftmax,
-    MaxPool2d, Module, ReLU, Sequential, Softmax, Tanh, functional,
+    AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv1d, Conv2d, Conv2dOptions, Conv3d, CrossMapLRN2d,
+    Dropout, Embedding, EmbeddingOptions, GELU, Layer, LayerNorm, LayerNormOptions, LeakyReLU, Linear, LinearOptions,
+    LogSoftmax, MaxPool2d, Module, ReLU, Sequential, Softmax, Tanh, functional,
 };
 use calor::optim::{Optimizer, Sgd, SgdOptions};
 use calor::{DType, Device, Result, Tensor, no_grad};
@@ -400,5 +400,17 @@ fn files_without_counts_of_batches_load() -> Result<()> {
     }
     assert!(norm.load_state_dict(&state, true)?.missing.is_empty());
     assert_eq!(norm.state_dict().get("num_batches_tracked").expect("a count").item()?, 1.0);
+    Ok(())
+}
+
+#[test]
+fn a_norm_across_maps_has_the_gradient_of_its_numbers() -> Result<()> {
+    let dtype = if Device::best()?.supports(DType::F64) { DType::F64 } else { DType::F32 };
+    for (size, channels) in [(1, 1), (2, 3), (3, 5), (5, 4)] {
+        let x = Tensor::from_slice(&numbers(channels * 2), [1, channels, 2, 1], ())?.to_dtype(dtype)?;
+        let norm = CrossMapLRN2d { alpha: 0.5, ..CrossMapLRN2d::new(size) };
+        let x = x.requires_grad_(true)?;
+        gradcheck(|t| norm.forward(&t[0]), &[&x], Some(GradCheck::for_dtype(dtype)))?;
+    }
     Ok(())
 }
