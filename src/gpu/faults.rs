@@ -69,10 +69,10 @@ impl Ledger {
     }
 
     /// Enters what a read brought; says whether the mark's word has to be cleared before it is free again.
-    fn settle(&mut self, mark: &Arc<Mark>, given: u32, code: u32) -> bool {
-        // runs that joined meanwhile are not told of by this read
-        let joined = mark.given.load(Relaxed) != given;
-        if (code == 0 && joined) || mark.verdict.set(code).is_err() {
+    fn settle(&mut self, mark: &Arc<Mark>, launched: u32, code: u32) -> bool {
+        // runs that were submitted later, or will be, are not told of by this read
+        let others = mark.given.load(Relaxed) != launched;
+        if (code == 0 && others) || mark.verdict.set(code).is_err() {
             return false;
         }
         self.open.retain(|open| !Arc::ptr_eq(open, mark));
@@ -92,17 +92,13 @@ impl Ledger {
     }
 }
 
-/// Marks whose runs were all submitted, each with how many those were.
+/// Marks of which nothing is known, each with how many of its runs were submitted.
 pub(super) type Snapshot = Vec<(Arc<Mark>, u32)>;
 
 impl Faults {
     /// What a read that begins now will tell of.
     pub fn snapshot(&self) -> Snapshot {
-        let complete = |mark: &Arc<Mark>| {
-            let given = mark.given.load(Relaxed);
-            (mark.launched.load(Relaxed) == given).then(|| (mark.clone(), given))
-        };
-        lock(&self.0).open.iter().filter_map(complete).collect()
+        lock(&self.0).open.iter().map(|mark| (mark.clone(), mark.launched.load(Relaxed))).collect()
     }
 
     /// Whether a read would tell more than is known.
@@ -163,9 +159,9 @@ impl Gpu {
 
     /// Enters what a read brought, and clears the words of those that faulted.
     pub(super) fn settle(&self, snapshot: &Snapshot, words: &[u32]) -> Result<()> {
-        for (mark, given) in snapshot {
+        for (mark, launched) in snapshot {
             let Some(&code) = words.get(mark.word as usize) else { continue };
-            if !lock(&self.0.faults.0).settle(mark, *given, code) {
+            if !lock(&self.0.faults.0).settle(mark, *launched, code) {
                 continue;
             }
             // between two submissions, and before the next one with this word
@@ -185,8 +181,8 @@ mod tests {
     use super::*;
 
     fn settle(faults: &Faults, snapshot: &Snapshot, code: u32) {
-        for (mark, given) in snapshot {
-            lock(&faults.0).settle(mark, *given, code);
+        for (mark, launched) in snapshot {
+            lock(&faults.0).settle(mark, *launched, code);
         }
     }
 
@@ -216,7 +212,8 @@ mod tests {
         assert!(Arc::ptr_eq(&first[0], &second[0]) && first[0].word() == 0);
         faults.launched(&first);
         // the second run is not submitted yet
-        assert!(faults.snapshot().is_empty());
+        settle(&faults, &faults.snapshot(), 0);
+        assert_eq!(first[0].verdict(), None);
         faults.launched(&second);
         let snapshot = faults.snapshot();
         // a third one comes while a read is on its way
@@ -230,5 +227,18 @@ mod tests {
         settle(&faults, &faults.snapshot(), 0);
         assert!(faults.give(FAULT_WORDS as usize - 1).iter().all(|mark| mark.word() != 0));
         assert_eq!(faults.give(1)[0].word(), 0);
+    }
+
+    #[test]
+    fn a_fault_is_told_whoever_else_is_about_to_run() {
+        let faults = Faults::default();
+        faults.give(FAULT_WORDS as usize - 1);
+        let (ran, runs) = (faults.give(1), faults.give(1));
+        faults.launched(&ran);
+        settle(&faults, &faults.snapshot(), 9);
+        assert_eq!((ran[0].verdict(), faults.take()), (Some(9), vec![9]));
+        // it shares the verdict, and is not asked about again
+        faults.launched(&runs);
+        assert_eq!((runs[0].verdict(), faults.are_open()), (Some(9), false));
     }
 }

@@ -154,31 +154,32 @@ pub fn fuse_linear_bn_weights(
     })
 }
 
-/// The parts of a batch normalisation that does not train.
-struct Parts {
-    mean: Tensor,
-    var: Tensor,
-    eps: f64,
-    weight: Option<Tensor>,
-    bias: Option<Tensor>,
-}
+/// What [`fuse_conv_bn_weights`] and its like take, but for whether the convolution is transposed.
+type Fuse = fn(
+    &Tensor,
+    Option<&Tensor>,
+    (&Tensor, &Tensor, f64),
+    Option<&Tensor>,
+    Option<&Tensor>,
+) -> Result<(Parameter, Parameter)>;
 
-impl Parts {
-    fn of<const N: usize>(op: &str, bn: &BatchNorm<N>) -> Result<Self> {
-        if bn.training.get() {
-            bail!(Value, op, "Fusion only for eval!");
-        }
-        let (Some(mean), Some(var)) = (&bn.running_mean, &bn.running_var) else {
-            bail!(Value, op, "expected a batch normalisation with running statistics");
-        };
-        let tensor = |p: &Option<Parameter>| p.as_ref().map(Parameter::tensor);
-        let (weight, bias) = (tensor(&bn.weight), tensor(&bn.bias));
-        Ok(Self { mean: mean.tensor(), var: var.tensor(), eps: bn.eps(), weight, bias })
+/// A layer's parameters with a batch normalisation, which must not train, put into them.
+fn fused<const N: usize>(
+    op: &str,
+    (weight, bias): (&Parameter, &Option<Parameter>),
+    bn: &BatchNorm<N>,
+    fuse: Fuse,
+) -> Result<(Parameter, Option<Parameter>)> {
+    if bn.training.get() {
+        bail!(Value, op, "Fusion only for eval!");
     }
-
-    fn statistics(&self) -> (&Tensor, &Tensor, f64) {
-        (&self.mean, &self.var, self.eps)
-    }
+    let (Some(mean), Some(var)) = (&bn.running_mean, &bn.running_var) else {
+        bail!(Value, op, "expected a batch normalisation with running statistics");
+    };
+    let [bias, bn_w, bn_b] = [bias, &bn.weight, &bn.bias].map(|p| p.as_ref().map(Parameter::tensor));
+    let statistics = (&mean.tensor(), &var.tensor(), bn.eps());
+    let (weight, bias) = fuse(&weight.tensor(), bias.as_ref(), statistics, bn_w.as_ref(), bn_b.as_ref())?;
+    Ok((weight, Some(bias)))
 }
 
 /// A convolution that does what `conv` and `bn` behind it do in evaluation, with weights of its own.
@@ -195,12 +196,10 @@ impl Parts {
 /// # Errors
 /// `Value` where `bn` trains or keeps no statistics, `Shape` where it has other channels.
 pub fn fuse_conv_bn_eval<const N: usize>(conv: &Conv<N>, bn: &BatchNorm<N>) -> Result<Conv<N>> {
-    let parts = Parts::of("fuse_conv_bn_eval", bn)?;
-    let own = (conv.weight.tensor(), conv.bias.as_ref().map(Parameter::tensor));
-    let (bn_w, bn_b) = (parts.weight.as_ref(), parts.bias.as_ref());
-    let (weight, bias) = fuse_conv_bn_weights(&own.0, own.1.as_ref(), parts.statistics(), bn_w, bn_b, false)?;
+    let fuse: Fuse = |w, b, statistics, bn_w, bn_b| fuse_conv_bn_weights(w, b, statistics, bn_w, bn_b, false);
+    let (weight, bias) = fused("fuse_conv_bn_eval", (&conv.weight, &conv.bias), bn, fuse)?;
     let mut fused = conv.clone();
-    (fused.weight, fused.bias) = (weight, Some(bias));
+    (fused.weight, fused.bias) = (weight, bias);
     Ok(fused)
 }
 
@@ -220,12 +219,10 @@ pub fn fuse_conv_transpose_bn_eval<const N: usize>(
     conv: &ConvTranspose<N>,
     bn: &BatchNorm<N>,
 ) -> Result<ConvTranspose<N>> {
-    let parts = Parts::of("fuse_conv_bn_eval", bn)?;
-    let own = (conv.weight.tensor(), conv.bias.as_ref().map(Parameter::tensor));
-    let (bn_w, bn_b) = (parts.weight.as_ref(), parts.bias.as_ref());
-    let (weight, bias) = fuse_conv_bn_weights(&own.0, own.1.as_ref(), parts.statistics(), bn_w, bn_b, true)?;
+    let fuse: Fuse = |w, b, statistics, bn_w, bn_b| fuse_conv_bn_weights(w, b, statistics, bn_w, bn_b, true);
+    let (weight, bias) = fused("fuse_conv_transpose_bn_eval", (&conv.weight, &conv.bias), bn, fuse)?;
     let mut fused = conv.clone();
-    (fused.weight, fused.bias) = (weight, Some(bias));
+    (fused.weight, fused.bias) = (weight, bias);
     Ok(fused)
 }
 
@@ -245,9 +242,6 @@ pub fn fuse_conv_transpose_bn_eval<const N: usize>(
 /// # Errors
 /// `Value` where `bn` trains or keeps no statistics, `Shape` where it has neither a channel for each output nor one.
 pub fn fuse_linear_bn_eval<const N: usize>(linear: &Linear, bn: &BatchNorm<N>) -> Result<Linear> {
-    let parts = Parts::of("fuse_linear_bn_eval", bn)?;
-    let own = (linear.weight.tensor(), linear.bias.as_ref().map(Parameter::tensor));
-    let (bn_w, bn_b) = (parts.weight.as_ref(), parts.bias.as_ref());
-    let (weight, bias) = fuse_linear_bn_weights(&own.0, own.1.as_ref(), parts.statistics(), bn_w, bn_b)?;
-    Ok(Linear { weight, bias: Some(bias) })
+    let (weight, bias) = fused("fuse_linear_bn_eval", (&linear.weight, &linear.bias), bn, fuse_linear_bn_weights)?;
+    Ok(Linear { weight, bias })
 }
