@@ -503,50 +503,42 @@ impl Layout {
         if self.offset == 0 && self.is_contiguous() && self.numel() == inner.numel() {
             return inner.reshape(&self.shape);
         }
-        // each of our steps must be a whole number of one inner dimension's steps, and stay inside it
-        let flat = contiguous_strides(&inner.shape);
-        let split = |mut position: isize| -> SmallVec<[isize; 6]> {
+        if self.numel() == 0 {
+            return Some(Self { shape: self.shape.clone(), strides: self.strides.clone(), offset: 0 });
+        }
+        // coordinates inside the inner sizes name a position once: where those of the first step of each dimension,
+        // taken again and again, stay inside, they are the coordinates of every element
+        let axes = merged(&inner.shape, &inner.strides);
+        let mut flat: Strides = axes.iter().map(|&(size, _)| size as isize).collect();
+        flat.iter_mut().rev().fold(1, |step, size| std::mem::replace(size, step) * step);
+        let split = |mut position: isize| -> Strides {
             flat.iter()
                 .map(|&f| {
-                    let c = position.div_euclid(f.max(1));
-                    position -= c * f.max(1);
+                    let c = position.div_euclid(f);
+                    position -= c * f;
                     c
                 })
                 .collect()
         };
-        if self.numel() == 0 {
-            return Some(Self { shape: self.shape.clone(), strides: self.strides.clone(), offset: 0 });
-        }
-        let (low, _) = self.bounds();
         let start = split(self.offset);
         let mut reach: SmallVec<[(isize, isize); 6]> = start.iter().map(|&s| (s, s)).collect();
-        let mut strides = Strides::new();
-        if low < 0 {
-            return None;
-        }
-        for (&size, &stride) in self.shape.iter().zip(&self.strides) {
+        let mut strides: Strides = SmallVec::from_elem(0, self.rank());
+        for (d, (&size, &stride)) in self.shape.iter().zip(&self.strides).enumerate() {
             if size == 1 || stride == 0 {
-                strides.push(0);
                 continue;
             }
-            let sign = stride.signum();
-            let step = split(stride.abs());
-            let mut total = 0;
-            for (d, &s) in step.iter().enumerate() {
-                total += sign * s * inner.strides[d];
-                let far = sign * s * (size as isize - 1);
-                if far < 0 {
-                    reach[d].0 += far;
-                } else {
-                    reach[d].1 += far;
-                }
+            for (axis, next) in split(self.offset + stride).into_iter().enumerate() {
+                let step = next - start[axis];
+                strides[d] += step * axes[axis].1;
+                let far = step * (size as isize - 1);
+                let (low, high) = &mut reach[axis];
+                *(if far < 0 { low } else { high }) += far;
             }
-            strides.push(total);
         }
-        if reach.iter().zip(&inner.shape).any(|(&(low, high), &size)| low < 0 || high >= size as isize) {
+        if reach.iter().zip(&axes).any(|(&(low, high), &(size, _))| low < 0 || high >= size as isize) {
             return None;
         }
-        let offset = inner.offset + start.iter().zip(&inner.strides).map(|(&c, &s)| c * s).sum::<isize>();
+        let offset = inner.offset + start.iter().zip(&axes).map(|(&c, &(_, s))| c * s).sum::<isize>();
         Some(Self { shape: self.shape.clone(), strides, offset })
     }
 
@@ -617,6 +609,21 @@ mod tests {
         let both = outer.compose(&inner).unwrap();
         let flat: Vec<isize> = inner.positions().collect();
         assert!(both.positions().eq(outer.positions().map(|p| flat[p as usize])));
+    }
+
+    #[test]
+    fn steps_across_dimensions_compose() {
+        // -1 is one step back in the second dimension and one on in the third
+        let inner = Layout::contiguous(&[3]).expand("expand", &[2, 2, 3]).unwrap().permuted(&[0, 2, 1]);
+        let outer = Layout { shape: [2, 2].as_slice().into(), strides: [6, -1].as_slice().into(), offset: 4 };
+        let flat: Vec<isize> = inner.positions().collect();
+        assert!(outer.compose(&inner).unwrap().positions().eq(outer.positions().map(|p| flat[p as usize])));
+        // dimensions that lie like one are crossed
+        let inner = Layout::contiguous(&[2, 3, 4]).narrow("narrow", 2, 0, 2).unwrap();
+        let outer = Layout::contiguous(&[12]).sliced(0, 1, 4, 3);
+        assert_eq!(outer.compose(&inner), None);
+        let outer = Layout::contiguous(&[12]).sliced(0, 1, 3, 4);
+        assert_eq!(outer.compose(&inner).unwrap().positions().collect::<Vec<_>>(), [1, 9, 17]);
     }
 
     #[test]
