@@ -5,7 +5,7 @@
 
 use calor::gpu::AdapterChoice;
 use calor::nn::functional as f;
-use calor::nn::functional::{CrossEntropyOptions, Reduction};
+use calor::nn::functional::{CrossEntropyOptions, Momentum, Reduction};
 use calor::{DType, Device, ErrorKind, Result, Tensor, check_fusion};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -117,6 +117,76 @@ fn layer_norm_with_parameters_gives_its_input_s_gradient_in_one_kernel() -> Resu
         assert_eq!(kernels(&y)?, 1);
         y.backward_with(&g)?;
         assert_eq!(kernels(&x.grad().unwrap())?, 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_of_a_norm_s_parameters_are_summed_together() -> Result<()> {
+    let _turn = turn();
+    for device in devices()? {
+        // columns that are summed at once, and columns that are cut
+        for n in [48, 1024] {
+            let made = [numbers(&[n, 100], &device)?, numbers(&[100], &device)?, numbers(&[100], &device)?];
+            let g = numbers(&[n, 100], &device)?;
+            let [x, w, b] = made.map(|t| t.requires_grad_(true));
+            let (x, w, b) = (x?, w?, b?);
+            Tensor::eval_all(&[x.clone(), w.clone(), b.clone(), g.clone()])?;
+            let y = f::layer_norm(&x, &[100], Some(&w), Some(&b), 1e-5)?;
+            y.eval()?;
+            y.backward_with(&g)?;
+            let grads: Vec<Tensor> = [&x, &w, &b].into_iter().filter_map(Tensor::grad).collect();
+            let before = device.counters().dispatches;
+            Tensor::eval_all(&grads)?;
+            let count = device.counters().dispatches - before;
+            assert_eq!((grads.len(), count <= if n == 48 { 2 } else { 4 }), (3, true), "{n}: {count} kernels");
+        }
+    }
+    Ok(())
+}
+
+/// A training step of a batch norm reads its input three times forward: for the mean, for the variance, and for the
+/// result; backward twice: for all sums, and for the gradient.
+#[test]
+fn batch_norm_takes_few_passes() -> Result<()> {
+    let _turn = turn();
+    for device in devices()? {
+        for shape in [vec![4, 24, 24, 24], vec![1024, 64]] {
+            let c = shape[1];
+            let made = [numbers(&shape, &device)?, numbers(&[c], &device)?, numbers(&[c], &device)?];
+            let g = numbers(&shape, &device)?;
+            let [x, w, b] = made.map(|t| t.requires_grad_(true));
+            let (x, w, b) = (x?, w?, b?);
+            Tensor::eval_all(&[x.clone(), w.clone(), b.clone(), g.clone()])?;
+            let y = f::batch_norm(&x, None, Some(&w), Some(&b), true, &Momentum::Share(0.1), 1e-5)?;
+            let forward = kernels(&y)?;
+            y.backward_with(&g)?;
+            let grads: Vec<Tensor> = [&x, &w, &b].into_iter().filter_map(Tensor::grad).collect();
+            let before = device.counters().dispatches;
+            Tensor::eval_all(&grads)?;
+            let backward = device.counters().dispatches - before;
+            assert_eq!(grads.len(), 3);
+            assert!(forward <= 5 && backward <= 3, "{shape:?}: {forward} kernels forward, {backward} backward");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn kernels_that_wait_for_each_other_stay_apart() -> Result<()> {
+    let _turn = turn();
+    for device in devices()? {
+        // both fold the rows of `x`; the second one needs what a product made of the first one's result
+        let make = || {
+            let x = numbers(&[32, 32], &device)?;
+            x.eval()?;
+            let sums = x.sum_dims(&[1], true)?;
+            let turned = x.matmul(&sums)?;
+            let after = (&x * &turned)?.amax(&[1], false)?;
+            Ok(vec![sums, after, x.amin(&[1], false)?])
+        };
+        let check = check_fusion(&device, 1e-4, make)?;
+        assert!(check.difference.is_none(), "{check}");
     }
     Ok(())
 }

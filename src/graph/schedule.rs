@@ -290,6 +290,9 @@ pub fn schedule(graph: &Graph, facts: &Facts, fuse: bool) -> Vec<Group> {
             Rule::Template(_) | Rule::Fold(..) => s.place_template(node),
         }
     }
+    if fuse {
+        s.join_siblings();
+    }
     s.ordered()
 }
 

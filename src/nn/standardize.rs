@@ -25,7 +25,8 @@ impl Affine<'_> {
     /// Normalises `x`, which is of a compute dtype.
     ///
     /// With `n = (x - mean) / std` and `h = g * weight`, the gradient of `x` is
-    /// `(h - mean(h) - n * mean(h * n)) / std`: only `x` and what is known of each row is kept for it.
+    /// `(h - mean(h) - n * mean(h * n)) / std`: only `x` and what is known of each row is kept for it. A weight that
+    /// is the same for all of a row is left to the end, so that the sums are those of its own gradient.
     pub(super) fn standardize(&self, x: &Tensor) -> Result<Standardized> {
         let (op, eps, dims) = (self.op, self.eps, self.dims.to_vec());
         let (y, mean, var, scale) = no_grad(|| -> Result<_> {
@@ -55,22 +56,36 @@ impl Affine<'_> {
                     (mean.get()?, scale.get()?)
                 };
                 let n = ((&x - mean)? * &scale)?;
-                let mut grads = Grads::new();
-                let h = match &weight {
-                    Some(w) => (g * w.get()?)?,
-                    None => g.clone(),
+                let weight = weight.as_ref().map(|w| w.get()).transpose()?;
+                let one_each = weight.as_ref().is_none_or(|w| is_of_rows(&w.shape(), &scale.shape()));
+                let (h, factor) = match &weight {
+                    Some(w) if one_each => (g.clone(), (&scale * w)?),
+                    Some(w) => ((g * w)?, scale),
+                    None => (g.clone(), scale),
                 };
-                let along = (&h * &n)?.mean_dims(&dims, true)?;
-                grads.push(Some((((&h - h.mean_dims(&dims, true)?)? - (&n * along)?)? * scale)?));
+                let (sum, along) = (h.sum_dims(&dims, true)?, (&h * &n)?.sum_dims(&dims, true)?);
+                let share = sum.numel() as f64 / x.numel().max(1) as f64;
+                let dx = (((&h - (&sum * share)?)? - (&n * (&along * share)?)?)? * factor)?;
+                let to_size = |rows: &Tensor, all: &Tensor, shape: &[usize]| {
+                    let summed = one_each && is_of_rows(shape, &rows.shape());
+                    if summed { rows } else { all }.sum_to_size(shape)
+                };
+                let mut grads = Grads::new();
+                grads.push(Some(dx));
                 if let Some(w) = &weight {
-                    grads.push(Some((g * n)?.sum_to_size(w.get()?.shape())?));
+                    grads.push(Some(to_size(&along, &(g * &n)?, &w.shape())?));
                 }
                 if let Some(shape) = &bias {
-                    grads.push(Some(g.sum_to_size(shape)?));
+                    grads.push(Some(to_size(&sum, g, shape)?));
                 }
                 Ok(grads)
             }
         });
         Ok(Standardized { y, mean, var })
     }
+}
+
+/// Whether a tensor of `shape` holds one value for all of a row, where `rows` is what rows' sums have.
+fn is_of_rows(shape: &[usize], rows: &[usize]) -> bool {
+    shape.len() <= rows.len() && shape.iter().rev().zip(rows.iter().rev()).all(|(&own, &row)| own == 1 || own == row)
 }

@@ -26,7 +26,8 @@ impl Scheduler<'_> {
         order.into_iter().filter_map(|id| self.groups[id].take()).collect()
     }
 
-    fn writers(&self) -> HashMap<usize, usize> {
+    /// The group that writes each output.
+    pub(super) fn writers(&self) -> HashMap<usize, usize> {
         let outputs = |(id, group): (usize, &Option<Group>)| {
             group.iter().flat_map(|g| &g.outputs).map(|&o| (o, id)).collect::<Vec<_>>()
         };

@@ -16,6 +16,8 @@ const MEMBERS: usize = 512;
 const FOLDS: usize = 8;
 /// What computing a map again may cost, in all walks after the first.
 const AGAIN: u32 = 160;
+/// How many kernels behind one are looked at to see that another one does not wait for it.
+const BEHIND: usize = 256;
 /// The sink of what is written.
 const OUTPUT: usize = usize::MAX;
 
@@ -214,22 +216,101 @@ impl Scheduler<'_> {
         if !fits {
             return None;
         }
+        let (into, from) = if a.anchor.is_some() { (id, reader) } else { (reader, id) };
+        self.merge_rows(into, from, row, above.into_iter().chain(below).collect());
+        Some(into)
+    }
+
+    fn merge_rows(&mut self, into: usize, from: usize, row: Row, levels: Levels) {
+        let (Some(a), Some(b)) = (self.group(into), self.group(from)) else { return };
         let mut sinks = self.sinks(a);
         for (n, more) in self.sinks(b) {
             let all = sinks.entry(n).or_default();
             all.extend(more.into_iter().filter(|s| !all.contains(s)).collect::<SmallVec<[usize; 4]>>());
         }
-        let (into, from) = if a.anchor.is_some() { (id, reader) } else { (reader, id) };
         self.merge(into, from);
         if let Some(g) = &mut self.groups[into] {
             g.row = Some(row);
             g.numel = row.rows;
-            g.levels = above;
-            g.levels.extend(below);
+            g.levels = levels;
             g.sinks = sinks;
         }
         self.drop_outputs(into);
-        Some(into)
+    }
+
+    /// Makes one kernel of kernels that walk the same rows and do not wait for each other, where they read elements of
+    /// the same value, which is then read once, or of values that one kernel writes.
+    pub(super) fn join_siblings(&mut self) {
+        self.join_by(|leaf| Some(leaf));
+        let writers = self.writers();
+        self.join_by(|leaf| writers.get(&leaf).copied());
+    }
+
+    fn join_by(&mut self, source: impl Fn(usize) -> Option<usize>) {
+        let graph = self.graph;
+        let rows = self.groups.iter().enumerate().filter_map(|(id, g)| Some((id, g.as_ref()?, g.as_ref()?.row?)));
+        let read = |(id, g, row): (usize, &Group, Row)| {
+            let whole = g.leaves().filter(|&l| graph.numel(l) >= row.numel());
+            whole.filter_map(|leaf| Some((source(leaf)?, id))).collect::<SmallVec<[_; 4]>>()
+        };
+        let mut reads: Vec<(usize, usize)> = rows.filter(|r| r.2.inner.is_some()).flat_map(read).collect();
+        reads.sort_unstable();
+        let mut became: HashMap<usize, usize> = HashMap::default();
+        for alike in reads.chunk_by(|a, b| a.0 == b.0) {
+            let now = |&(_, mut id): &(usize, usize)| {
+                while let Some(&next) = became.get(&id) {
+                    id = next;
+                }
+                id
+            };
+            let mut ids: Vec<usize> = alike.iter().map(now).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            while let Some(id) = ids.pop() {
+                let joined = ids.extract_if(.., |other| self.join_sibling(id, *other));
+                became.extend(joined.map(|other| (other, id)));
+            }
+        }
+    }
+
+    fn join_sibling(&mut self, id: usize, other: usize) -> bool {
+        let (Some(a), Some(b)) = (self.group(id), self.group(other)) else { return false };
+        let joined = a.row.zip(b.row).and_then(|(a, b)| a.joined(&b));
+        let Some(row) = joined.filter(|row| !row.total && row.is_fit(self.facts)) else { return false };
+        let (folds, words) = (a.folds(self.graph) + b.folds(self.graph), a.words + b.words);
+        let fits = a.members.iter().all(|n| !b.members.contains(n) || a.levels.get(n) == b.levels.get(n))
+            && folds <= FOLDS
+            && words * 2 * (folds + 1) <= self.most_words()
+            && a.members.len() + b.members.len() <= MEMBERS
+            && self.bindings(&[id, other]) <= self.limit()
+            && self.is_apart(id, other)
+            && self.is_apart(other, id);
+        if fits {
+            let levels = a.levels.iter().chain(&b.levels).map(|(n, level)| (*n, *level)).collect();
+            self.merge_rows(id, other, row, levels);
+        }
+        fits
+    }
+
+    /// Whether `after` does not wait for `id`; said only where that is soon seen.
+    fn is_apart(&self, id: usize, after: usize) -> bool {
+        let mut stack = vec![id];
+        let mut seen = super::HashSet::default();
+        while let Some(at) = stack.pop() {
+            if at == after || seen.len() > BEHIND {
+                return false;
+            }
+            if seen.insert(at) {
+                stack.extend(self.followers(at));
+            }
+        }
+        true
+    }
+
+    /// The kernels that read what one writes.
+    fn followers(&self, id: usize) -> Vec<usize> {
+        let outputs = self.group(id).map_or(&[][..], |g| &g.outputs);
+        outputs.iter().flat_map(|&o| self.readers(o)).map(|r| r.0).filter(|&r| r != id).collect()
     }
 
     /// No longer writes what only the kernel itself reads.
@@ -361,22 +442,19 @@ impl Scheduler<'_> {
 
     /// Whether nothing stands between `id` and `reader`, which reads it.
     fn leads(&self, id: usize, reader: usize) -> bool {
-        let readers = |g: usize| {
-            let outputs = self.group(g).map(|g| g.outputs.clone()).unwrap_or_default();
-            outputs.into_iter().flat_map(|o| self.readers(o)).map(|r| r.0).filter(move |&r| r != g)
-        };
-        let outputs = self.group(id).map(|g| g.outputs.clone()).unwrap_or_default();
-        if outputs.into_iter().any(|o| self.reads_behind(reader, o)) {
+        let outputs = self.group(id).map_or(&[][..], |g| &g.outputs);
+        if outputs.iter().any(|&o| self.reads_behind(reader, o)) {
             return false;
         }
-        let mut stack: Vec<usize> = readers(id).filter(|&r| r != reader).collect();
+        let mut stack = self.followers(id);
+        stack.retain(|&r| r != reader);
         let mut seen = super::HashSet::default();
         while let Some(at) = stack.pop() {
             if at == reader {
                 return false;
             }
             if seen.insert(at) {
-                stack.extend(readers(at));
+                stack.extend(self.followers(at));
             }
         }
         true

@@ -13,6 +13,7 @@ use crate::error::{Result, bail};
 use crate::gpu::Facts;
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Fold, Load, LowerCx, Lowering, Param, Primitive, Prologue, Store, Template, group};
+use crate::layout::{Layout, merged};
 use crate::shape::{dims_or_all, numel};
 use crate::tensor::Tensor;
 use smallvec::SmallVec;
@@ -22,8 +23,12 @@ pub(crate) use crate::graph::{GROUP, lanes};
 
 /// A part of a row has at least so many elements.
 const PART: usize = 1024;
-/// So many elements of a column are joined at a time on a CPU.
-const COLUMN_PART: usize = 64;
+/// Columns so long are cut on a CPU, into parts of so many elements: each lies in a page of its own, and prefetching
+/// follows only some pages at a time, those of a second tensor among them.
+const COLUMN: usize = 256;
+const COLUMN_PART: usize = 8;
+/// An axis so long is reduced by itself where it lies apart from the others that are.
+const APART: usize = 64;
 
 /// Joins the elements of the last axes by a library function; the first `keep` axes stay. With parts, a first axis
 /// counts them, and each holds one part's result.
@@ -180,20 +185,72 @@ fn reduce(name: &'static str, join: &'static str, init: Scalar, x: &Tensor, keep
     let whole = numel(kept) >= 128 && (facts.is_cpu || length <= 1 << 14);
     let rows = if whole { usize::MAX } else { numel(kept) };
     let mut parts = parts(rows, length, facts);
-    if facts.is_cpu && length >= 8 * COLUMN_PART && walks_columns(x, keep) {
-        // a column's elements lie in as many pages: few at a time stay within reach of the TLB
+    if facts.is_cpu && length >= COLUMN && walks_columns(x, keep) {
         parts = parts.max(length.div_ceil(COLUMN_PART));
     }
-    let prim = Arc::new(Reduce { name, join, init: Start(init), keep, parts });
-    if parts == 1 {
-        return Tensor::apply(prim, x.device(), (kept, x.dtype()), &[x], &[]);
-    }
-    let mut first: SmallVec<[usize; 6]> = SmallVec::from_elem(parts, 1);
-    first.extend_from_slice(kept);
-    let partial = Tensor::apply(prim, x.device(), (&first, x.dtype()), &[x], &[])?;
-    let order: SmallVec<[usize; 6]> = (1..=keep).chain([0]).collect();
+    let apply = |view: &Tensor, keep: usize, parts: usize, shape: &[usize]| {
+        let prim = Arc::new(Reduce { name, join, init: Start(init), keep, parts });
+        Tensor::apply(prim, x.device(), (shape, x.dtype()), &[view], &[])
+    };
+    let (partial, order) = match divided(x, keep, parts) {
+        Some(Divided { view, keep, order }) => (apply(&view, keep, 1, &view.shape()[..keep])?, order),
+        None if parts == 1 => return apply(x, keep, 1, kept),
+        None => {
+            let mut shape: SmallVec<[usize; 6]> = SmallVec::from_elem(parts, 1);
+            shape.extend_from_slice(kept);
+            (apply(x, keep, parts, &shape)?, (1..=keep).chain([0]).collect())
+        }
+    };
     let rest = partial.alias(partial.layout().permuted(&order));
     reduce(name, join, init, &rest, keep)
+}
+
+/// The first stage of a reduction as one of shorter rows.
+struct Divided {
+    view: Tensor,
+    keep: usize,
+    /// The dimensions of its result, those that stay before those that are left to reduce.
+    order: SmallVec<[usize; 6]>,
+}
+
+/// Each row of `x` as at least so many rows of their own, which kernels of rows can take where the whole of a row is
+/// none to them; `None` where one stage does or rows do not divide evenly.
+fn divided(x: &Tensor, keep: usize, parts: usize) -> Option<Divided> {
+    let layout = x.layout();
+    let (kept, reduced) = (0..keep, merged(&layout.shape()[keep..], &layout.strides()[keep..]));
+    let (&(length, step), outer) = reduced.split_last()?;
+    let whole: usize = outer.iter().map(|a| a.0).product();
+    let apart = whole > 1 && length >= APART && layout.numel() >= 1 << 14;
+    if parts == 1 && !apart {
+        return None;
+    }
+    // as much of the last axis as it takes, in equal parts
+    let more = parts.div_ceil(whole);
+    let fits = |n: &usize| {
+        let chunk = length / n;
+        length.is_multiple_of(*n) && (chunk.is_multiple_of(4) || step != 1) && chunk >= 8
+    };
+    let more = (more..=more * 4).find(|n| *n == 1 || fits(n))?;
+    let mut axes: SmallVec<[(usize, isize, bool); 6]> =
+        kept.map(|d| (layout.shape()[d], layout.strides()[d], true)).collect();
+    let mut left: SmallVec<[(usize, isize); 6]> = outer.into();
+    left.push((more, step * (length / more) as isize));
+    for (size, stride) in left.into_iter().filter(|a| a.0 > 1) {
+        // as they lie in memory, so that rows that lie side by side are seen to
+        let at = axes.iter().position(|a| a.1.abs() < stride.abs()).unwrap_or(axes.len());
+        axes.insert(at, (size, stride, false));
+    }
+    let columns = step != 1 && axes.last().is_some_and(|a| a.1 == 1);
+    if columns && !axes.last().is_some_and(|a| a.0.is_multiple_of(4)) {
+        return None;
+    }
+    let order = (0..axes.len()).filter(|&d| axes[d].2).chain((0..axes.len()).filter(|&d| !axes[d].2)).collect();
+    let keep = axes.len();
+    let (mut shape, mut strides): (Vec<usize>, Vec<isize>) = axes.iter().map(|a| (a.0, a.1)).unzip();
+    shape.push(length / more);
+    strides.push(step);
+    let view = Layout::strided("sum", &shape, &strides, layout.offset()).ok()?;
+    Some(Divided { view: x.alias(view), keep, order })
 }
 
 /// A tensor seen with the dimensions of a reduction last, and the shape of its result.
@@ -225,7 +282,7 @@ pub(crate) fn reduce_dims(
 ) -> Result<Tensor> {
     let a = axes(name, x, dims, keepdim)?;
     let out = reduce(name, join, init, &a.view, a.keep)?;
-    Ok(out.alias(crate::layout::Layout::contiguous(&a.shape)))
+    Ok(out.alias(Layout::contiguous(&a.shape)))
 }
 
 /// `t` with dimensions of size 1 where `dims` of a tensor of `rank` were reduced away.
