@@ -5,9 +5,10 @@ use super::build::Build;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
+use crate::layout::Layout;
 use crate::shape::{Dims, checked_numel, dim as check_dim};
-use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
+use crate::tensor::{Pack, Tensor};
 
 /// So many parts are joined by one map at most; every element computes the places of all of them.
 const PARTS: usize = 6;
@@ -29,6 +30,9 @@ fn alike(op: &str, tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
 fn join(tensors: &[Tensor], d: usize) -> Result<Tensor> {
     if let [one] = tensors {
         return Ok(one.clone());
+    }
+    if let Some(side_by_side) = packed(tensors, d)? {
+        return Ok(side_by_side);
     }
     if tensors.len() > PARTS {
         let size = tensors.len().div_ceil(PARTS).max(2);
@@ -54,6 +58,21 @@ fn join(tensors: &[Tensor], d: usize) -> Result<Tensor> {
     }
     let inputs: Vec<&Tensor> = tensors.iter().collect();
     b.apply("cat", &shape, tensors[0].dtype(), &inputs)
+}
+
+/// Many tensors that lie one after the other in the result, as parts of its buffer: who computes one writes it there.
+fn packed(tensors: &[Tensor], d: usize) -> Result<Option<Tensor>> {
+    let mut shape = tensors[0].shape();
+    if tensors.len() <= PARTS || shape[..d].iter().any(|&size| size != 1) {
+        return Ok(None);
+    }
+    let whole = |t: &Tensor| (t.numel() * t.dtype().size()) as u64 == Pack::bytes(t);
+    if !tensors.iter().all(whole) {
+        return Ok(None);
+    }
+    shape[d] = tensors.iter().map(|t| t.shape()[d]).sum();
+    let flat = Pack::like(tensors)?.join(tensors)?;
+    Ok(Some(flat.alias(Layout::contiguous(&shape))))
 }
 
 /// Tensors one after the other along a dimension; other sizes must be equal, dtypes are promoted.

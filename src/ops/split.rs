@@ -2,8 +2,14 @@
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
+use crate::layout::Layout;
+use crate::ops::join::{cat, stack};
 use crate::shape::dim as check_dim;
 use crate::tensor::Tensor;
+use crate::tensor::grad::{GradFn, Grads, is_grad_enabled};
+
+/// Of so few parts, gradients are put among zeros; those of more are joined.
+const FEW: usize = 2;
 
 /// Where to split: into equal parts, or at places.
 ///
@@ -23,14 +29,51 @@ pub enum Sections {
 }
 
 impl Tensor {
-    fn parts(&self, dim: usize, ends: impl Iterator<Item = usize>) -> Result<Vec<Tensor>> {
+    fn parts(&self, name: &str, dim: usize, ends: impl Iterator<Item = usize>) -> Result<Vec<Tensor>> {
         let mut start = 0;
-        let mut out = Vec::new();
-        for end in ends {
-            out.push(self.narrow(dim as isize, start as isize, end.saturating_sub(start))?);
-            start = end;
+        let all: Vec<(usize, usize)> = ends.map(|end| (std::mem::replace(&mut start, end), end)).collect();
+        let part = |layout: &Layout, i: usize| {
+            let (start, end) = all[i];
+            Ok(layout.sliced(dim, start, end.saturating_sub(start), 1))
+        };
+        self.seen_as(name, all.len(), part, move |g| cat(g, dim as isize))
+    }
+
+    /// So many views that show each element once, with one gradient for all: `join` makes that of this tensor from
+    /// those of all views.
+    fn seen_as<J>(
+        &self,
+        name: &str,
+        count: usize,
+        part: impl Fn(&Layout, usize) -> Result<Layout>,
+        join: J,
+    ) -> Result<Vec<Tensor>>
+    where
+        J: Fn(&[&Tensor]) -> Result<Tensor> + Send + Sync + 'static,
+    {
+        let layout = self.layout();
+        let out: Vec<Tensor> = (0..count).map(|i| Ok(self.alias(part(&layout, i)?))).collect::<Result<_>>()?;
+        if let Some(edge) = self.edge().filter(|_| is_grad_enabled() && self.dtype().is_float()) {
+            let shape = self.shape();
+            let whole = Layout::contiguous(&shape);
+            let places: Vec<Layout> = (0..count).map(|i| part(&whole, i)).collect::<Result<_>>()?;
+            let rule = move |given: &[Option<Tensor>]| {
+                let Some(one) = given.iter().flatten().next() else { return Ok(Grads::new()) };
+                let zeros = |shape: &[usize]| Tensor::zeros(shape, (one.dtype(), one.device()));
+                let sum = if given.iter().flatten().count() <= FEW {
+                    let given = given.iter().zip(&places).filter_map(|(g, place)| Some((g.as_ref()?, place)));
+                    given.fold(zeros(&shape), |sum, (g, place)| sum?.with_region(&whole, place, g))?
+                } else {
+                    let all = given.iter().zip(&places).map(|(g, p)| g.clone().map_or_else(|| zeros(p.shape()), Ok));
+                    let all: Vec<Tensor> = all.collect::<Result<_>>()?;
+                    join(&all.iter().collect::<Vec<_>>())?
+                };
+                Ok(Grads::from_iter([Some(sum)]))
+            };
+            let function = GradFn::make(name.into(), vec![Some(edge)], count, (Box::new(rule), false));
+            out.iter().enumerate().for_each(|(i, view)| view.set_output_of(&function, i));
         }
-        Ok(out)
+        Ok(out.into_iter().map(|view| view.viewing(self)).collect())
     }
 
     /// Parts of `size` along a dimension; the last one may be smaller.
@@ -51,7 +94,7 @@ impl Tensor {
             bail!(Value, "split", "split_size can only be 0 if dimension size is 0, but got dimension size of {n}");
         }
         let count = if n == 0 { 1 } else { n.div_ceil(size) };
-        self.parts(d, (1..=count).map(|i| i.saturating_mul(size).min(n)))
+        self.parts("split", d, (1..=count).map(|i| i.saturating_mul(size).min(n)))
     }
 
     /// Parts of the given sizes, which sum to the dimension's.
@@ -75,7 +118,7 @@ impl Tensor {
             *end += s;
             Some(*end)
         });
-        self.parts(d, ends)
+        self.parts("split_with_sizes", d, ends)
     }
 
     /// At most `chunks` parts of equal size; the last one may be smaller.
@@ -95,7 +138,7 @@ impl Tensor {
         let d = check_dim("chunk", dim, self.dim())?;
         let n = self.shape()[d];
         if n == 0 {
-            return self.parts(d, std::iter::repeat_n(0, chunks));
+            return self.parts("chunk", d, std::iter::repeat_n(0, chunks));
         }
         self.split(n.div_ceil(chunks), dim)
     }
@@ -117,7 +160,7 @@ impl Tensor {
             Sections::Parts(0) => bail!(Value, "tensor_split", "number of sections must be larger than 0, got 0"),
             Sections::Parts(k) => {
                 let (size, more) = (n / k, n % k);
-                self.parts(d, (1..=*k).map(|i| i * size + i.min(more)))
+                self.parts("tensor_split", d, (1..=*k).map(|i| i * size + i.min(more)))
             }
             Sections::At(places) => {
                 let mut out = Vec::new();
@@ -145,7 +188,8 @@ impl Tensor {
             bail!(Dim, "unbind", "expects at least a 1-dimensional tensor");
         }
         let d = check_dim("unbind", dim, self.dim())?;
-        (0..self.shape()[d]).map(|i| self.select(d as isize, i as isize)).collect()
+        let part = |layout: &Layout, i: usize| layout.select("unbind", d as isize, i as isize);
+        self.seen_as("unbind", self.shape()[d], part, move |g| stack(g, d as isize))
     }
 
     fn split_at(&self, op: &str, sections: &Sections, dim: usize, least: usize) -> Result<Vec<Tensor>> {

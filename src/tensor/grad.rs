@@ -114,7 +114,12 @@ impl GradFn {
     }
 
     #[allow(clippy::arc_with_non_send_sync, reason = "the lint loses its way in types that contain themselves")]
-    fn make(name: String, edges: Vec<Option<Edge>>, outputs: usize, (rule, keeps): (Rule, bool)) -> Arc<Self> {
+    pub(crate) fn make(
+        name: String,
+        edges: Vec<Option<Edge>>,
+        outputs: usize,
+        (rule, keeps): (Rule, bool),
+    ) -> Arc<Self> {
         Arc::new(Self {
             sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
             name,

@@ -241,12 +241,17 @@ impl Scheduler<'_> {
     /// Makes one kernel of kernels that walk the same rows and do not wait for each other, where they read elements of
     /// the same value, which is then read once, or of values that one kernel writes.
     pub(super) fn join_siblings(&mut self) {
-        self.join_by(|leaf| Some(leaf));
-        let writers = self.writers();
-        self.join_by(|leaf| writers.get(&leaf).copied());
+        self.join_by(Some);
+        loop {
+            let writers = self.writers();
+            if !self.join_by(|leaf| writers.get(&leaf).copied()) {
+                return;
+            }
+        }
     }
 
-    fn join_by(&mut self, source: impl Fn(usize) -> Option<usize>) {
+    /// Joins what reads from the same source; whether there was any.
+    fn join_by(&mut self, source: impl Fn(usize) -> Option<usize>) -> bool {
         let graph = self.graph;
         let rows = self.groups.iter().enumerate().filter_map(|(id, g)| Some((id, g.as_ref()?, g.as_ref()?.row?)));
         let read = |(id, g, row): (usize, &Group, Row)| {
@@ -271,6 +276,7 @@ impl Scheduler<'_> {
                 became.extend(joined.map(|other| (other, id)));
             }
         }
+        !became.is_empty()
     }
 
     fn join_sibling(&mut self, id: usize, other: usize) -> bool {

@@ -1,0 +1,201 @@
+//! Tensors taken apart, with one gradient for all parts, and many put together in one buffer.
+//!
+//! The counts are the device's own, so the tests of this file take turns.
+
+use calor::autograd::{Backward, gradcheck, gradgradcheck};
+use calor::nn::{LSTM, LSTMOptions, Module};
+use calor::{DType, Result, Sections, Tensor, cat, check_fusion, stack};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Numbers from -1 to 1, different ones for each seed.
+fn numbers(shape: &[usize], seed: usize) -> Result<Tensor> {
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|i| ((i * 7919 + seed * 613 + 13) % 2003) as f32 / 1001.5 - 1.0).collect();
+    Tensor::from_slice(&values, shape, ())
+}
+
+/// A way to take a tensor apart along a dimension.
+type Apart = fn(&Tensor, isize) -> Result<Vec<Tensor>>;
+
+const APART: [(&str, Apart); 5] = [
+    ("unbind", |x, d| x.unbind(d)),
+    ("split", |x, d| x.split(3, d)),
+    ("split_with_sizes", |x, d| x.split_with_sizes(&[1, 0, 9, 1], d)),
+    ("chunk", |x, d| x.chunk(4, d)),
+    ("tensor_split", |x, d| x.tensor_split(&Sections::Parts(5), d)),
+];
+
+/// Part `i` counts `i + 1` times, if `used`.
+fn weighed(parts: &[Tensor], used: impl Fn(usize) -> bool) -> Result<Tensor> {
+    let mut sum = Tensor::zeros([], ())?;
+    for (i, part) in parts.iter().enumerate().filter(|p| used(p.0)) {
+        sum = (sum + (part.square()? * (i + 1) as f64)?.sum()?)?;
+    }
+    Ok(sum)
+}
+
+#[test]
+fn gradients_of_parts_are_those_of_the_whole() -> Result<()> {
+    let _turn = turn();
+    for (name, apart) in APART {
+        for d in 0..3 {
+            let mut shape = [2, 4, 3];
+            shape[d] = 11;
+            let base = numbers(&shape, d)?.requires_grad_(true)?;
+            for (view, back) in [(false, "as it is"), (true, "turned")] {
+                for used in [|_| true, |i: usize| i == 2, |i: usize| i % 2 == 1, |i: usize| i < 2] {
+                    let x = if view { base.transpose(0, 2)? } else { base.clone() };
+                    let at = if view { [2, 1, 0][d] } else { d } as isize;
+                    let parts = apart(&x, at)?;
+                    base.set_grad(None)?;
+                    weighed(&parts, used)?.backward()?;
+                    // each element's weight is that of its part
+                    let ones: Vec<Tensor> = (0..parts.len())
+                        .map(|i| {
+                            let weight = if used(i) { 2.0 * (i + 1) as f64 } else { 0.0 };
+                            Tensor::full(parts[i].shape(), weight, DType::F32)
+                        })
+                        .collect::<Result<_>>()?;
+                    let ones: Vec<&Tensor> = ones.iter().collect();
+                    let weights = if name == "unbind" { stack(&ones, at)? } else { cat(&ones, at)? };
+                    let want = (weights * x.detach())?;
+                    let want = if view { want.transpose(0, 2)? } else { want };
+                    let Some(got) = base.grad() else { panic!("{name} {d} {back}: no gradient") };
+                    assert_eq!(got.to_vec::<f32>()?, want.to_vec::<f32>()?, "{name} along {d} {back}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn parts_have_second_gradients_and_can_be_walked_again() -> Result<()> {
+    let _turn = turn();
+    for (_, apart) in APART {
+        let x = numbers(&[11, 2], 1)?.to_dtype(DType::F64)?.requires_grad_(true)?;
+        let f = |x: &[Tensor]| weighed(&apart(&x[0].sin()?, 0)?, |i| i != 1);
+        gradcheck(f, &[&x], None)?;
+        gradgradcheck(f, &[&x], None)?;
+    }
+    // nothing is kept, so that one half of the graph can be walked after the other
+    let x = numbers(&[8, 4], 2)?.requires_grad_(true)?;
+    let parts = x.unbind(0)?;
+    let first = Backward::new().grad(&[&parts[0]], &[&x], &[Some(&Tensor::ones([4], ())?)])?;
+    let second = Backward::new().grad(&[&parts[7]], &[&x], &[Some(&Tensor::ones([4], ())?)])?;
+    for (g, row) in [(first, 0), (second, 7)] {
+        let Some(Some(g)) = g.into_iter().next() else { panic!("no gradient") };
+        assert_eq!((g.sum()?.item()?, g.select(0, row)?.sum()?.item()?), (4.0, 4.0));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_part_that_is_written_to_is_seen_in_the_whole_and_its_history() -> Result<()> {
+    let _turn = turn();
+    for (name, apart) in APART {
+        let leaf = numbers(&[11, 4], 3)?.requires_grad_(true)?;
+        let x = (&leaf * 1.0)?;
+        let parts = apart(&x, 0)?;
+        parts[0].mul_(3.0)?;
+        (&x.square()?.sum()? + parts[0].sum()?)?.backward()?;
+        let rows = if name == "unbind" { 1 } else { parts[0].shape()[0] };
+        let (g, v) = (leaf.grad().unwrap().to_vec::<f32>()?, leaf.to_vec::<f32>()?);
+        for (i, (g, v)) in g.iter().zip(&v).enumerate() {
+            // (3v)^2 + 3v, or v^2
+            let want = if i / 4 < rows { 18.0 * v + 3.0 } else { 2.0 * v };
+            assert!((g - want).abs() < 1e-4, "{name} {i}: {g} for {want}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_joined_of_many_is_its_own() -> Result<()> {
+    let _turn = turn();
+    let device = calor::Device::best()?;
+    // whole units of what buffers are divided into, and others
+    for shape in [vec![64], vec![2, 64], vec![3, 5], vec![1]] {
+        for made in [false, true] {
+            let part = |i: usize| if made { numbers(&shape, i)? * 2.0 } else { numbers(&shape, i) };
+            let parts: Vec<Tensor> = (0..20).map(part).collect::<Result<_>>()?;
+            // one of them twice, and one that lies otherwise in memory
+            let mut all: Vec<&Tensor> = parts.iter().collect();
+            all.push(&parts[3]);
+            let turned = parts[5].flip(&[0])?;
+            all.push(&turned);
+            let want: Vec<f32> = all.iter().map(|t| t.to_vec::<f32>()).collect::<Result<Vec<_>>>()?.concat();
+            let joined = [stack(&all, 0)?, cat(&all, 0)?];
+            for t in &joined {
+                assert_eq!(t.to_vec::<f32>()?, want, "{shape:?}");
+            }
+            // neither sees what is written to the other
+            parts[3].zero_()?;
+            joined[0].add_(1.0)?;
+            assert_eq!(joined[1].to_vec::<f32>()?, want);
+            assert_eq!(joined[0].to_vec::<f32>()?, want.iter().map(|v| v + 1.0).collect::<Vec<_>>());
+            assert_eq!(
+                parts[4].to_vec::<f32>()?,
+                numbers(&shape, 4)?.mul(if made { 2.0 } else { 1.0 })?.to_vec::<f32>()?
+            );
+        }
+    }
+    let check = check_fusion(&device, 1e-6, || {
+        let x = numbers(&[12, 64], 7)?;
+        let rows: Vec<Tensor> = x.unbind(0)?.iter().map(|r| r.softmax(0)).collect::<Result<_>>()?;
+        let joined = stack(&rows.iter().collect::<Vec<_>>(), 0)?;
+        Ok(vec![(&joined + &x)?, joined.sum_dims(&[0], false)?, rows[2].exp()?])
+    })?;
+    assert!(check.difference.is_none(), "{check}");
+    Ok(())
+}
+
+/// The parts' gradients are written where that of the whole has them.
+#[test]
+fn gradients_of_many_parts_are_not_copied() -> Result<()> {
+    let _turn = turn();
+    let x = numbers(&[32, 16, 64], 1)?.requires_grad_(true)?;
+    x.eval()?;
+    let device = x.device().clone();
+    let ends: Vec<Tensor> = x.unbind(0)?.iter().map(Tensor::tanh).collect::<Result<_>>()?;
+    let ends: Vec<&Tensor> = ends.iter().collect();
+    let gradients: Vec<Tensor> = (0..32).map(|i| numbers(&[16, 64], i)).collect::<Result<_>>()?;
+    Tensor::eval_all(&gradients)?;
+    let gradients: Vec<Option<&Tensor>> = gradients.iter().map(Some).collect();
+    let Some(Some(g)) = Backward::new().grad(&ends, &[&x], &gradients)?.pop() else { panic!("no gradient") };
+    let before = device.counters().dispatches;
+    g.eval()?;
+    assert_eq!(device.counters().dispatches - before, 32, "one kernel for each part, none for the whole");
+    Ok(())
+}
+
+#[test]
+fn a_step_of_an_lstm_takes_kernels_for_each_time_only() -> Result<()> {
+    let _turn = turn();
+    let lstm = LSTM::new(8, 16, LSTMOptions::default())?;
+    let mut counts = Vec::new();
+    for times in [16, 32] {
+        let x = numbers(&[times, 4, 8], 1)?;
+        x.eval()?;
+        let device = x.device().clone();
+        for round in 0..2 {
+            lstm.zero_grad();
+            let before = device.counters().dispatches;
+            lstm.forward(&x, None)?.0.square()?.sum()?.backward()?;
+            let grads: Vec<Tensor> = lstm.parameters().iter().filter_map(|p| p.tensor().grad()).collect();
+            Tensor::eval_all(&grads)?;
+            if round == 1 {
+                counts.push(device.counters().dispatches - before);
+            }
+        }
+    }
+    let each = (counts[1] - counts[0]) as f64 / 16.0;
+    assert!(each <= 5.0, "{counts:?} kernels for 16 and 32 times");
+    Ok(())
+}
