@@ -199,3 +199,25 @@ fn a_step_of_an_lstm_takes_kernels_for_each_time_only() -> Result<()> {
     assert!(each <= 5.0, "{counts:?} kernels for 16 and 32 times");
     Ok(())
 }
+
+/// Joining computes all parts at each element, unless what a part costs is more than a kernel of its own.
+#[test]
+fn costly_parts_are_computed_once() -> Result<()> {
+    let _turn = turn();
+    let x = numbers(&[4, 64, 64], 1)?;
+    x.eval()?;
+    let device = x.device().clone();
+    for (costly, most) in [(false, 1), (true, if device.facts().is_cpu { 5 } else { 1 })] {
+        let part = |x: Tensor| match costly {
+            true => (0..3).try_fold(x, |x, _| x.tanh()?.exp()?.sigmoid()),
+            false => x.tanh(),
+        };
+        let parts: Vec<Tensor> = x.unbind(0)?.into_iter().map(part).collect::<Result<_>>()?;
+        let joined = cat(&parts.iter().collect::<Vec<_>>(), 1)?;
+        drop(parts);
+        let before = device.counters().dispatches;
+        joined.eval()?;
+        assert_eq!(device.counters().dispatches - before, most);
+    }
+    Ok(())
+}

@@ -40,6 +40,8 @@ const SPARE_WORDS: usize = 512;
 const MANY: usize = 16;
 /// Bindings of a kernel that fusion makes, whatever the adapter has: bounds what planning looks at.
 const BINDINGS: usize = 128;
+/// How many maps behind one are looked at for what it costs.
+const WASTED: usize = 64;
 /// A view that repeats each element more often than this does not recompute it, unless that is free.
 const REPEATS: usize = 4;
 
@@ -429,8 +431,34 @@ impl Scheduler<'_> {
                 // following indices or choosing among values is no view: not once for every load of a product
                 return !(often && graph.nodes[node].inputs.len() > 1);
             }
-            !(often || again && graph.numel(node) > 1 && cost > 1)
+            let picks = |b: &Body| b.ops.iter().any(|o| matches!(o, Op::Load(i, _) if *i as usize == k));
+            let wasted = || n.rule.body().is_some_and(picks) && self.is_wasted(node, reads);
+            !(often || again && graph.numel(node) > 1 && cost > 1 || wasted())
         })
+    }
+
+    /// Whether computing `node` at so many places takes longer than writing and reading it, as where all of a part is
+    /// computed for each element of what it is joined to.
+    fn is_wasted(&self, node: usize, places: usize) -> bool {
+        let graph = self.graph;
+        let more = places.saturating_sub(graph.numel(node));
+        // by measurement: a kernel of its own costs so much for each element, and so much altogether
+        let (each, all) = if self.facts.is_cpu { (512, 1 << 21) } else { (4096, 1 << 28) };
+        if more < graph.numel(node) {
+            return false;
+        }
+        // all maps behind it, as far as they are soon seen
+        let (mut stack, mut seen, mut cost) = (vec![node], HashSet::default(), 0);
+        while let Some(at) = stack.pop() {
+            if let Some(body) = graph.nodes[at].rule.body()
+                && seen.len() < WASTED
+                && seen.insert(at)
+            {
+                cost += body.cost() as usize;
+                stack.extend(graph.nodes[at].inputs.iter().map(|i| i.0));
+            }
+        }
+        cost * more > all.max(each * graph.numel(node))
     }
 
     /// Whether `node` is computed in the loads of a template that loads its elements many times.
