@@ -146,6 +146,26 @@ fn what_is_joined_of_many_is_its_own() -> Result<()> {
             );
         }
     }
+    // along other dimensions, and few of them that are large
+    for (n, shape) in
+        [(20, vec![2, 64]), (9, vec![3, 5]), (7, vec![2, 3, 4]), (3, vec![2, 64, 128]), (2, vec![1, 3, 6000])]
+    {
+        let parts: Vec<Tensor> = (0..n).map(|i| numbers(&shape, i)).collect::<Result<_>>()?;
+        let all: Vec<&Tensor> = parts.iter().collect();
+        let flat: Vec<f32> = parts.iter().map(|t| t.to_vec::<f32>()).collect::<Result<Vec<_>>>()?.concat();
+        let stacked = Tensor::from_slice(&flat, [&[n][..], &shape].concat(), ())?;
+        for d in 0..=shape.len() {
+            let want = stacked.movedim(&[0], &[d as isize])?;
+            let have = stack(&all, d as isize)?;
+            assert!(have.is_contiguous());
+            assert_eq!(have.to_vec::<f32>()?, want.to_vec::<f32>()?, "{n} of {shape:?} at {d}");
+            if d < shape.len() {
+                let have = cat(&all, d as isize)?;
+                assert!(have.is_contiguous() && have.shape()[d] == n * shape[d]);
+                assert_eq!(have.to_vec::<f32>()?, want.to_vec::<f32>()?, "{n} of {shape:?} along {d}");
+            }
+        }
+    }
     let check = check_fusion(&device, 1e-6, || {
         let x = numbers(&[12, 64], 7)?;
         let rows: Vec<Tensor> = x.unbind(0)?.iter().map(|r| r.softmax(0)).collect::<Result<_>>()?;

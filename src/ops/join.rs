@@ -12,6 +12,8 @@ use crate::tensor::{Pack, Tensor};
 
 /// So many parts are joined by one map at most; every element computes the places of all of them.
 const PARTS: usize = 6;
+/// Elements of each of a few parts that are put into one buffer.
+const LARGE: usize = 1 << 14;
 
 /// The parts as tensors of one dtype on one device.
 fn alike(op: &str, tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -60,19 +62,32 @@ fn join(tensors: &[Tensor], d: usize) -> Result<Tensor> {
     b.apply("cat", &shape, tensors[0].dtype(), &inputs)
 }
 
-/// Many tensors that lie one after the other in the result, as parts of its buffer: who computes one writes it there.
+/// The same as parts of one buffer, where that is better than choosing at each element: who computes one writes it in
+/// its place.
 fn packed(tensors: &[Tensor], d: usize) -> Result<Option<Tensor>> {
-    let mut shape = tensors[0].shape();
-    if tensors.len() <= PARTS || shape[..d].iter().any(|&size| size != 1) {
+    let first = &tensors[0];
+    let mut shape = first.shape();
+    let outermost = shape[..d].iter().all(|&size| size == 1);
+    let fills = |t: &Tensor| (t.numel() * t.dtype().size()) as u64 == Pack::bytes(t);
+    let many = tensors.len() > PARTS;
+    // on a CPU choosing takes longer than memory does
+    let large = |t: &Tensor| t.is_whole() && t.numel() >= LARGE;
+    let slow = || first.device().facts().is_cpu && tensors.iter().all(large);
+    if outermost && (many || slow()) && tensors.iter().all(fills) {
+        shape[d] = tensors.iter().map(|t| t.shape()[d]).sum();
+        let flat = Pack::like(tensors)?.join(tensors)?;
+        return Ok(Some(flat.alias(Layout::contiguous(&shape))));
+    }
+    if !many || tensors.iter().any(|t| t.shape() != shape) {
         return Ok(None);
     }
-    let whole = |t: &Tensor| (t.numel() * t.dtype().size()) as u64 == Pack::bytes(t);
-    if !tensors.iter().all(whole) {
-        return Ok(None);
-    }
-    shape[d] = tensors.iter().map(|t| t.shape()[d]).sum();
-    let flat = Pack::like(tensors)?.join(tensors)?;
-    Ok(Some(flat.alias(Layout::contiguous(&shape))))
+    // one above the other, with room between them, then in the order that is wanted
+    let pack = Pack::like(tensors)?;
+    let rows = pack.stack(&pack.join(tensors)?)?;
+    let order: Vec<usize> = (1..=d).chain([0]).chain(d + 1..=shape.len()).collect();
+    shape[d] *= tensors.len();
+    let joined = rows.alias(rows.layout().permuted(&order)).copy("cat")?;
+    Ok(Some(joined.alias(Layout::contiguous(&shape))))
 }
 
 /// Tensors one after the other along a dimension; other sizes must be equal, dtypes are promoted.
