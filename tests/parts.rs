@@ -176,6 +176,32 @@ fn what_is_joined_of_many_is_its_own() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn many_of_each_dtype_are_joined() -> Result<()> {
+    let _turn = turn();
+    for dtype in [DType::Bool, DType::U8, DType::F16, DType::BF16, DType::I32, DType::I64] {
+        for n in [64, 67] {
+            let mut parts: Vec<Tensor> = Vec::new();
+            for i in 0..9 {
+                // made, constant, the same again
+                parts.push((numbers(&[2, n], i)? * 3.0)?.to_dtype(dtype)?);
+                parts.push(Tensor::full([2, n], (i % 2) as f64, dtype)?);
+                parts.push(parts[0].clone());
+            }
+            let all: Vec<&Tensor> = parts.iter().collect();
+            let want: Vec<f32> =
+                (parts.iter().map(|t| t.to_dtype(DType::F32)?.to_vec::<f32>())).collect::<Result<Vec<_>>>()?.concat();
+            for joined in [stack(&all, 0)?, cat(&all, 0)?] {
+                assert_eq!(joined.dtype(), dtype);
+                assert_eq!(joined.to_dtype(DType::F32)?.to_vec::<f32>()?, want, "{dtype} of {n}");
+            }
+            let turned = stack(&all, 1)?.transpose(0, 1)?.to_dtype(DType::F32)?;
+            assert_eq!(turned.to_vec::<f32>()?, want, "{dtype} of {n}, at 1");
+        }
+    }
+    Ok(())
+}
+
 /// The parts' gradients are written where that of the whole has them.
 #[test]
 fn gradients_of_many_parts_are_not_copied() -> Result<()> {
