@@ -16,6 +16,8 @@ const MEMBERS: usize = 512;
 const FOLDS: usize = 8;
 /// What computing a map again may cost, in all walks after the first.
 const AGAIN: u32 = 160;
+/// Elements of values that are read together though they could be read one after the other.
+const TOGETHER: usize = 1 << 18;
 /// How many kernels behind one are looked at to see that another one does not wait for it.
 const BEHIND: usize = 256;
 /// The sink of what is written.
@@ -239,12 +241,15 @@ impl Scheduler<'_> {
     }
 
     /// Makes one kernel of kernels that walk the same rows and do not wait for each other, where they read elements of
-    /// the same value, which is then read once, or of values that one kernel writes.
+    /// the same value, which is then read once, or of small values that one kernel writes: large ones would all have to
+    /// be there at once.
     pub(super) fn join_siblings(&mut self) {
         self.join_by(Some);
         loop {
             let writers = self.writers();
-            if !self.join_by(|leaf| writers.get(&leaf).copied()) {
+            let small = |leaf: &usize| self.graph.numel(*leaf) <= TOGETHER;
+            let small: HashMap<usize, usize> = writers.into_iter().filter(|(leaf, _)| small(leaf)).collect();
+            if !self.join_by(|leaf| small.get(&leaf).copied()) {
                 return;
             }
         }
@@ -284,8 +289,8 @@ impl Scheduler<'_> {
         let joined = a.row.zip(b.row).and_then(|(a, b)| a.joined(&b));
         let Some(row) = joined.filter(|row| !row.total && row.is_fit(self.facts)) else { return false };
         let (folds, words) = (a.folds(self.graph) + b.folds(self.graph), a.words + b.words);
-        let fits = a.members.iter().all(|n| !b.members.contains(n) || a.levels.get(n) == b.levels.get(n))
-            && folds <= FOLDS
+        let fits = folds <= FOLDS
+            && a.members.iter().all(|n| !b.members.contains(n) || a.levels.get(n) == b.levels.get(n))
             && words * 2 * (folds + 1) <= self.most_words()
             && a.members.len() + b.members.len() <= MEMBERS
             && self.bindings(&[id, other]) <= self.limit()
