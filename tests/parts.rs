@@ -166,6 +166,23 @@ fn what_is_joined_of_many_is_its_own() -> Result<()> {
             }
         }
     }
+    // of different sizes, in whole units of what buffers are divided into or not
+    for unit in [16, 3] {
+        for d in 0..3 {
+            let size = |i: usize, k: usize| if k == d { 1 + i % 4 } else { [2, unit, 4][k] };
+            let parts = (0..9).map(|i| numbers(&[size(i, 0), size(i, 1), size(i, 2)], i));
+            let parts: Vec<Tensor> = parts.collect::<Result<_>>()?;
+            let front: Vec<Tensor> =
+                parts.iter().map(|t| t.movedim(&[d as isize], &[0])?.contiguous()).collect::<Result<_>>()?;
+            let flat: Vec<f32> = front.iter().map(|t| t.to_vec::<f32>()).collect::<Result<Vec<_>>>()?.concat();
+            let mut sizes = front[0].shape();
+            sizes[0] = front.iter().map(|t| t.shape()[0]).sum();
+            let want = Tensor::from_slice(&flat, &sizes[..], ())?.movedim(&[0], &[d as isize])?;
+            let have = cat(&parts.iter().collect::<Vec<_>>(), d as isize)?;
+            assert!(have.is_contiguous() && have.shape() == want.shape());
+            assert_eq!(have.to_vec::<f32>()?, want.to_vec::<f32>()?, "units of {unit} along {d}");
+        }
+    }
     let check = check_fusion(&device, 1e-6, || {
         let x = numbers(&[12, 64], 7)?;
         let rows: Vec<Tensor> = x.unbind(0)?.iter().map(|r| r.softmax(0)).collect::<Result<_>>()?;

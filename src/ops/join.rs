@@ -73,21 +73,32 @@ fn packed(tensors: &[Tensor], d: usize) -> Result<Option<Tensor>> {
     // on a CPU choosing takes longer than memory does
     let large = |t: &Tensor| t.is_whole() && t.numel() >= LARGE;
     let slow = || first.device().facts().is_cpu && tensors.iter().all(large);
-    if outermost && (many || slow()) && tensors.iter().all(fills) {
-        shape[d] = tensors.iter().map(|t| t.shape()[d]).sum();
-        let flat = Pack::like(tensors)?.join(tensors)?;
-        return Ok(Some(flat.alias(Layout::contiguous(&shape))));
-    }
-    if !many || tensors.iter().any(|t| t.shape() != shape) {
+    if !many && !(outermost && slow()) {
         return Ok(None);
     }
-    // one above the other, with room between them, then in the order that is wanted
-    let pack = Pack::like(tensors)?;
-    let rows = pack.stack(&pack.join(tensors)?)?;
-    let order: Vec<usize> = (1..=d).chain([0]).chain(d + 1..=shape.len()).collect();
-    shape[d] *= tensors.len();
-    let joined = rows.alias(rows.layout().permuted(&order)).copy("cat")?;
-    Ok(Some(joined.alias(Layout::contiguous(&shape))))
+    let rank = shape.len();
+    let alike = tensors.iter().all(|t| t.shape() == shape);
+    shape[d] = tensors.iter().map(|t| t.shape()[d]).sum();
+    let seen = if tensors.iter().all(fills) && (outermost || !alike) {
+        // with the dimension first they lie one after the other
+        let front: Vec<usize> = [d].into_iter().chain(0..d).chain(d + 1..rank).collect();
+        let first: Vec<Tensor> = tensors.iter().map(|t| t.alias(t.layout().permuted(&front))).collect();
+        let sizes: Vec<usize> = front.iter().map(|&i| shape[i]).collect();
+        let back: Vec<usize> = (1..=d).chain([0]).chain(d + 1..rank).collect();
+        let flat = Pack::like(&first)?.join(&first)?;
+        flat.alias(Layout::contiguous(&sizes).permuted(&back))
+    } else if alike && many {
+        // one above the other, with room between them
+        let pack = Pack::like(tensors)?;
+        let rows = pack.stack(&pack.join(tensors)?)?;
+        let order: Vec<usize> = (1..=d).chain([0]).chain(d + 1..=rank).collect();
+        rows.alias(rows.layout().permuted(&order))
+    } else {
+        return Ok(None);
+    };
+    let whole = Layout::contiguous(&shape);
+    let joined = if outermost && seen.layout().numel() == seen.storage_numel() { seen } else { seen.copy("cat")? };
+    Ok(Some(joined.alias(whole)))
 }
 
 /// Tensors one after the other along a dimension; other sizes must be equal, dtypes are promoted.
