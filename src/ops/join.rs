@@ -73,7 +73,7 @@ fn packed(tensors: &[Tensor], d: usize) -> Result<Option<Tensor>> {
     // on a CPU choosing takes longer than memory does
     let large = |t: &Tensor| t.is_whole() && t.numel() >= LARGE;
     let slow = || first.device().facts().is_cpu && tensors.iter().all(large);
-    if !many && !(outermost && slow()) {
+    if !(many || outermost && slow()) {
         return Ok(None);
     }
     let rank = shape.len();
