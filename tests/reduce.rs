@@ -154,7 +154,9 @@ fn gradients_pass_zeros() -> Result<()> {
 /// One kernel where a workgroup can walk a row, a few where rows are cut into parts; the same values.
 #[test]
 fn softmax_in_few_kernels() -> Result<()> {
-    for (shape, dim, most) in [([64, 1000], 1, 1), ([64, 1001], 1, 1), ([1000, 33], 0, 1), ([1, 200_000], 1, 8)] {
+    // 33 invocations are too few to walk long columns on a GPU
+    let columns = if Tensor::ones([1], ())?.device().facts().is_cpu { 1 } else { 3 };
+    for (shape, dim, most) in [([64, 1000], 1, 1), ([64, 1001], 1, 1), ([1000, 33], 0, columns), ([1, 200_000], 1, 8)] {
         let n = shape[0] * shape[1];
         let x = Tensor::ones([n], ())?.cumsum(0)?.sin()?.mul(5.0)?.reshape(shape)?;
         x.eval()?;

@@ -137,7 +137,8 @@ fn a_training_step_is_one_submission_of_few_kernels() -> Result<()> {
         let (cost, _) = counted(&device, || mlp.step(&x, &y))?;
         assert_eq!((cost.submits, cost.plans, cost.bind_groups), (1, 0, 0), "a steady step plans and binds nothing");
     }
-    let (x, y) = batch(72, 784, 10)?;
+    // one that divides into the same tiles: a GPU has kernels for other sizes
+    let (x, y) = batch(96, 784, 10)?;
     let (cost, loss) = counted(&device, || mlp.step(&x, &y))?;
     assert_eq!((cost.plans, cost.pipelines), (1, 0), "a new batch size is planned anew and compiles nothing");
     assert_eq!(cost.dispatches, STEP_DISPATCHES);
