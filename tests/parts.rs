@@ -263,6 +263,28 @@ fn a_step_of_an_lstm_takes_kernels_for_each_time_only() -> Result<()> {
     Ok(())
 }
 
+/// Parts that are not used take no kernels each.
+#[test]
+fn gradients_of_some_parts_of_many_take_few_kernels() -> Result<()> {
+    let _turn = turn();
+    let x = numbers(&[300, 2, 8], 1)?.requires_grad_(true)?;
+    x.eval()?;
+    let device = x.device().clone();
+    let used = |i: usize| i % 97 == 5;
+    weighed(&x.unbind(0)?, used)?.backward()?;
+    let Some(g) = x.grad() else { panic!("no gradient") };
+    let before = device.counters().dispatches;
+    let values = g.to_vec::<f32>()?;
+    let count = device.counters().dispatches - before;
+    assert!(count <= 20, "{count} kernels");
+    for (i, (g, x)) in values.iter().zip(x.to_vec::<f32>()?).enumerate() {
+        let row = i / 16;
+        let want = if used(row) { 2.0 * (row + 1) as f32 * x } else { 0.0 };
+        assert!((g - want).abs() < 1e-3, "{i}: {g} for {want}");
+    }
+    Ok(())
+}
+
 /// Joining computes all parts at each element, unless what a part costs is more than a kernel of its own.
 #[test]
 fn costly_parts_are_computed_once() -> Result<()> {

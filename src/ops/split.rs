@@ -3,7 +3,7 @@
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::layout::Layout;
-use crate::ops::join::{cat, stack};
+use crate::ops::join::cat;
 use crate::shape::dim as check_dim;
 use crate::tensor::Tensor;
 use crate::tensor::grad::{GradFn, Grads, is_grad_enabled};
@@ -36,21 +36,18 @@ impl Tensor {
             let (start, end) = all[i];
             Ok(layout.sliced(dim, start, end.saturating_sub(start), 1))
         };
-        self.seen_as(name, all.len(), part, move |g| cat(g, dim as isize))
+        self.seen_as(name, dim, all.len(), part)
     }
 
-    /// So many views that show each element once, with one gradient for all: `join` makes that of this tensor from
-    /// those of all views.
-    fn seen_as<J>(
+    /// So many views that show what lies one after the other along a dimension, with it or without it, and one
+    /// gradient for all.
+    fn seen_as(
         &self,
         name: &str,
+        dim: usize,
         count: usize,
         part: impl Fn(&Layout, usize) -> Result<Layout>,
-        join: J,
-    ) -> Result<Vec<Tensor>>
-    where
-        J: Fn(&[&Tensor]) -> Result<Tensor> + Send + Sync + 'static,
-    {
+    ) -> Result<Vec<Tensor>> {
         let layout = self.layout();
         let out: Vec<Tensor> = (0..count).map(|i| Ok(self.alias(part(&layout, i)?))).collect::<Result<_>>()?;
         if let Some(edge) = self.edge().filter(|_| is_grad_enabled() && self.dtype().is_float()) {
@@ -64,9 +61,7 @@ impl Tensor {
                     let given = given.iter().zip(&places).filter_map(|(g, place)| Some((g.as_ref()?, place)));
                     given.fold(zeros(&shape), |sum, (g, place)| sum?.with_region(&whole, place, g))?
                 } else {
-                    let all = given.iter().zip(&places).map(|(g, p)| g.clone().map_or_else(|| zeros(p.shape()), Ok));
-                    let all: Vec<Tensor> = all.collect::<Result<_>>()?;
-                    join(&all.iter().collect::<Vec<_>>())?
+                    joined(given, &places, (&shape, dim), zeros)?
                 };
                 Ok(Grads::from_iter([Some(sum)]))
             };
@@ -189,7 +184,7 @@ impl Tensor {
         }
         let d = check_dim("unbind", dim, self.dim())?;
         let part = |layout: &Layout, i: usize| layout.select("unbind", d as isize, i as isize);
-        self.seen_as("unbind", self.shape()[d], part, move |g| stack(g, d as isize))
+        self.seen_as("unbind", d, self.shape()[d], part)
     }
 
     fn split_at(&self, op: &str, sections: &Sections, dim: usize, least: usize) -> Result<Vec<Tensor>> {
@@ -255,4 +250,33 @@ impl Tensor {
             _ => bail!(Dim, "tensor_split", "expected indices of one dimension or none, got {:?}", self.shape()),
         }
     }
+}
+
+/// The gradients of views that lie one after the other along a dimension, which they may lack, with zeros where none
+/// is given.
+fn joined(
+    given: &[Option<Tensor>],
+    places: &[Layout],
+    (shape, dim): (&[usize], usize),
+    zeros: impl Fn(&[usize]) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let lacks = |place: &Layout| place.rank() < shape.len();
+    let mut all: Vec<Tensor> = Vec::new();
+    let mut sizes = shape.to_vec();
+    sizes[dim] = 0;
+    for (g, place) in given.iter().zip(places) {
+        let Some(g) = g else {
+            sizes[dim] += if lacks(place) { 1 } else { place.shape()[dim] };
+            continue;
+        };
+        if sizes[dim] > 0 {
+            all.push(zeros(&sizes)?);
+            sizes[dim] = 0;
+        }
+        all.push(if lacks(place) { g.unsqueeze(dim as isize)? } else { g.clone() });
+    }
+    if sizes[dim] > 0 {
+        all.push(zeros(&sizes)?);
+    }
+    cat(&all.iter().collect::<Vec<_>>(), dim as isize)
 }

@@ -228,9 +228,10 @@ fn divided(x: &Tensor, keep: usize, parts: usize) -> Option<Divided> {
     let more = parts.div_ceil(whole);
     let fits = |n: &usize| {
         let chunk = length / n;
-        length.is_multiple_of(*n) && (chunk.is_multiple_of(4) || step != 1) && chunk >= 8
+        length.is_multiple_of(*n) && (chunk.is_multiple_of(4) || step != 1)
     };
-    let more = (more..=more * 4).find(|n| *n == 1 || fits(n))?;
+    let most = (length / 8).clamp(1, more * 4);
+    let more = (more..=most).find(|n| *n == 1 || fits(n))?;
     let mut axes: SmallVec<[(usize, isize, bool); 6]> =
         kept.map(|d| (layout.shape()[d], layout.strides()[d], true)).collect();
     let mut left: SmallVec<[(usize, isize); 6]> = outer.into();
