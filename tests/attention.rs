@@ -280,9 +280,23 @@ fn dispatches(device: &Device, f: impl FnOnce() -> Result<()>) -> Result<u64> {
     Ok(device.counters().dispatches - before)
 }
 
+/// Whether attention is left in its composed form, whose kernels are not counted: on a CPU whose subgroups are of
+/// another size than the kernels want.
+fn is_composed(device: &Device) -> bool {
+    let facts = device.facts();
+    let composed = facts.is_cpu && !(facts.subgroups && facts.subgroup_size == Some(8));
+    if composed {
+        println!("kernels are not counted: attention is composed on a CPU without subgroups of 8");
+    }
+    composed
+}
+
 #[test]
 fn one_kernel_forward_and_two_backward() -> Result<()> {
     let _turn = turn();
+    if is_composed(&Device::best()?) {
+        return Ok(());
+    }
     for (shape, dtype) in [([2, 4, 64, 16], DType::F32), ([2, 4, 128, 32], DType::F32), ([2, 4, 64, 16], DType::F16)] {
         let made = |seed| tensor(&shape, seed)?.to_dtype(dtype)?.contiguous();
         let all = [made(1)?, made(2)?, made(3)?, made(4)?];
@@ -317,7 +331,8 @@ fn views_of_one_projection_are_read_as_they_lie() -> Result<()> {
     let [q, k, v] = [split(&packed, 0)?, split(&packed, 1)?, split(&packed, 2)?];
     packed.eval()?;
     let merged = attention(&q, &k, &v, &causal())?;
-    assert_eq!(dispatches(packed.device(), || merged.eval())?, 1, "no copies");
+    let count = dispatches(packed.device(), || merged.eval())?;
+    assert!(count == 1 || is_composed(packed.device()), "no copies");
     let copied = attention(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, &causal())?;
     assert_eq!(merged.to_vec::<f32>()?, copied.to_vec::<f32>()?);
     // gradients flow back into the projection
