@@ -258,6 +258,11 @@ fn a_step_of_an_lstm_takes_kernels_for_each_time_only() -> Result<()> {
             }
         }
     }
+    let most = calor::Device::best()?.facts().max_bindings;
+    if most < 16 {
+        println!("kernels are not counted: the adapter has {most} bindings");
+        return Ok(());
+    }
     let each = (counts[1] - counts[0]) as f64 / 16.0;
     assert!(each <= 5.0, "{counts:?} kernels for 16 and 32 times");
     Ok(())

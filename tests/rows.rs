@@ -40,6 +40,15 @@ fn kernels(t: &Tensor) -> Result<u64> {
     Ok(t.device().counters().dispatches - before)
 }
 
+/// Whether kernels can be as few as elsewhere: an adapter with few bindings needs more.
+fn has_bindings(device: &Device) -> bool {
+    let most = device.facts().max_bindings;
+    if most < 16 {
+        println!("kernels are not counted: the adapter has {most} bindings");
+    }
+    most >= 16
+}
+
 /// A function of a tensor along its last dimension.
 type Program = fn(&Tensor) -> Result<Tensor>;
 
@@ -70,7 +79,7 @@ const PROGRAMS: [(&str, Program); 10] = [
 #[test]
 fn each_program_is_one_kernel_forward_and_one_backward() -> Result<()> {
     let _turn = turn();
-    for device in devices()? {
+    for device in devices()?.into_iter().filter(has_bindings) {
         for (name, program) in PROGRAMS {
             let x = numbers(&[48, 100], &device)?;
             x.eval()?;
@@ -96,7 +105,7 @@ fn each_program_is_one_kernel_forward_and_one_backward() -> Result<()> {
 #[test]
 fn rows_of_thousands_of_elements_are_one_kernel() -> Result<()> {
     let _turn = turn();
-    for device in devices()? {
+    for device in devices()?.into_iter().filter(has_bindings) {
         let x = numbers(&[128, 4100], &device)?;
         x.eval()?;
         assert_eq!(kernels(&f::layer_norm(&x, &[4100], None, None, 1e-5)?)?, 1);
@@ -108,7 +117,7 @@ fn rows_of_thousands_of_elements_are_one_kernel() -> Result<()> {
 #[test]
 fn layer_norm_with_parameters_gives_its_input_s_gradient_in_one_kernel() -> Result<()> {
     let _turn = turn();
-    for device in devices()? {
+    for device in devices()?.into_iter().filter(has_bindings) {
         let (x, w, b) = (numbers(&[48, 100], &device)?, numbers(&[100], &device)?, numbers(&[100], &device)?);
         let g = numbers(&[48, 100], &device)?;
         Tensor::eval_all(&[x.clone(), w.clone(), b.clone(), g.clone()])?;
@@ -124,7 +133,7 @@ fn layer_norm_with_parameters_gives_its_input_s_gradient_in_one_kernel() -> Resu
 #[test]
 fn gradients_of_a_norm_s_parameters_are_summed_together() -> Result<()> {
     let _turn = turn();
-    for device in devices()? {
+    for device in devices()?.into_iter().filter(has_bindings) {
         // columns that are summed at once, and columns that are cut
         for n in [48, 1024] {
             let made = [numbers(&[n, 100], &device)?, numbers(&[100], &device)?, numbers(&[100], &device)?];
@@ -150,7 +159,7 @@ fn gradients_of_a_norm_s_parameters_are_summed_together() -> Result<()> {
 #[test]
 fn batch_norm_takes_few_passes() -> Result<()> {
     let _turn = turn();
-    for device in devices()? {
+    for device in devices()?.into_iter().filter(has_bindings) {
         for shape in [vec![4, 24, 24, 24], vec![1024, 64]] {
             let c = shape[1];
             let made = [numbers(&shape, &device)?, numbers(&[c], &device)?, numbers(&[c], &device)?];
@@ -194,7 +203,7 @@ fn kernels_that_wait_for_each_other_stay_apart() -> Result<()> {
 #[test]
 fn cross_entropy_is_one_kernel_forward_and_one_backward() -> Result<()> {
     let _turn = turn();
-    for device in devices()? {
+    for device in devices()?.into_iter().filter(has_bindings) {
         let t = Tensor::new((0..48).map(|i| if i % 7 == 0 { 3 } else { i % 10 }).collect::<Vec<i32>>(), &device)?;
         let w = (numbers(&[10], &device)? + 2.0)?;
         t.eval()?;

@@ -123,6 +123,11 @@ fn a_training_step_is_one_submission_of_few_kernels() -> Result<()> {
     let mut mlp = Mlp::new(&[784, 512, 512, 10])?;
     let (x, y) = batch(128, 784, 10)?;
     let device = x.device().clone();
+    let most = device.facts().max_bindings;
+    if most < 16 {
+        println!("kernels are not counted: the adapter has {most} bindings");
+        return Ok(());
+    }
     let first = mlp.step(&x, &y)?;
     for _ in 0..3 {
         let (cost, _) = counted(&device, || mlp.step(&x, &y))?;
