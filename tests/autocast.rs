@@ -251,6 +251,7 @@ fn overflows_skip_steps_and_halve_the_scale_without_a_readback() -> Result<()> {
     assert!(first[0][0] < 1.0 && first.len() == 8);
     let mut work = Vec::new();
     for bad in [f64::INFINITY, f64::NAN] {
+        scaler.get_scale()?;
         let before = device.counters();
         step(&mut scaler, &mut adam, bad)?;
         let after = device.counters();
