@@ -201,6 +201,10 @@ fn what_is_joined_of_many_is_its_own() -> Result<()> {
 fn many_of_each_dtype_are_joined() -> Result<()> {
     let _turn = turn();
     for dtype in [DType::Bool, DType::U8, DType::F16, DType::BF16, DType::I32, DType::I64] {
+        if !calor::Device::best()?.supports(dtype) {
+            println!("skipped: the adapter has no {dtype}");
+            continue;
+        }
         for n in [64, 67] {
             let mut parts: Vec<Tensor> = Vec::new();
             for i in 0..9 {
