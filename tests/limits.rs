@@ -199,6 +199,10 @@ const WINDOWED: [(&str, Program); 12] = [
 fn tensors_of_several_windows_compute_as_others_do() -> Result<()> {
     let (small, large) = (windowed()?, Device::best()?);
     assert_eq!(small.facts().max_binding_bytes, 64 << 10);
+    if small.facts().max_bindings < 16 {
+        println!("skipped: four windows of each of three tensors take 12 of {} bindings", small.facts().max_bindings);
+        return Ok(());
+    }
     for (name, program) in WINDOWED {
         let (got, want) = (program(&small)?, program(&large)?);
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {

@@ -300,6 +300,10 @@ fn packs_stay_within_a_binding() -> Result<()> {
     let mut choice = calor::gpu::AdapterChoice::from_env()?;
     choice.limits = vec![("binding_bytes".into(), 16 << 10)];
     let device = Device::open(&choice)?;
+    if device.facts().max_bindings < 16 {
+        println!("skipped: three windows of each of four tensors take 12 of {} bindings", device.facts().max_bindings);
+        return Ok(());
+    }
     // 16 of 4 KiB, and one of three windows
     let mut all: Vec<Parameter> =
         (0..16).map(|_| Parameter::new(&Tensor::ones([1024], &device)?)).collect::<Result<_>>()?;
