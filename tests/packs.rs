@@ -75,12 +75,12 @@ fn few_kernels<R: Rule>(name: &str, rule: R) -> Result<()> {
             give(&all, step, |_| true)?;
             let cost = counted(&device, || optimizer.step())?;
             let (dispatches, submits) = (cost.dispatches, cost.submits);
-            let bindings = device.facts().max_bindings;
-            if bindings < 16 {
-                println!("{name}: {dispatches} kernels for {bindings} bindings of the adapter");
-            }
-            let few = dispatches == 1 || bindings < 16;
-            assert!(few && submits == 1, "{name}, {n} parameters: {dispatches} kernels, {submits} submits");
+            // with few bindings, what has most of them falls apart
+            let most = if device.facts().max_bindings < 16 { 3 } else { 1 };
+            assert!(
+                (1..=most).contains(&dispatches) && submits == 1,
+                "{name}, {n} parameters: {dispatches} kernels, {submits} submits"
+            );
             assert_eq!((cost.plans, cost.bind_groups, cost.pipelines, cost.readbacks), (0, 0, 0, 0), "{name}, {n}");
         }
         device.synchronize()?;

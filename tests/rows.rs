@@ -117,7 +117,7 @@ fn rows_of_thousands_of_elements_are_one_kernel() -> Result<()> {
 #[test]
 fn layer_norm_with_parameters_gives_its_input_s_gradient_in_one_kernel() -> Result<()> {
     let _turn = turn();
-    for device in devices()?.into_iter().filter(has_bindings) {
+    for device in devices()? {
         let (x, w, b) = (numbers(&[48, 100], &device)?, numbers(&[100], &device)?, numbers(&[100], &device)?);
         let g = numbers(&[48, 100], &device)?;
         Tensor::eval_all(&[x.clone(), w.clone(), b.clone(), g.clone()])?;
@@ -133,7 +133,7 @@ fn layer_norm_with_parameters_gives_its_input_s_gradient_in_one_kernel() -> Resu
 #[test]
 fn gradients_of_a_norm_s_parameters_are_summed_together() -> Result<()> {
     let _turn = turn();
-    for device in devices()?.into_iter().filter(has_bindings) {
+    for device in devices()? {
         // columns that are summed at once, and columns that are cut
         for n in [48, 1024] {
             let made = [numbers(&[n, 100], &device)?, numbers(&[100], &device)?, numbers(&[100], &device)?];

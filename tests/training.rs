@@ -126,13 +126,13 @@ fn a_training_step_is_one_submission_of_few_kernels() -> Result<()> {
     let most = device.facts().max_bindings;
     if most < 16 {
         println!("kernels are not counted: the adapter has {most} bindings");
-        return Ok(());
     }
+    let few = |dispatches: u64| most < 16 || dispatches == STEP_DISPATCHES;
     let first = mlp.step(&x, &y)?;
     for _ in 0..3 {
         let (cost, _) = counted(&device, || mlp.step(&x, &y))?;
         assert_eq!((cost.submits, cost.readbacks, cost.pipelines), (1, 0, 0));
-        assert_eq!(cost.dispatches, STEP_DISPATCHES);
+        assert!(few(cost.dispatches), "{} kernels", cost.dispatches);
     }
     // old and new parameters change places: after some steps all buffers are where they were before
     for _ in 0..10 {
@@ -142,11 +142,11 @@ fn a_training_step_is_one_submission_of_few_kernels() -> Result<()> {
         let (cost, _) = counted(&device, || mlp.step(&x, &y))?;
         assert_eq!((cost.submits, cost.plans, cost.bind_groups), (1, 0, 0), "a steady step plans and binds nothing");
     }
-    // one that divides into the same tiles: a GPU has kernels for other sizes
-    let (x, y) = batch(96, 784, 10)?;
+    // a GPU has other kernels for what does not divide into the same tiles
+    let (x, y) = batch(if device.facts().is_cpu { 72 } else { 96 }, 784, 10)?;
     let (cost, loss) = counted(&device, || mlp.step(&x, &y))?;
     assert_eq!((cost.plans, cost.pipelines), (1, 0), "a new batch size is planned anew and compiles nothing");
-    assert_eq!(cost.dispatches, STEP_DISPATCHES);
+    assert!(few(cost.dispatches), "{} kernels", cost.dispatches);
     assert!(first.item()? > 0.0 && loss.item()?.is_finite());
     Ok(())
 }

@@ -77,17 +77,17 @@ fn packed(tensors: &[Tensor], d: usize) -> Result<Option<Tensor>> {
         return Ok(None);
     }
     let rank = shape.len();
-    let alike = tensors.iter().all(|t| t.shape() == shape);
+    let equal = tensors.iter().all(|t| t.shape() == shape);
     shape[d] = tensors.iter().map(|t| t.shape()[d]).sum();
-    let seen = if tensors.iter().all(fills) && (outermost || !alike) {
+    let seen = if tensors.iter().all(fills) && (outermost || !equal) {
         // with the dimension first they lie one after the other
         let front: Vec<usize> = [d].into_iter().chain(0..d).chain(d + 1..rank).collect();
-        let first: Vec<Tensor> = tensors.iter().map(|t| t.alias(t.layout().permuted(&front))).collect();
+        let turned: Vec<Tensor> = tensors.iter().map(|t| t.alias(t.layout().permuted(&front))).collect();
         let sizes: Vec<usize> = front.iter().map(|&i| shape[i]).collect();
         let back: Vec<usize> = (1..=d).chain([0]).chain(d + 1..rank).collect();
-        let flat = Pack::like(&first)?.join(&first)?;
+        let flat = Pack::like(&turned)?.join(&turned)?;
         flat.alias(Layout::contiguous(&sizes).permuted(&back))
-    } else if alike && many {
+    } else if equal && many {
         // one above the other, with room between them
         let pack = Pack::like(tensors)?;
         let rows = pack.stack(&pack.join(tensors)?)?;

@@ -220,8 +220,9 @@ fn divided(x: &Tensor, keep: usize, parts: usize) -> Option<Divided> {
     let (kept, reduced) = (0..keep, merged(&layout.shape()[keep..], &layout.strides()[keep..]));
     let (&(length, step), outer) = reduced.split_last()?;
     let whole: usize = outer.iter().map(|a| a.0).product();
-    let apart = whole > 1 && length >= APART && layout.numel() >= 1 << 14;
-    if parts == 1 && !apart {
+    let apart = whole > 1 && length >= APART;
+    // of short rows too much would be left
+    if whole > 1 && !apart || parts == 1 && !(apart && layout.numel() >= 1 << 14) {
         return None;
     }
     // as much of the last axis as it takes, in equal parts
