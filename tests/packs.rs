@@ -320,3 +320,25 @@ fn packs_stay_within_a_binding() -> Result<()> {
     }
     Ok(())
 }
+
+/// Parameters that lie side by side are one buffer for whoever joins them: the next step must not write into it.
+#[test]
+fn what_was_joined_of_parameters_stays() -> Result<()> {
+    let _turn = turn();
+    let all: Vec<Parameter> = (0..9).map(|i| Parameter::new(&numbers(&[64], i)?)).collect::<Result<_>>()?;
+    let mut adam = Adam::new(all.clone(), AdamOptions::new(0.5))?;
+    give(&all, 1, |_| true)?;
+    adam.step()?;
+    let tensors: Vec<Tensor> = all.iter().map(Parameter::tensor).map(|t| t.detach()).collect();
+    let joined = calor::stack(&tensors.iter().collect::<Vec<_>>(), 0)?;
+    let before = joined.to_vec::<f32>()?;
+    give(&all, 2, |_| true)?;
+    adam.step()?;
+    let after: Vec<f32> = all.iter().map(|p| p.tensor().to_vec::<f32>()).collect::<Result<Vec<_>>>()?.concat();
+    assert_ne!(after, before, "the step moves the parameters");
+    assert_eq!(joined.to_vec::<f32>()?, before);
+    // nor is what is written to the joined tensor seen in the parameters
+    joined.zero_()?;
+    assert_eq!(all[8].tensor().to_vec::<f32>()?, after[8 * 64..]);
+    Ok(())
+}

@@ -173,3 +173,15 @@ fn softmax_in_few_kernels() -> Result<()> {
     }
     Ok(())
 }
+
+/// A first step over short rows would leave a large part of what is summed.
+#[test]
+fn short_axes_that_lie_apart_are_summed_with_the_others() -> Result<()> {
+    let x = Tensor::ones([512, 8, 4], ())?;
+    x.eval()?;
+    let sum = x.sum_dims(&[0, 2], false)?;
+    let text = sum.explain()?;
+    assert!(!text.contains("f32[512, 8]\n"), "{text}");
+    assert_eq!(sum.to_vec::<f32>()?, [2048.0; 8]);
+    Ok(())
+}
