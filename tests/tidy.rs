@@ -148,7 +148,16 @@ fn public_items_have_examples() {
         for (number, line) in lines.iter().enumerate() {
             let kinds = ["pub fn ", "pub async fn ", "pub struct ", "pub enum ", "pub trait "];
             // the docs of items that are named where a macro is called stand there
-            let Some(name) = kinds.iter().find_map(|k| line.strip_prefix(k)).filter(|n| !n.starts_with('$')) else {
+            let item = kinds.iter().find_map(|k| line.strip_prefix(k)).filter(|n| !n.starts_with('$'));
+            // so do those of the options of nn, whose example may be a value: `name: type = default => example,`
+            let option = || {
+                let (_, default) = line.split_once(": ")?.1.split_once(" = ")?;
+                let call = lines[..number].iter().rev().find(|l| l.ends_with("! {"))?;
+                let bare = default.ends_with(',') && !default.contains(" => ");
+                let nn = self::name(&path).starts_with("src/nn/") && ["options! {", "settings! {"].contains(call);
+                (bare && nn).then_some(*line)
+            };
+            let Some(name) = item.or_else(option) else {
                 continue;
             };
             let above = lines[..number].iter().rev();

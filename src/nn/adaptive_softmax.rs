@@ -11,11 +11,20 @@ use crate::tensor::Tensor;
 
 options! {
     /// Options of [`AdaptiveLogSoftmaxWithLoss`].
+    ///
+    /// ```
+    /// use calor::nn::{AdaptiveLogSoftmaxWithLoss, AdaptiveLogSoftmaxWithLossOptions};
+    /// let options = AdaptiveLogSoftmaxWithLossOptions::default().div_value(2.0).head_bias(true);
+    /// let softmax = AdaptiveLogSoftmaxWithLoss::new(8, 100, &[10], options)?;
+    /// assert_eq!(softmax.head.bias.as_ref().map(|b| b.numel()), Some(11));
+    /// assert_eq!(softmax.tail[0][0].weight.shape()[..], [4, 8]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
     AdaptiveLogSoftmaxWithLossOptions {
         /// By how much fewer numbers each cluster has than the one before.
-        div_value: f64 = 4.0,
+        div_value: f64 = 4.0 => 2.0,
         /// Whether the head learns an addend.
-        head_bias: bool = false,
+        head_bias: bool = false => true,
     }
 }
 
