@@ -251,3 +251,34 @@ fn singular_matrices_are_infinitely_ill_conditioned() -> Result<()> {
     assert!(nuclear[0] > 1e6 && (nuclear[1] - 4.5).abs() < 1e-5, "{nuclear:?}");
     Ok(())
 }
+
+/// `ln n!`
+fn ln_factorial(n: usize) -> f64 {
+    (2..=n).map(|k| (k as f64).ln()).sum()
+}
+
+#[test]
+fn ctc_of_any_number_of_labels() -> Result<()> {
+    let _quiet = FAULTS.read().unwrap_or_else(PoisonError::into_inner);
+    // the first by the kernel, the second has more states than a workgroup's memory holds
+    for (steps, labels) in [(140, 120), (1040, 1030)] {
+        let classes = 4;
+        let x = Tensor::full([steps, 3, classes], -(classes as f32).ln(), ())?.requires_grad_(true)?;
+        let targets = Tensor::arange(0, labels as i32, 1, ())?.remainder(3)?.add(1)?.expand([3, labels])?;
+        let (inputs, outputs) = ([steps, steps - 9, 3], [labels, labels - 20, 0]);
+        let options = CtcOptions::default().reduction(Reduction::None);
+        let loss = f::ctc_loss(&x, &targets, inputs, outputs, options)?;
+        for (got, (t, s)) in loss.to_vec::<f32>()?.into_iter().zip(inputs.into_iter().zip(outputs)) {
+            // no two neighbours are equal: there are (t + s) over 2 s paths, all of them as probable
+            let paths = ln_factorial(t + s) - ln_factorial(2 * s) - ln_factorial(t - s);
+            let want = t as f64 * (classes as f64).ln() - paths;
+            assert!((f64::from(got) - want).abs() < 1e-5 * (t + s) as f64, "{got} {want}");
+        }
+        loss.sum()?.backward()?;
+        let Some(g) = x.grad() else { panic!("no gradient") };
+        // a softmax's and a posterior's sums are both 1; logarithms of path probabilities are as large as `steps`
+        assert!(largest(&g.sum_dims(&[2], false)?)? < 1e-5 * (steps + labels) as f64);
+        assert!((largest(&g)? - 0.75).abs() < 1e-3);
+    }
+    Ok(())
+}

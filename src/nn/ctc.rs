@@ -4,6 +4,7 @@ use super::losses::Reduction;
 use super::options::settings;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
+use crate::gpu::Facts;
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{GROUP, IndexOp, Load, LowerCx, Lowering, Param, Primitive, Prologue, Store, Template};
 use crate::no_grad;
@@ -211,25 +212,83 @@ impl Problem {
     /// Logarithms of the paths' probabilities, `[samples, steps + 1, states]`.
     fn paths(&self, emitted: &Tensor, reverse: bool) -> Result<Tensor> {
         let mut shape = emitted.shape();
+        if !fits(&emitted.device().facts(), &shape, emitted.dtype()) {
+            return self.composed(emitted, reverse);
+        }
         shape[1] += 1;
         let inputs = [emitted, &self.skips, &self.steps, &self.labels];
         Tensor::apply(Arc::new(Paths { reverse }), emitted.device(), (&shape, emitted.dtype()), &inputs, &[])
     }
+
+    /// What [`Paths`] computes, by ordinary operations, a step after the other.
+    fn composed(&self, emitted: &Tensor, reverse: bool) -> Result<Tensor> {
+        let shape = emitted.shape();
+        let (samples, steps, states) = (shape[0], shape[1], shape[2]);
+        let (steps_of, labels) = (self.steps.unsqueeze(1)?, self.labels.unsqueeze(1)?);
+        let k = Tensor::arange(0, states as i64, 1, (DType::I32, emitted.device()))?.unsqueeze(0)?;
+        let last = labels.mul(2)?;
+        let known = k.le(&last)?;
+        // where paths begin, and how a state and the one it comes from by a skip lie
+        let (begins, way) = if reverse { (k.ge(&last.sub(1)?)?, -1) } else { (k.lt(2)?, 1) };
+        let skips = self.skips.ne(0)?;
+        let skips = if reverse { moved(&skips, -2, 0.0)? } else { skips };
+        let mut row = Tensor::full([samples, states], NEVER, (emitted.dtype(), emitted.device()))?;
+        let mut rows = Vec::with_capacity(steps + 1);
+        for t in 0..steps {
+            let t = if reverse { steps - 1 - t } else { t };
+            let b = moved(&row, way, NEVER)?;
+            let c = skips.where_(&moved(&row, 2 * way, NEVER)?, NEVER)?;
+            let most = row.maximum(&b)?.maximum(&c)?;
+            let sum =
+                row.sub(&most)?.exp()?.add(&b.sub(&most)?.exp()?)?.add(&c.sub(&most)?.exp()?)?.log()?.add(&most)?;
+            let (first, inside) = if reverse {
+                (steps_of.eq(t as i32 + 1)?, steps_of.gt(t as i32)?)
+            } else {
+                (Tensor::full([1, 1], t == 0, emitted.device())?, steps_of.gt(t as i32)?)
+            };
+            let sum = first.where_(&begins.where_(0.0, NEVER)?, &sum)?;
+            let value = sum.add(&emitted.select(1, t as isize)?)?.clamp_min(NEVER)?;
+            row = known.logical_and(&inside)?.where_(&value, NEVER)?.to_dtype(emitted.dtype())?;
+            rows.push(row.clone());
+        }
+        if reverse {
+            rows.reverse();
+        }
+        let all = stack(&rows.iter().collect::<Vec<_>>(), 1)?;
+        // where paths end, in their last step
+        let (ends, row) = if reverse {
+            (k.lt(2)?, row)
+        } else {
+            let at = steps_of.sub(1)?.clamp_min(0)?.unsqueeze(2)?.expand([samples, 1, states])?;
+            (k.ge(&last.sub(1)?)?, all.gather(1, &at)?.squeeze_dim(1)?)
+        };
+        let whole = known.logical_and(&ends)?.where_(&row, NEVER)?;
+        let nothing = labels.eq(0)?.where_(0.0, NEVER)?;
+        let total = steps_of.eq(0)?.where_(&nothing, &whole.logsumexp(&[1], true)?.clamp_min(NEVER)?)?;
+        let total = labels.le(&steps_of)?.where_(&total, NEVER)?.neg()?.to_dtype(emitted.dtype())?;
+        let total = k.eq(0)?.where_(&total, 0.0)?.to_dtype(emitted.dtype())?.unsqueeze(1)?;
+        cat(&[&all, &total], 1)
+    }
+}
+
+/// The logarithm of nothing: infinities are not to be relied upon.
+const NEVER: f64 = -1e30;
+
+/// Whether a workgroup's memory and an adapter's loops are enough for `[samples, steps, states]`.
+fn fits(facts: &Facts, shape: &[usize], dtype: DType) -> bool {
+    let (steps, states) = (shape[1], shape[2]);
+    let walked = steps * (states.div_ceil(GROUP as usize) + 1) + states;
+    room(states) * dtype.size() <= 16_384 && facts.max_loop_iterations.is_none_or(|most| walked <= most as usize / 2)
+}
+
+/// A row `[samples, states]` moved along by `way` states, with `fill` where nothing comes from.
+fn moved(row: &Tensor, way: isize, fill: f64) -> Result<Tensor> {
+    row.constant_pad(&[way, -way], fill)
 }
 
 /// The losses of samples, `[samples]`, of `x`, `[steps, samples, classes]`.
 fn losses(x: &Tensor, p: Problem, zero_infinity: bool) -> Result<Tensor> {
     let (steps, samples, states) = (x.size(0)?, x.size(1)?, p.classes.size(1)?);
-    let bytes = room(states) * x.dtype().size();
-    if bytes > 16_384 {
-        bail!(Unsupported, OP, "{} labels are more than fit into a workgroup's memory", states / 2);
-    }
-    let walked = steps * (states.div_ceil(GROUP as usize) + 1) + states;
-    if let Some(most) = x.device().facts().max_loop_iterations
-        && walked > most as usize / 2
-    {
-        bail!(Unsupported, OP, "{steps} steps of {states} states exceed the {most} loop iterations of this adapter");
-    }
     let index = p.classes.unsqueeze(1)?.expand([samples, steps, states])?;
     let (emitted, alpha) = no_grad(|| {
         let emitted = x.permute(&[1, 0, 2])?.gather(2, &index)?;
