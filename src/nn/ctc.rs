@@ -212,7 +212,7 @@ impl Problem {
     /// Logarithms of the paths' probabilities, `[samples, steps + 1, states]`.
     fn paths(&self, emitted: &Tensor, reverse: bool) -> Result<Tensor> {
         let mut shape = emitted.shape();
-        if !fits(&emitted.device().facts(), &shape, emitted.dtype()) {
+        if !fits(emitted.device().facts(), &shape, emitted.dtype()) {
             return self.composed(emitted, reverse);
         }
         shape[1] += 1;
