@@ -414,3 +414,23 @@ fn a_norm_across_maps_has_the_gradient_of_its_numbers() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn adaptive_pooling_takes_empty_sides_where_a_mean_does() -> Result<()> {
+    let avg = |shape: &[usize], to: &[Option<usize>]| {
+        functional::adaptive_avg_pool(&Tensor::ones(shape, DType::F32)?, to).map(|y| y.shape().to_vec())
+    };
+    // one window is a mean, of nothing too
+    assert_eq!(avg(&[4, 0, 5], &[Some(1)])?, [4, 0, 1]);
+    assert_eq!(avg(&[4, 3, 0], &[Some(1)])?, [4, 3, 1]);
+    assert_eq!(avg(&[4, 0, 5, 5, 5], &[Some(1); 3])?, [4, 0, 1, 1, 1]);
+    let nothing = functional::adaptive_avg_pool(&Tensor::ones([1, 1, 0, 5], ())?, &[Some(1), Some(1)])?;
+    assert!(nothing.item()?.is_nan());
+    // several need elements, and in three dimensions channels
+    assert_eq!(avg(&[4, 0, 5], &[Some(2)])?, [4, 0, 2]);
+    assert_eq!(avg(&[4, 0, 5, 5], &[Some(2), Some(1)])?, [4, 0, 2, 1]);
+    assert!(avg(&[4, 3, 0], &[Some(2)]).is_err() && avg(&[4, 0, 5, 5, 5], &[Some(1), Some(1), Some(2)]).is_err());
+    assert!(functional::adaptive_max_pool(&Tensor::ones([4, 0, 5], ())?, &[Some(1)]).is_err());
+    assert!(avg(&[5], &[Some(1)]).is_err() && avg(&[1, 1, 1, 5], &[Some(1)]).is_err());
+    Ok(())
+}

@@ -8,16 +8,17 @@ use crate::ops::adaptive::Adaptive;
 use crate::ops::window::Sizes;
 use crate::tensor::Tensor;
 
-/// How the last dimensions of `x` are cut.
-fn cut(op: &str, x: &Tensor, output: &[Option<usize>]) -> Result<Adaptive> {
+/// How the last dimensions of `x` are cut, which must not be empty, nor the channels where these count.
+fn cut(op: &str, x: &Tensor, output: &[Option<usize>], channels: bool) -> Result<Adaptive> {
     let (shape, rank) = (x.shape(), output.len());
     if rank == 0 || (shape.len() != rank + 1 && shape.len() != rank + 2) {
         bail!(Shape, op, "expected an input of {} or {} dimensions, got {:?}", rank + 1, rank + 2, &shape[..]);
     }
-    if shape[shape.len() - rank - 1..].contains(&0) {
+    let pooled = shape.len() - rank;
+    if shape[pooled - usize::from(channels)..].contains(&0) {
         bail!(Shape, op, "expected non-zero sizes for all dimensions but the batch, got {:?}", &shape[..]);
     }
-    let from = Sizes::from_slice(&shape[shape.len() - rank..]);
+    let from = Sizes::from_slice(&shape[pooled..]);
     let to = from.iter().zip(output).map(|(&size, to)| to.unwrap_or(size)).collect();
     Ok(Adaptive { from, to })
 }
@@ -36,7 +37,14 @@ fn cut(op: &str, x: &Tensor, output: &[Option<usize>]) -> Result<Adaptive> {
 /// `Shape` where `x` has not one or two dimensions more than are pooled.
 pub fn adaptive_avg_pool(x: &Tensor, output: &[Option<usize>]) -> Result<Tensor> {
     const OP: &str = "adaptive_avg_pool";
-    let cut = cut(OP, x, output)?;
+    let rank = output.len();
+    // one window is all there is, and may be empty
+    if matches!(x.dim().checked_sub(rank), Some(1 | 2)) && rank > 0 && output.iter().all(|n| *n == Some(1)) {
+        let dims: Vec<isize> = (1..=rank as isize).map(|d| -d).collect();
+        return x.mean_dims(&dims, true);
+    }
+    // as in PyTorch, where three dimensions are stricter than one or two
+    let cut = cut(OP, x, output, rank > 2)?;
     let compute = x.dtype().compute();
     let mut mean = cut.sum(OP, &x.to_dtype(compute)?)?;
     for d in 0..output.len() {
@@ -67,7 +75,7 @@ pub fn adaptive_avg_pool(x: &Tensor, output: &[Option<usize>]) -> Result<Tensor>
 /// `Shape` where `x` has not one or two dimensions more than are pooled.
 pub fn adaptive_max_pool(x: &Tensor, output: &[Option<usize>]) -> Result<(Tensor, Tensor)> {
     const OP: &str = "adaptive_max_pool";
-    let at = cut(OP, x, output)?.largest(OP, x, lowest(x.dtype()))?;
+    let at = cut(OP, x, output, true)?.largest(OP, x, lowest(x.dtype()))?;
     let first = (x.dim() - output.len()) as isize;
     let values = x.flatten(first, -1)?.gather(-1, &at.flatten(first, -1)?)?.reshape(at.shape())?;
     Ok((values, at))
