@@ -23,13 +23,21 @@ fn numbers(shape: &[usize], seed: usize) -> Result<Tensor> {
 /// A way to take a tensor apart along a dimension.
 type Apart = fn(&Tensor, isize) -> Result<Vec<Tensor>>;
 
-const APART: [(&str, Apart); 5] = [
+const APART: [(&str, Apart); 7] = [
     ("unbind", |x, d| x.unbind(d)),
     ("split", |x, d| x.split(3, d)),
     ("split_with_sizes", |x, d| x.split_with_sizes(&[1, 0, 9, 1], d)),
     ("chunk", |x, d| x.chunk(4, d)),
     ("tensor_split", |x, d| x.tensor_split(&Sections::Parts(5), d)),
+    // each with a gradient function of its own
+    ("select", |x, d| (0..x.size(d)? as isize).map(|i| x.select(d, i)).collect()),
+    ("narrow", |x, d| [(0, 3), (3, 0), (3, 4), (7, 4)].into_iter().map(|(at, n)| x.narrow(d, at, n)).collect()),
 ];
+
+/// Whether parts lack the dimension.
+fn lacks(name: &str) -> bool {
+    matches!(name, "unbind" | "select")
+}
 
 /// Part `i` counts `i + 1` times, if `used`.
 fn weighed(parts: &[Tensor], used: impl Fn(usize) -> bool) -> Result<Tensor> {
@@ -63,7 +71,7 @@ fn gradients_of_parts_are_those_of_the_whole() -> Result<()> {
                         })
                         .collect::<Result<_>>()?;
                     let ones: Vec<&Tensor> = ones.iter().collect();
-                    let weights = if name == "unbind" { stack(&ones, at)? } else { cat(&ones, at)? };
+                    let weights = if lacks(name) { stack(&ones, at)? } else { cat(&ones, at)? };
                     let want = (weights * x.detach())?;
                     let want = if view { want.transpose(0, 2)? } else { want };
                     let Some(got) = base.grad() else { panic!("{name} {d} {back}: no gradient") };
@@ -109,7 +117,7 @@ fn a_part_that_is_written_to_is_seen_in_the_whole_and_its_history() -> Result<()
         let parts = apart(&x, 0)?;
         parts[0].mul_(3.0)?;
         (&x.square()?.sum()? + parts[0].sum()?)?.backward()?;
-        let rows = if name == "unbind" { 1 } else { parts[0].shape()[0] };
+        let rows = if lacks(name) { 1 } else { parts[0].shape()[0] };
         let (g, v) = (leaf.grad().unwrap().to_vec::<f32>()?, leaf.to_vec::<f32>()?);
         for (i, (g, v)) in g.iter().zip(&v).enumerate() {
             // (3v)^2 + 3v, or v^2
@@ -273,6 +281,63 @@ fn a_step_of_an_lstm_takes_kernels_for_each_time_only() -> Result<()> {
     }
     let each = (counts[1] - counts[0]) as f64 / 16.0;
     assert!(each <= 5.25, "{counts:?} kernels for 16 and 32 times");
+    Ok(())
+}
+
+/// What is seen several times, or through views that overlap, counts as often as it is seen.
+#[test]
+fn gradients_of_parts_that_overlap_are_summed() -> Result<()> {
+    let _turn = turn();
+    let device = calor::Device::best()?;
+    for d in 0..3 {
+        let mut shape = [2, 4, 3];
+        shape[d] = 12;
+        let x = numbers(&shape, d)?.requires_grad_(true)?;
+        let at = d as isize;
+        let mut seen = vec![0f32; 12];
+        let mut parts = vec![x.select(at, 5)?.sum()?, x.select(at, 5)?.sum()?, x.sum()?, x.flip(&[at])?.sum()?];
+        seen.iter_mut().for_each(|n| *n += 2.0);
+        seen[5] += 2.0;
+        for start in 0..10 {
+            parts.push(x.narrow(at, start as isize, 3)?.sum()?);
+            (start..start + 3).for_each(|i| seen[i] += 1.0);
+        }
+        for start in 0..3 {
+            parts.push(x.slice(at, Some(start as isize), None, 3)?.sum()?);
+            (start..12).step_by(3).for_each(|i| seen[i] += 1.0);
+        }
+        stack(&parts.iter().collect::<Vec<_>>(), 0)?.sum()?.backward()?;
+        let Some(g) = x.grad() else { panic!("no gradient") };
+        let mut sides = [1; 3];
+        sides[d] = 12;
+        let want = Tensor::from_slice(&seen, sides, &device)?.expand(shape)?;
+        assert_eq!(g.to_vec::<f32>()?, want.to_vec::<f32>()?, "along {d}");
+    }
+    Ok(())
+}
+
+/// A loop over times costs what `unbind` does.
+#[test]
+fn selecting_in_a_loop_costs_no_more_than_unbind() -> Result<()> {
+    let _turn = turn();
+    let run = |select: bool| {
+        let x = numbers(&[32, 16, 64], 1)?.requires_grad_(true)?;
+        x.eval()?;
+        let device = x.device().clone();
+        let before = device.counters().dispatches;
+        let times = if select { (0..32).map(|t| x.select(0, t)).collect::<Result<_>>()? } else { x.unbind(0)? };
+        let mut h = Tensor::zeros([16, 64], ())?;
+        for x in &times {
+            h = (x + &h)?.tanh()?;
+        }
+        h.square()?.sum()?.backward()?;
+        let g = x.grad().map(|g| g.to_vec::<f32>()).transpose()?;
+        Ok::<_, calor::Error>((device.counters().dispatches - before, g))
+    };
+    let (selects, by_select) = run(true)?;
+    let (unbound, by_unbind) = run(false)?;
+    assert!(by_select.is_some() && by_select == by_unbind);
+    assert!(selects <= unbound, "{selects} kernels, {unbound} with unbind");
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! The walk over the backward graph, from results to leaves.
 
 use crate::error::{Error, ErrorKind, Result, bail};
+use crate::layout::Layout;
+use crate::ops::parts::gathered;
+use crate::shape::Dims;
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{autocast_off, forget_casts};
 use crate::tensor::grad::{Edge, GradFn, is_anomaly_enabled, set_grad_enabled};
@@ -156,13 +159,9 @@ impl Backward {
         forget_casts();
         let keep = self.retain_graph.unwrap_or(self.create_graph);
         // operations by age, youngest first: an operation runs when all its readers have
-        let mut ready: BTreeMap<u64, (Arc<GradFn>, Vec<Option<Tensor>>)> = BTreeMap::new();
-        let give = |ready: &mut BTreeMap<u64, (Arc<GradFn>, Vec<Option<Tensor>>)>,
-                    sinks: &mut Sinks,
-                    edge: &Edge,
-                    gradient: Tensor|
-         -> Result<()> {
-            match edge {
+        let mut ready: BTreeMap<u64, (Arc<GradFn>, Vec<Sum>)> = BTreeMap::new();
+        let give =
+            |ready: &mut BTreeMap<u64, (Arc<GradFn>, Vec<Sum>)>, sinks: &mut Sinks, edge: &Edge, gradient| match edge {
                 Edge::Leaf(leaf) => sinks.leaf(leaf, gradient),
                 Edge::Fn(function, output) => {
                     if needed.as_ref().is_some_and(|n| !n.contains_key(&function.sequence)) {
@@ -170,26 +169,21 @@ impl Backward {
                     }
                     let entry = ready
                         .entry(function.sequence)
-                        .or_insert_with(|| (function.clone(), vec![None; function.outputs()]));
-                    let slot = &mut entry.1[*output];
-                    *slot = Some(match slot.take() {
-                        Some(sum) => sum.add(&gradient)?,
-                        None => gradient,
-                    });
-                    Ok(())
+                        .or_insert_with(|| (function.clone(), vec![Sum::default(); function.outputs()]));
+                    entry.1[*output].add(gradient)
                 }
-            }
-        };
+            };
         for (edge, gradient) in seeds {
-            give(&mut ready, &mut sinks, &edge, gradient)?;
+            give(&mut ready, &mut sinks, &edge, Given::Whole(gradient))?;
         }
-        while let Some((_, (function, mut gradients))) = ready.pop_last() {
-            for (output, slot) in gradients.iter_mut().enumerate() {
-                if let Some(gradient) = slot.take() {
-                    let gradient = function.notify(output, gradient)?;
-                    sinks.output(&function, output, &gradient);
-                    *slot = Some(gradient);
+        while let Some((_, (function, sums))) = ready.pop_last() {
+            let mut gradients = Vec::with_capacity(sums.len());
+            for (output, sum) in sums.into_iter().enumerate() {
+                let gradient = sum.finish()?.map(|gradient| function.notify(output, gradient)).transpose()?;
+                if let Some(gradient) = &gradient {
+                    sinks.output(&function, output, gradient);
                 }
+                gradients.push(gradient);
             }
             let last = match &needed {
                 Some(needed) => needed.get(&function.sequence) == Some(&false),
@@ -198,13 +192,26 @@ impl Backward {
             if last {
                 continue;
             }
+            // parts of one tensor are put together when all are there
+            if let (Some(parts), [Some(edge)]) = (function.parts(), function.edges()) {
+                if is_anomaly_enabled() {
+                    check(&function, &gradients)?;
+                }
+                for (gradient, place) in gradients.into_iter().zip(&parts.places) {
+                    if let Some(gradient) = gradient {
+                        let part = Given::Part(gradient, parts.shape.clone(), place.clone());
+                        give(&mut ready, &mut sinks, edge, part)?;
+                    }
+                }
+                continue;
+            }
             let results = function.backward(&gradients).map_err(|e| e.context(format!("in {}", function.name())))?;
             if is_anomaly_enabled() {
                 check(&function, &results)?;
             }
             for (edge, gradient) in function.edges().iter().zip(results) {
                 if let (Some(edge), Some(gradient)) = (edge, gradient) {
-                    give(&mut ready, &mut sinks, edge, gradient)?;
+                    give(&mut ready, &mut sinks, edge, Given::Whole(gradient))?;
                 }
             }
             if !keep {
@@ -212,6 +219,46 @@ impl Backward {
             }
         }
         sinks.finish()
+    }
+}
+
+/// What is added to a gradient.
+enum Given {
+    Whole(Tensor),
+    /// That of a part of a tensor of this shape, by its place.
+    Part(Tensor, Dims, Layout),
+}
+
+/// The gradients of one tensor, so far.
+#[derive(Clone, Default)]
+struct Sum {
+    whole: Option<Tensor>,
+    shape: Dims,
+    parts: Vec<(Tensor, Layout)>,
+}
+
+impl Sum {
+    fn add(&mut self, given: Given) -> Result<()> {
+        match given {
+            Given::Whole(gradient) => {
+                self.whole = Some(match self.whole.take() {
+                    Some(sum) => sum.add(&gradient)?,
+                    None => gradient,
+                });
+            }
+            Given::Part(gradient, shape, place) => {
+                self.shape = shape;
+                self.parts.push((gradient, place));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Option<Tensor>> {
+        match (self.whole, gathered(&self.shape, self.parts)?) {
+            (Some(whole), Some(parts)) => Ok(Some(whole.add(&parts)?)),
+            (whole, parts) => Ok(whole.or(parts)),
+        }
     }
 }
 
@@ -262,7 +309,7 @@ struct Sinks {
     /// Which inputs an operation's output is, by the operation's number.
     functions: HashMap<(u64, usize), Vec<usize>>,
     found: Vec<Option<Tensor>>,
-    leaves: HashMap<u64, (Tensor, Tensor)>,
+    leaves: HashMap<u64, (Tensor, Sum)>,
     order: Vec<u64>,
 }
 
@@ -278,19 +325,15 @@ impl Sinks {
         sinks
     }
 
-    fn leaf(&mut self, leaf: &Tensor, gradient: Tensor) -> Result<()> {
+    fn leaf(&mut self, leaf: &Tensor, given: Given) -> Result<()> {
         if !self.accumulates && !self.inputs.contains_key(&leaf.id()) {
             return Ok(());
         }
-        let sum = match self.leaves.remove(&leaf.id()) {
-            Some((_, sum)) => sum.add(&gradient)?,
-            None => {
-                self.order.push(leaf.id());
-                gradient
-            }
-        };
-        self.leaves.insert(leaf.id(), (leaf.clone(), sum));
-        Ok(())
+        let entry = self.leaves.entry(leaf.id()).or_insert_with(|| {
+            self.order.push(leaf.id());
+            (leaf.clone(), Sum::default())
+        });
+        entry.1.add(given)
     }
 
     fn output(&mut self, function: &GradFn, output: usize, gradient: &Tensor) {
@@ -301,7 +344,8 @@ impl Sinks {
 
     fn finish(mut self) -> Result<Vec<Option<Tensor>>> {
         for id in &self.order {
-            let Some((leaf, gradient)) = self.leaves.remove(id) else { continue };
+            let Some((leaf, sum)) = self.leaves.remove(id) else { continue };
+            let Some(gradient) = sum.finish()? else { continue };
             let gradient = leaf.leaf_hooks(gradient)?;
             match self.inputs.get(id) {
                 Some(inputs) => inputs.iter().for_each(|&i| self.found[i] = Some(gradient.clone())),

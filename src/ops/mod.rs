@@ -16,6 +16,7 @@ pub mod matmul;
 pub mod movement;
 pub(crate) mod multinomial;
 pub mod operators;
+pub(crate) mod parts;
 pub mod random;
 pub mod reduce;
 pub mod scan;

@@ -3,13 +3,8 @@
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::layout::Layout;
-use crate::ops::join::cat;
 use crate::shape::dim as check_dim;
 use crate::tensor::Tensor;
-use crate::tensor::grad::{GradFn, Grads, is_grad_enabled};
-
-/// Of so few parts, gradients are put among zeros; those of more are joined.
-const FEW: usize = 2;
 
 /// Where to split: into equal parts, or at places.
 ///
@@ -36,37 +31,21 @@ impl Tensor {
             let (start, end) = all[i];
             Ok(layout.sliced(dim, start, end.saturating_sub(start), 1))
         };
-        self.seen_as(name, dim, all.len(), part)
+        self.seen_as(name, all.len(), part)
     }
 
-    /// So many views that show what lies one after the other along a dimension, with it or without it, and one
-    /// gradient for all.
+    /// So many views of parts, and one gradient for all.
     fn seen_as(
         &self,
         name: &str,
-        dim: usize,
         count: usize,
         part: impl Fn(&Layout, usize) -> Result<Layout>,
     ) -> Result<Vec<Tensor>> {
         let layout = self.layout();
         let out: Vec<Tensor> = (0..count).map(|i| Ok(self.alias(part(&layout, i)?))).collect::<Result<_>>()?;
-        if let Some(edge) = self.edge().filter(|_| is_grad_enabled() && self.dtype().is_float()) {
-            let shape = self.shape();
-            let whole = Layout::contiguous(&shape);
-            let places: Vec<Layout> = (0..count).map(|i| part(&whole, i)).collect::<Result<_>>()?;
-            let rule = move |given: &[Option<Tensor>]| {
-                let Some(one) = given.iter().flatten().next() else { return Ok(Grads::new()) };
-                let zeros = |shape: &[usize]| Tensor::zeros(shape, (one.dtype(), one.device()));
-                let sum = if given.iter().flatten().count() <= FEW {
-                    let given = given.iter().zip(&places).filter_map(|(g, place)| Some((g.as_ref()?, place)));
-                    given.fold(zeros(&shape), |sum, (g, place)| sum?.with_region(&whole, place, g))?
-                } else {
-                    joined(given, &places, (&shape, dim), zeros)?
-                };
-                Ok(Grads::from_iter([Some(sum)]))
-            };
-            let function = GradFn::make(name.into(), vec![Some(edge)], count, (Box::new(rule), false));
-            out.iter().enumerate().for_each(|(i, view)| view.set_output_of(&function, i));
+        if self.edge().is_some() {
+            let whole = Layout::contiguous(&self.shape());
+            self.part_grads(name, &out, (0..count).map(|i| part(&whole, i)).collect::<Result<_>>()?);
         }
         Ok(out.into_iter().map(|view| view.viewing(self)).collect())
     }
@@ -184,7 +163,7 @@ impl Tensor {
         }
         let d = check_dim("unbind", dim, self.dim())?;
         let part = |layout: &Layout, i: usize| layout.select("unbind", d as isize, i as isize);
-        self.seen_as("unbind", d, self.shape()[d], part)
+        self.seen_as("unbind", self.shape()[d], part)
     }
 
     fn split_at(&self, op: &str, sections: &Sections, dim: usize, least: usize) -> Result<Vec<Tensor>> {
@@ -250,33 +229,4 @@ impl Tensor {
             _ => bail!(Dim, "tensor_split", "expected indices of one dimension or none, got {:?}", self.shape()),
         }
     }
-}
-
-/// The gradients of views that lie one after the other along a dimension, which they may lack, with zeros where none
-/// is given.
-fn joined(
-    given: &[Option<Tensor>],
-    places: &[Layout],
-    (shape, dim): (&[usize], usize),
-    zeros: impl Fn(&[usize]) -> Result<Tensor>,
-) -> Result<Tensor> {
-    let lacks = |place: &Layout| place.rank() < shape.len();
-    let mut all: Vec<Tensor> = Vec::new();
-    let mut sizes = shape.to_vec();
-    sizes[dim] = 0;
-    for (g, place) in given.iter().zip(places) {
-        let Some(g) = g else {
-            sizes[dim] += if lacks(place) { 1 } else { place.shape()[dim] };
-            continue;
-        };
-        if sizes[dim] > 0 {
-            all.push(zeros(&sizes)?);
-            sizes[dim] = 0;
-        }
-        all.push(if lacks(place) { g.unsqueeze(dim as isize)? } else { g.clone() });
-    }
-    if sizes[dim] > 0 {
-        all.push(zeros(&sizes)?);
-    }
-    cat(&all.iter().collect::<Vec<_>>(), dim as isize)
 }

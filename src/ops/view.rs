@@ -20,14 +20,13 @@ impl Tensor {
 
     /// A view of some of this tensor's elements, each at most once: the others' gradient is zero.
     fn part(&self, name: &str, of: impl Fn(&Layout) -> Result<Layout>) -> Result<Tensor> {
-        let layout = of(&self.layout())?;
-        let shape = self.shape();
-        // where the same step would lie if this tensor were stored row by row
-        let inner = of(&Layout::contiguous(&shape))?;
-        Ok(self.viewed(name, layout, move |g| {
-            let zero = Tensor::zeros(&shape[..], (g.dtype(), g.device()))?;
-            zero.with_region(&Layout::contiguous(&shape), &inner, g)
-        }))
+        let out = self.alias(of(&self.layout())?);
+        if self.edge().is_some() {
+            // where the same step would lie if this tensor were stored row by row
+            let place = of(&Layout::contiguous(&self.shape()))?;
+            self.part_grads(name, std::slice::from_ref(&out), vec![place]);
+        }
+        Ok(out.viewing(self))
     }
 
     /// Another shape for the same elements, as a view; refused where strides cannot say so. One size may be -1.

@@ -7,6 +7,7 @@ mod check;
 mod device;
 mod display;
 pub mod grad;
+mod grad_fn;
 mod grad_mode;
 mod host;
 mod inplace;
