@@ -5,6 +5,7 @@ alias T = f32;
 const GROUP: u32 = 64u;
 const LANES: u32 = 1u;
 const NOWHERE: u32 = 0xffffffffu;
+var<private> p_first: u32;
 var<private> p_rows: u32;
 var<private> p_length: u32;
 var<private> p_chunk: u32;
@@ -25,7 +26,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let task = (group.x + group.y * groups.x) * (GROUP / LANES) + lane / LANES;
+    let task = (p_first + group.x + group.y * groups.x) * (GROUP / LANES) + lane / LANES;
     // neighbours take neighbouring rows
     let row = task % p_rows;
     let part = task / p_rows;

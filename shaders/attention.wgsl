@@ -34,6 +34,7 @@ const TAIL_S: u32 = 0u;
 // the result's rows are a multiple of four
 const WHOLE: u32 = 0u;
 const STATS: u32 = 0u;
+var<private> p_first: u32;
 var<private> p_batches: u32;
 var<private> p_l: u32;
 var<private> p_s: u32;
@@ -154,7 +155,7 @@ fn main(
     own = invocation;
     let lane = invocation % LANES;
     let blocks = (p_l + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-    let task = group.x + group.y * groups.x;
+    let task = p_first + group.x + group.y * groups.x;
     let batch = task / blocks;
     if batch >= p_batches {
         return;

@@ -30,6 +30,7 @@ const TAIL_V: u32 = 0u;
 const TAIL_L: u32 = 0u;
 // rows of both gradients are multiples of four
 const WHOLE: u32 = 0u;
+var<private> p_first: u32;
 var<private> p_batches: u32;
 var<private> p_shared: u32;
 var<private> p_l: u32;
@@ -165,7 +166,7 @@ fn main(
     own = invocation;
     let lane = invocation % LANES;
     let blocks = (p_s + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-    let task = group.x + group.y * groups.x;
+    let task = p_first + group.x + group.y * groups.x;
     let batch = task / blocks;
     if batch >= p_batches {
         return;

@@ -32,6 +32,7 @@ const TAIL_S: u32 = 0u;
 // one block holds all keys
 const ONE: u32 = 0u;
 const WHOLE: u32 = 0u;
+var<private> p_first: u32;
 var<private> p_batches: u32;
 var<private> p_l: u32;
 var<private> p_s: u32;
@@ -156,7 +157,7 @@ fn main(
     own = invocation;
     let lane = invocation % LANES;
     let blocks = (p_l + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-    let task = group.x + group.y * groups.x;
+    let task = p_first + group.x + group.y * groups.x;
     let batch = task / blocks;
     if batch >= p_batches {
         return;

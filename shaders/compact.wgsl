@@ -2,6 +2,7 @@
 // `mask`, `rank` and `store` are written by the code generator.
 
 const GROUP: u32 = 64u;
+var<private> p_first: u32;
 var<private> p_count: u32;
 
 fn mask(i: u32) -> u32 { return 0u; }
@@ -14,7 +15,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.x + group.y * groups.x) * GROUP + lane;
+    let i = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if i < p_count && mask(i) != 0u {
         store(rank(i), i);
     }

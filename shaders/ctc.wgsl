@@ -8,6 +8,7 @@ alias T = f32;
 const GROUP: u32 = 64u;
 const REVERSE: u32 = 0u;
 const ROOM: u32 = 64u;
+var<private> p_first: u32;
 var<private> p_samples: u32;
 var<private> p_steps: u32;
 // twice the most labels, and one
@@ -39,7 +40,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let sample = group.x + group.y * groups.x;
+    let sample = p_first + group.x + group.y * groups.x;
     if sample >= p_samples {
         return;
     }

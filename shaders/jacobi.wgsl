@@ -8,6 +8,7 @@ const GROUP: u32 = 64u;
 const ROOM: u32 = 256u;
 // what is orthogonal differs from zero by less than 2^-HALF squared
 const HALF: u32 = 12u;
+var<private> p_first: u32;
 var<private> p_matrices: u32;
 var<private> p_rows: u32;
 var<private> p_measured: u32;
@@ -56,7 +57,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let matrix = group.x + group.y * groups.x;
+    let matrix = p_first + group.x + group.y * groups.x;
     if matrix >= p_matrices {
         return;
     }

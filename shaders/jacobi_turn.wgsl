@@ -6,6 +6,7 @@ alias T = f32;
 const GROUP: u32 = 64u;
 // what is orthogonal differs from zero by less than 2^-HALF squared
 const HALF: u32 = 12u;
+var<private> p_first: u32;
 var<private> p_matrices: u32;
 var<private> p_rows: u32;
 var<private> p_measured: u32;
@@ -27,7 +28,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let circle = (p_columns - 1u) | 1u;
-    let task = group.x + group.y * groups.x;
+    let task = p_first + group.x + group.y * groups.x;
     let pairs = circle / 2u + 1u;
     let matrix = task / pairs;
     let pair = task % pairs;

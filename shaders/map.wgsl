@@ -2,6 +2,7 @@
 // `element` is written by the code generator.
 
 const GROUP: u32 = 64u;
+var<private> p_first: u32;
 var<private> p_count: u32;
 
 fn element(base: u32) {}
@@ -12,7 +13,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let quad = (group.x + group.y * groups.x) * GROUP + lane;
+    let quad = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if quad < p_count {
         element(quad * 4u);
     }

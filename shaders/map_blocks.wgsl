@@ -4,6 +4,7 @@
 // `block` is written by the code generator.
 
 const GROUP: u32 = 64u;
+var<private> p_first: u32;
 var<private> p_down: u32;
 var<private> p_shift: u32;
 var<private> p_bands: u32;
@@ -21,7 +22,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tile = group.x + group.y * groups.x;
+    let tile = p_first + group.x + group.y * groups.x;
     let bands = tile / p_strips;
     let plane = bands / p_bands;
     // neighbours lie below each other: they load from the same lines

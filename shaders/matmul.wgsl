@@ -11,6 +11,7 @@ const A_ALONG_K: u32 = 1u;
 const B_ALONG_N: u32 = 1u;
 // the columns are a multiple of four
 const WHOLE: u32 = 1u;
+var<private> p_first: u32;
 var<private> p_batches: u32;
 var<private> p_parts: u32;
 var<private> p_chunk: u32;
@@ -47,7 +48,7 @@ fn main(
 ) {
     let tiles_m = (p_m + 3u) / 4u;
     let tiles_n = (p_n + 3u) / 4u;
-    let task = (group.x + group.y * groups.x) * GROUP + lane;
+    let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let n = task % tiles_n * 4u;
     let m = task / tiles_n % tiles_m * 4u;
     let slab = task / tiles_n / tiles_m;

@@ -35,6 +35,7 @@ const ROWS_A: u32 = A_ALONG_K * TILE + (1u - A_ALONG_K) * DEPTH;
 const ROWS_B: u32 = B_ALONG_N * DEPTH + (1u - B_ALONG_N) * TILE;
 const REGION: u32 = 2u * SIDE * SIDE;
 // the same in all invocations, as matrices demand of what control flow depends on
+const p_first: u32 = 0u;
 const p_batches: u32 = 1u;
 const p_parts: u32 = 1u;
 const p_chunk: u32 = 64u;
@@ -118,7 +119,7 @@ fn main(
 ) {
     let tiles_m = (p_m + TILE - 1u) / TILE;
     let tiles_n = (p_n + TILE - 1u) / TILE;
-    let task = group.x + group.y * groups.x;
+    let task = p_first + group.x + group.y * groups.x;
     let slab = task / tiles_n / tiles_m;
     if slab >= p_batches * p_parts {
         return;

@@ -16,6 +16,7 @@ const B_ALONG_N: u32 = 1u;
 const WHOLE: u32 = 1u;
 // k is no multiple of four
 const TAIL: u32 = 0u;
+var<private> p_first: u32;
 var<private> p_batches: u32;
 var<private> p_parts: u32;
 var<private> p_chunk: u32;
@@ -121,7 +122,7 @@ fn main(
 ) {
     let tiles_m = (p_m + ROWS - 1u) / ROWS;
     let tiles_n = (p_n + LANES * 4u - 1u) / (LANES * 4u);
-    let task = group.x + group.y * groups.x;
+    let task = p_first + group.x + group.y * groups.x;
     let slab = task / tiles_n / tiles_m;
     if slab >= p_batches * p_parts {
         return;

@@ -23,6 +23,7 @@ const VECTOR: u32 = 0u;
 // k is no multiple of four
 const TAIL: u32 = 1u;
 const QUADS: u32 = GROUP / K_LANES;
+var<private> p_first: u32;
 var<private> p_batches: u32;
 var<private> p_parts: u32;
 var<private> p_chunk: u32;
@@ -83,7 +84,7 @@ fn main(
     let length = select(p_m, p_n, LONG_N == 1u);
     let count = select(p_n, p_m, LONG_N == 1u);
     let tiles = (length + QUADS * 4u - 1u) / (QUADS * 4u);
-    let task = group.x + group.y * groups.x;
+    let task = p_first + group.x + group.y * groups.x;
     let slab = task / tiles;
     if slab >= p_batches * p_parts {
         return;

@@ -38,6 +38,7 @@ const BLOCKS_A: u32 = TILE_M / 4u * (DEPTH / 4u);
 const BLOCKS_B: u32 = TILE_N / 4u * (DEPTH / 4u);
 // rows of tiles that are computed at about the same time: their loads of b meet in the caches
 const PANEL: u32 = 8u;
+var<private> p_first: u32;
 var<private> p_batches: u32;
 var<private> p_parts: u32;
 var<private> p_chunk: u32;
@@ -152,7 +153,7 @@ fn main(
 ) {
     let tiles_m = (p_m + TILE_M - 1u) / TILE_M;
     let tiles_n = (p_n + TILE_N - 1u) / TILE_N;
-    let task = group.x + group.y * groups.x;
+    let task = p_first + group.x + group.y * groups.x;
     let slab = task / tiles_n / tiles_m;
     if slab >= p_batches * p_parts {
         return;

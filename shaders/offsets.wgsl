@@ -4,6 +4,7 @@
 
 const GROUP: u32 = 64u;
 const EACH: u32 = 1u;
+var<private> p_first: u32;
 var<private> p_count: u32;
 var<private> p_chunk: u32;
 var<private> p_chunks: u32;
@@ -18,7 +19,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let chunk = (group.x + group.y * groups.x) * GROUP + lane;
+    let chunk = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if chunk >= p_chunks {
         return;
     }

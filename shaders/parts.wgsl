@@ -2,6 +2,7 @@
 // `first`, `start` and `store` are written by the code generator.
 
 const GROUP: u32 = 64u;
+var<private> p_first: u32;
 var<private> p_runs: u32;
 var<private> p_part: u32;
 var<private> p_parts: u32;
@@ -16,7 +17,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let part = (group.x + group.y * groups.x) * GROUP + lane;
+    let part = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if part >= p_parts {
         return;
     }

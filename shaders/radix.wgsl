@@ -4,6 +4,7 @@
 
 const GROUP: u32 = 64u;
 const PLACE: u32 = 0u;
+var<private> p_first: u32;
 var<private> p_count: u32;
 var<private> p_chunk: u32;
 var<private> p_chunks: u32;
@@ -20,7 +21,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let chunk = (group.x + group.y * groups.x) * GROUP + lane;
+    let chunk = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if chunk >= p_chunks {
         return;
     }

@@ -6,6 +6,7 @@ alias T = f32;
 const GROUP: u32 = 64u;
 const SPLIT: u32 = 0u;
 var<private> INIT: T;
+var<private> p_first: u32;
 var<private> p_columns: u32;
 var<private> p_length: u32;
 var<private> p_chunk: u32;
@@ -23,7 +24,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let quads = (p_columns + 3u) / 4u;
-    let task = (group.x + group.y * groups.x) * GROUP + lane;
+    let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let part = task / quads;
     let column = task % quads * 4u;
     if part >= p_parts {

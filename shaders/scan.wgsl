@@ -11,6 +11,7 @@ const RECUR: u32 = 0u;
 const TOTAL: u32 = 0u;
 // the results before each part are known
 const CARRY: u32 = 0u;
+var<private> p_first: u32;
 var<private> p_rows: u32;
 var<private> p_inner: u32;
 var<private> p_length: u32;
@@ -42,7 +43,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let task = (group.x + group.y * groups.x) * GROUP + lane;
+    let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let row = task % p_rows;
     let part = task / p_rows;
     if part >= p_parts {

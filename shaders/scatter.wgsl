@@ -6,6 +6,7 @@ alias T = f32;
 const GROUP: u32 = 64u;
 const LANES: u32 = 1u;
 var<private> INIT: T;
+var<private> p_first: u32;
 var<private> p_batches: u32;
 var<private> p_destinations: u32;
 var<private> p_width: u32;
@@ -25,7 +26,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let task = (group.x + group.y * groups.x) * GROUP + lane;
+    let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let columns = p_width / LANES;
     let column = task % columns * LANES;
     let destination = task / columns % p_destinations;

@@ -5,6 +5,7 @@
 alias T = f32;
 const GROUP: u32 = 64u;
 const RIGHT: u32 = 0u;
+var<private> p_first: u32;
 var<private> p_rows: u32;
 // elements of a sorted row, and values looked for in it
 var<private> p_length: u32;
@@ -24,7 +25,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let task = (group.x + group.y * groups.x) * GROUP + lane;
+    let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let row = task / p_values;
     let k = task % p_values;
     if row >= p_rows {

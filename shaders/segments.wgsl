@@ -5,6 +5,7 @@ alias T = f32;
 const GROUP: u32 = 64u;
 const LANES: u32 = 1u;
 var<private> INIT: T;
+var<private> p_first: u32;
 var<private> p_runs: u32;
 var<private> p_width: u32;
 
@@ -23,7 +24,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let task = (group.x + group.y * groups.x) * GROUP + lane;
+    let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let columns = p_width / LANES;
     let column = task % columns * LANES;
     let run = task / columns;

@@ -6,6 +6,7 @@
 alias T = f32;
 const GROUP: u32 = 64u;
 const DESCENDING: u32 = 0u;
+var<private> p_first: u32;
 var<private> p_tasks: u32;
 var<private> p_inner: u32;
 var<private> p_length: u32;
@@ -45,7 +46,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let task = (group.x + group.y * groups.x) * GROUP + lane;
+    let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if task >= p_tasks {
         return;
     }

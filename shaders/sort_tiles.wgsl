@@ -7,6 +7,7 @@ const GROUP: u32 = 64u;
 const SLOTS: u32 = 256u;
 const DESCENDING: u32 = 0u;
 const NOWHERE: u32 = 0xffffffffu;
+var<private> p_first: u32;
 var<private> p_rows: u32;
 var<private> p_inner: u32;
 var<private> p_length: u32;
@@ -40,7 +41,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let first = (group.x + group.y * groups.x) * (SLOTS / p_block);
+    let first = (p_first + group.x + group.y * groups.x) * (SLOTS / p_block);
     for (var slot = lane; slot < SLOTS; slot += GROUP) {
         let task = first + slot / p_block;
         let row = task / p_blocks;

@@ -2,6 +2,7 @@
 // `key`, `order` and `store` are written by the code generator.
 
 const GROUP: u32 = 64u;
+var<private> p_first: u32;
 var<private> p_count: u32;
 var<private> p_starts: u32;
 
@@ -15,7 +16,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let number = (group.x + group.y * groups.x) * GROUP + lane;
+    let number = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if number >= p_starts {
         return;
     }

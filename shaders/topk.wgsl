@@ -7,6 +7,7 @@ const GROUP: u32 = 64u;
 const DESCENDING: u32 = 1u;
 // room for the best
 const ROOM: u32 = 8u;
+var<private> p_first: u32;
 var<private> p_rows: u32;
 var<private> p_inner: u32;
 var<private> p_length: u32;
@@ -32,7 +33,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let task = (group.x + group.y * groups.x) * GROUP + lane;
+    let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let row = task % p_rows;
     let part = task / p_rows;
     if part >= p_parts {

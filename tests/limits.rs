@@ -278,6 +278,72 @@ fn a_tensor_above_the_binding_limit_is_computed_in_windows() -> Result<()> {
     Ok(())
 }
 
+/// An adapter whose submissions hold little work, and grids few workgroups a dimension.
+fn hasty() -> Result<Device> {
+    static ONE: OnceLock<Result<Device>> = OnceLock::new();
+    let open = || {
+        let mut choice = AdapterChoice::from_env()?;
+        choice.limits.extend([("submission_work", 100_000), ("groups", 96)].map(|(n, v)| (n.to_owned(), v)));
+        Device::open(&choice)
+    };
+    ONE.get_or_init(open).clone()
+}
+
+#[test]
+fn a_run_of_much_work_is_cut_over_submissions() -> Result<()> {
+    let whole = Device::best()?;
+    let cut = hasty()?;
+    let submits = |device: &Device, program: &dyn Fn(&Device) -> Result<Tensor>| {
+        let out = program(device)?;
+        let before = device.counters();
+        out.eval()?;
+        let after = device.counters();
+        Ok::<_, calor::Error>((
+            after.submits - before.submits,
+            after.dispatches - before.dispatches,
+            out.to_vec::<f32>()?,
+        ))
+    };
+    let product = |d: &Device| {
+        integers(&[2, 130, 70], 1, d)?
+            .to_dtype(DType::F32)?
+            .matmul(&integers(&[2, 70, 110], 2, d)?.to_dtype(DType::F32)?)
+    };
+    // what is written over a tensor that was there goes into one submission: this one is kept
+    let kept = std::cell::RefCell::new(Vec::new());
+    let map = |d: &Device| {
+        let x = integers(&[700, 301], 3, d)?.to_dtype(DType::F32)?;
+        x.eval()?;
+        kept.borrow_mut().push(x.clone());
+        x.mul(2.0)?.add(1.0)
+    };
+    // a sort's passes write over what the ones before left
+    let sorted = |d: &Device| Ok(integers(&[20_000], 8, d)?.sort(0, false)?.0.to_dtype(DType::F32)?);
+    let rows = |d: &Device| integers(&[900, 200], 4, d)?.to_dtype(DType::F32)?.mul(0.01)?.softmax(-1);
+    let turned = |d: &Device| integers(&[500, 402], 5, d)?.to_dtype(DType::F32)?.t()?.contiguous();
+    let columns = |d: &Device| integers(&[2, 300, 500], 6, d)?.to_dtype(DType::F32)?.sum_dims(&[1], false);
+    let programs: [(&str, &dyn Fn(&Device) -> Result<Tensor>, u64); 6] = [
+        ("product", &product, 30),
+        ("map", &map, 3),
+        ("rows", &rows, 5),
+        ("turned", &turned, 2),
+        ("columns", &columns, 2),
+        ("sorted", &sorted, 2),
+    ];
+    for (name, program, least) in programs {
+        let (once, kernels, want) = submits(&whole, program)?;
+        let (several, same, got) = submits(&cut, program)?;
+        assert_eq!(got, want, "{name}");
+        assert!(once <= 1 && several >= least, "{name}: {once} and {several} submissions");
+        assert_eq!(kernels, same, "{name}");
+    }
+    // what is refused is refused whole, and a fault is told
+    let x = integers(&[1000, 300], 7, &cut)?.to_dtype(DType::I32)?;
+    let index = Tensor::full([900, 300], 2000, (DType::I32, &cut))?;
+    assert_eq!(x.gather(0, &index)?.to_vec::<i32>().expect_err("an index that is none").kind(), ErrorKind::Index);
+    Ok(())
+}
+
 #[test]
 fn what_cannot_be_addressed_or_allocated_is_refused() -> Result<()> {
     let device = Device::best()?;

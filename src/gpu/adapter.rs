@@ -6,6 +6,7 @@ use super::choice::{AdapterChoice, AdapterSummary};
 use super::facts::Facts;
 use super::health::{Health, translate};
 use super::kept::Kept;
+use super::pace::Pace;
 use crate::error::{Error, ErrorKind, Result, bail};
 
 /// Largest parameter block, whatever the adapter offers; also the size of a parameter arena.
@@ -250,12 +251,13 @@ fn facts(
     limits: &wgpu::Limits,
     align: u32,
 ) -> Facts {
+    let is_cpu = info.device_type == wgpu::DeviceType::Cpu;
     let loop_limit = choice.limit("loop_iterations").map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
     Facts {
         name: info.name.clone(),
         backend: backend_name(info.backend).to_owned(),
         driver: driver(info),
-        is_cpu: info.device_type == wgpu::DeviceType::Cpu,
+        is_cpu,
         f16: features.contains(wgpu::Features::SHADER_F16),
         f64: features.contains(wgpu::Features::SHADER_F64),
         i64: features.contains(wgpu::Features::SHADER_INT64),
@@ -276,6 +278,7 @@ fn facts(
         max_uniform_bytes: limits.max_uniform_buffer_binding_size.min(limits.max_buffer_size).min(ARENA_BYTES) as u32,
         uniform_align: align,
         max_loop_iterations: loop_limit,
+        submission_work: choice.limit("submission_work").unwrap_or(Pace::usual(is_cpu).submission_work),
     }
 }
 

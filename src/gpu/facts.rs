@@ -1,5 +1,7 @@
 //! What the planner may know about a device: plain data, no wgpu types.
 
+use super::pace::Pace;
+
 /// Features and limits of an open device, as the planner sees them.
 ///
 /// ```
@@ -58,6 +60,8 @@ pub struct Facts {
     pub uniform_align: u32,
     /// Loop iterations an invocation gets before the driver silently leaves its loops; `None` where no cap was found.
     pub max_loop_iterations: Option<u32>,
+    /// Operations of a run above which it may be cut, over several submissions: drivers stop what takes seconds.
+    pub submission_work: u64,
 }
 
 impl Facts {
@@ -120,6 +124,7 @@ impl Facts {
             max_uniform_bytes: 64 << 10,
             uniform_align: 256,
             max_loop_iterations: None,
+            submission_work: Pace::usual(false).submission_work,
         }
     }
 }

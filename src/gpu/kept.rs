@@ -189,7 +189,7 @@ mod tests {
         let source = "@group(0) @binding(0) var<storage, read_write> a: array<u32>;
             @compute @workgroup_size(1) fn main() { a[0] = 1u; }";
         let (label, source, access) = ("one".into(), source.into(), vec![Access::ReadWrite]);
-        gpu.compile(&Arc::new(Kernel { label, source, access, param_words: 0, faults: false })).unwrap();
+        gpu.compile(&Arc::new(Kernel { label, source, access, param_words: 0, faults: false, first: None })).unwrap();
         gpu.synchronize().unwrap();
         gpu.facts().pipeline_cache && gpu.facts().backend == "vulkan"
     }

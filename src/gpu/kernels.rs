@@ -180,7 +180,7 @@ impl Gpu {
     /// let gpu = Gpu::open(&AdapterChoice::from_env()?)?;
     /// let kernel = |source: &str| {
     ///     let (label, source) = ("example".into(), source.into());
-    ///     std::sync::Arc::new(Kernel { label, source, access: vec![], param_words: 0, faults: false })
+    ///     std::sync::Arc::new(Kernel { label, source, access: vec![], param_words: 0, faults: false, first: None })
     /// };
     /// assert!(gpu.compile(&kernel("@compute @workgroup_size(1) fn main() {}")).is_ok());
     /// assert!(gpu.compile(&kernel("no shader")).is_err());
@@ -449,7 +449,7 @@ mod tests {
              @compute @workgroup_size(1) fn main() {{ a[0] = {n}u; }}\n"
         );
         let access = vec![Access::ReadWrite];
-        Arc::new(Kernel { label: "numbered".into(), source, access, param_words: 0, faults: false })
+        Arc::new(Kernel { label: "numbered".into(), source, access, param_words: 0, faults: false, first: None })
     }
 
     #[test]

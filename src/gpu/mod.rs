@@ -14,6 +14,7 @@
 //!     access: vec![Access::ReadWrite],
 //!     param_words: 0,
 //!     faults: false,
+//!     first: None,
 //! };
 //! let bindings = [0.into()].into_iter().collect();
 //! let run = Dispatch { kernel: std::sync::Arc::new(kernel), bindings, params: vec![], groups: 2, work: 2 };
@@ -146,8 +147,7 @@ impl Gpu {
         let adapter::Opened { device, queue, facts, health, kept } = adapter::open(choice).await?;
         let engine = submit::Engine::new(&device, &facts)?;
         let choices = Choices::new(&facts, choice);
-        let mut pace = Pace::usual(facts.is_cpu);
-        pace.submission_work = choice.limit("submission_work").unwrap_or(pace.submission_work);
+        let mut pace = Pace { submission_work: facts.submission_work, ..Pace::usual(facts.is_cpu) };
         pace.submission_bytes = choice.limit("submission_bytes").unwrap_or(pace.submission_bytes);
         let mut gpu = Gpu(Arc::new(Shared {
             device,

@@ -51,6 +51,8 @@ pub(super) struct Progress {
     /// The next command, and how many dispatches came before it.
     pub next: usize,
     kernel: usize,
+    /// How many of its workgroups were placed already.
+    groups: u32,
     /// The command for which memory was short last.
     pub starved: Option<usize>,
 }
@@ -75,6 +77,17 @@ pub(super) fn entry(binding: u32, buffer: &wgpu::Buffer, (offset, bytes): (u64, 
 fn fold(groups: u32, most: u32) -> Option<(u32, u32)> {
     let y = groups.div_ceil(most);
     (y <= most).then(|| (groups.div_ceil(y.max(1)), y))
+}
+
+/// How many workgroups of a run go into one submission that it has for itself: as many as have so much work.
+fn piece(run: &Dispatch, most_work: u64, most: u32) -> u32 {
+    if run.kernel.first.is_none() || run.work <= most_work {
+        return run.groups;
+    }
+    let share = u128::from(run.groups) * u128::from(most_work) / u128::from(run.work);
+    let groups = u32::try_from(share).unwrap_or(run.groups).max(1);
+    // whole rows of a grid: a workgroup that runs in two pieces would write twice
+    if groups > most { groups / most * most } else { groups }
 }
 
 impl Slots<'_> {
@@ -164,7 +177,8 @@ impl Gpu {
         progress: &mut Progress,
         steps: &mut Vec<Step>,
     ) -> Result<()> {
-        let mut load = Load::new(self.pace());
+        let pace = self.pace();
+        let mut load = Load::new(pace);
         // where commands begin that go together
         let mut together = None;
         while let Some(command) = recording.commands.get(progress.next) {
@@ -174,7 +188,15 @@ impl Gpu {
             if *command == Command::Together {
                 together = Some((steps.len(), progress.next, progress.kernel));
             }
-            match self.place_one(engine, command, slots, compiled, progress.kernel) {
+            let piece = match command {
+                Command::Dispatch(run) if together.is_none() => {
+                    let most = piece(run, pace.submission_work, self.0.facts.max_groups);
+                    (progress.groups, most.min(run.groups - progress.groups))
+                }
+                Command::Dispatch(run) => (0, run.groups),
+                _ => (0, 0),
+            };
+            match self.place_one(engine, command, slots, compiled, (progress.kernel, piece)) {
                 Ok(step) => steps.extend(step),
                 Err(e) => {
                     if let Some((placed, next, kernel)) = together {
@@ -184,6 +206,13 @@ impl Gpu {
                     return Err(e);
                 }
             }
+            if let Command::Dispatch(run) = command
+                && piece.0 + piece.1 < run.groups
+            {
+                progress.groups = piece.0 + piece.1;
+                break;
+            }
+            progress.groups = 0;
             progress.next += 1;
             progress.kernel += usize::from(matches!(command, Command::Dispatch(_)));
         }
@@ -196,11 +225,11 @@ impl Gpu {
         command: &Command,
         slots: &mut Slots<'_>,
         compiled: &[Arc<Compiled>],
-        kernel: usize,
+        (kernel, piece): (usize, (u32, u32)),
     ) -> Result<Option<Step>> {
         match command {
             Command::Dispatch(run) => match compiled.get(kernel) {
-                Some(ready) => self.place_dispatch(engine, slots, run, kernel, ready),
+                Some(ready) => self.place_dispatch(engine, slots, (run, piece), kernel, ready),
                 None => bail!(Device, "submit", "kernel `{}` was not compiled", run.kernel.label),
             },
             Command::Copy { from, from_offset, to, to_offset, bytes } => {
@@ -220,7 +249,7 @@ impl Gpu {
         &self,
         engine: &mut Engine,
         slots: &mut Slots<'_>,
-        run: &Dispatch,
+        (run, (from, groups)): (&Dispatch, (u32, u32)),
         kernel: usize,
         compiled: &Compiled,
     ) -> Result<Option<Step>> {
@@ -267,14 +296,20 @@ impl Gpu {
             }
             bound.push((id, start, end - start));
         }
-        if run.groups == 0 {
+        if groups == 0 {
             return Ok(None);
         }
-        let Some(grid) = fold(run.groups, facts.max_groups) else {
-            let most = u64::from(facts.max_groups).pow(2);
-            return refuse(ErrorKind::Unsupported, format!("{} workgroups exceed the limit of {most}", run.groups));
+        let most = facts.max_groups;
+        // what is followed by another piece has a grid of just its workgroups
+        let grid = match from + groups < run.groups && groups > most {
+            true => Some((most, groups / most)),
+            false => fold(groups, most),
         };
-        let (extra, offset) = engine.extra(self, u64::from(facts.uniform_align), run, compiled)?;
+        let Some(grid) = grid else {
+            let most = u64::from(most).pow(2);
+            return refuse(ErrorKind::Unsupported, format!("{groups} workgroups exceed the limit of {most}"));
+        };
+        let (extra, offset) = engine.extra(self, u64::from(facts.uniform_align), (run, from), compiled)?;
         let key = GroupKey { layout: compiled.layout.id, bound };
         let sizes = key.bound.clone();
         let group = engine.groups.get(key, engine.submissions, || {
@@ -334,7 +369,8 @@ impl Gpu {
 
 #[cfg(test)]
 mod tests {
-    use super::fold;
+    use super::{fold, piece};
+    use crate::gpu::{Dispatch, Kernel};
 
     #[test]
     fn grids_fold_evenly() {
@@ -348,5 +384,22 @@ mod tests {
             let Some((x, y)) = fold(n, 64) else { continue };
             assert!(x <= 64 && y <= 64 && x * y >= n && x * y < n + y, "{n}: {x} x {y}");
         }
+    }
+
+    #[test]
+    fn a_piece_is_as_much_as_is_allowed_in_whole_rows() {
+        let source = String::new();
+        let kernel =
+            Kernel { label: source.clone(), source, access: vec![], param_words: 1, faults: false, first: Some(0) };
+        let run = |first, groups, work| {
+            let kernel = Kernel { first, ..kernel.clone() }.into();
+            Dispatch { kernel, bindings: Default::default(), params: vec![], groups, work }
+        };
+        assert_eq!(piece(&run(Some(0), 1000, 100), 100, 65_535), 1000);
+        assert_eq!(piece(&run(None, 1000, 1 << 40), 100, 65_535), 1000);
+        assert_eq!(piece(&run(Some(0), 1000, 400), 100, 65_535), 250);
+        assert_eq!(piece(&run(Some(0), 3, u64::MAX), 1, 65_535), 1);
+        assert_eq!(piece(&run(Some(0), 400_000, 400), 100, 65_535), 65_535);
+        assert_eq!(piece(&run(Some(0), u32::MAX, u64::MAX), 1 << 60, 65_535), 268_435_455 / 65_535 * 65_535);
     }
 }

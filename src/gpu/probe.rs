@@ -46,6 +46,7 @@ pub(super) async fn count(gpu: &Gpu) -> Result<u32> {
         access: vec![Access::ReadWrite],
         param_words: 0,
         faults: false,
+        first: None,
     };
     let run = Dispatch {
         kernel: Arc::new(kernel),
@@ -138,6 +139,7 @@ async fn products(gpu: &Gpu, side: u32) -> Result<Vec<f32>> {
         access: vec![Access::ReadWrite],
         param_words: 0,
         faults: false,
+        first: None,
     };
     let run = Dispatch {
         kernel: Arc::new(kernel),

@@ -33,6 +33,7 @@ pub enum Access {
 ///     access: vec![],
 ///     param_words: 0,
 ///     faults: false,
+///     first: None,
 /// };
 /// // its text is its identity, its label is part of the value
 /// assert_ne!(Kernel { label: "other".into(), ..kernel.clone() }, kernel);
@@ -49,6 +50,9 @@ pub struct Kernel {
     pub param_words: u32,
     /// The kernel may write to the fault buffer.
     pub faults: bool,
+    /// The word of the parameter block that the kernel adds to a workgroup's index: a run of much work is cut there. Where
+    /// there is none, a run stays whole.
+    pub first: Option<u32>,
 }
 
 impl Kernel {
@@ -86,7 +90,7 @@ impl From<u32> for Binding {
 /// ```
 /// # use calor::gpu::{Dispatch, Kernel};
 /// # let source = "@compute @workgroup_size(1) fn main() {}".into();
-/// # let kernel = Kernel { label: "nothing".into(), source, access: vec![], param_words: 0, faults: false };
+/// # let kernel = Kernel { label: "nothing".into(), source, access: vec![], param_words: 0, faults: false, first: None };
 /// let run = Dispatch { kernel: kernel.into(), bindings: Default::default(), params: vec![], groups: 4, work: 0 };
 /// assert_eq!((run.groups, run.kernel.access.len()), (4, run.bindings.len()));
 /// ```
@@ -164,7 +168,7 @@ impl Recording {
     /// ```
     /// # use calor::gpu::{Command, Dispatch, Kernel, Recording};
     /// # let source = "@compute @workgroup_size(1) fn main() {}".into();
-    /// # let kernel = Kernel { label: "nothing".into(), source, access: vec![], param_words: 0, faults: false };
+    /// # let kernel = Kernel { label: "nothing".into(), source, access: vec![], param_words: 0, faults: false, first: None };
     /// # let run = Dispatch { kernel: kernel.into(), bindings: Default::default(), params: vec![], groups: 4, work: 0 };
     /// let recording = Recording { slots: vec![8], commands: vec![Command::Clear(0), Command::Dispatch(run)] };
     /// assert_eq!(recording.dispatches().map(|d| d.groups).collect::<Vec<_>>(), [4]);

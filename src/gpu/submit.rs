@@ -120,12 +120,12 @@ impl Engine {
         }
     }
 
-    /// Lays a dispatch's parameters into an arena: group 1 and the dynamic offset.
+    /// Lays the parameters of a dispatch, from a workgroup on, into an arena: group 1 and the dynamic offset.
     pub fn extra(
         &mut self,
         gpu: &Gpu,
         align: u64,
-        run: &Dispatch,
+        (run, from): (&Dispatch, u32),
         compiled: &Compiled,
     ) -> Result<(Option<wgpu::BindGroup>, Option<u32>)> {
         let Some(layout) = &compiled.layout.extra else { return Ok((None, None)) };
@@ -136,6 +136,12 @@ impl Engine {
             arena.data.resize(offset as usize, 0);
             arena.data.extend_from_slice(bytemuck::cast_slice(&run.params));
             arena.data.resize((offset + bytes) as usize, 0);
+            if let Some(word) = run.kernel.first.filter(|_| from > 0) {
+                let at = offset as usize + word as usize * 4;
+                if let Some(first) = arena.data.get_mut(at..at + 4) {
+                    first.copy_from_slice(&from.to_ne_bytes());
+                }
+            }
         }
         let offset = (bytes > 0).then_some(offset as u32);
         if let Some((_, group)) = arena.groups.iter().find(|(key, _)| *key == (bytes, faults)) {

@@ -16,7 +16,14 @@ fn gpu() -> &'static Gpu {
 }
 
 fn kernel(label: &str, source: &str, access: &[Access], param_words: u32, faults: bool) -> Arc<Kernel> {
-    Arc::new(Kernel { label: label.into(), source: source.into(), access: access.to_vec(), param_words, faults })
+    Arc::new(Kernel {
+        label: label.into(),
+        source: source.into(),
+        access: access.to_vec(),
+        param_words,
+        faults,
+        first: None,
+    })
 }
 
 /// `b[i] = a[i] * factor + bias`, one invocation per element.

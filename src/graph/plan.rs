@@ -231,6 +231,7 @@ impl Kernels for Fresh {
             access: generated.bindings.iter().map(|b| b.access).collect(),
             param_words: generated.params.len() as u32,
             faults: generated.faults,
+            first: generated.first,
         })
     }
 }

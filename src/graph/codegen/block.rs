@@ -218,8 +218,8 @@ impl Kernel<'_> {
             ("rows", shape[axes.row] as u32),
             ("columns", shape[axes.column] as u32),
         ];
-        text.push_str(&self.entry(BLOCKS, &params));
         let work = self.group.numel as u64 * self.group.members.len() as u64;
+        text.push_str(&self.entry(BLOCKS, &params, work));
         Ok(self.finish("", &text, blocks.groups() as u32, work))
     }
 }

@@ -44,6 +44,8 @@ pub struct Generated {
     pub numbers: Vec<Number>,
     /// Whether it may report faults.
     pub faults: bool,
+    /// The word that holds the number of a run's first workgroup, where it may be another than 0.
+    pub first: Option<u32>,
     /// Workgroups in all.
     pub groups: u32,
     /// Estimated operations.
@@ -101,6 +103,8 @@ pub(super) struct Kernel<'a> {
     params: Vec<u32>,
     numbers: Vec<Number>,
     faults: bool,
+    /// The word that holds the number of a run's first workgroup.
+    first: Option<u32>,
     /// What the template gave to a store, while the store's function is written.
     seed: Option<Val>,
     /// In a kernel of rows: what was computed for the row at hand.
@@ -135,6 +139,7 @@ impl<'a> Kernel<'a> {
             params: Vec::new(),
             numbers: Vec::new(),
             faults: false,
+            first: None,
             seed: None,
             rows: HashMap::default(),
             clamp: group.members.iter().any(|&n| graph.follows_indices(n)),
@@ -148,6 +153,15 @@ impl Kernel<'_> {
     fn number(&mut self, value: u32) -> String {
         self.params.push(value);
         word(self.params.len() - 1)
+    }
+
+    /// The number of a run's first workgroup: a parameter where the whole is too much for one submission.
+    fn first(&mut self, work: u64) -> String {
+        if work <= self.facts.submission_work {
+            return "0u".into();
+        }
+        self.first = Some(self.params.len() as u32);
+        self.number(0)
     }
 
     /// A host number of a node, as a value: its words are written when the plan runs.
@@ -231,7 +245,8 @@ impl Kernel<'_> {
         source.push_str(&helpers);
         source.push_str(&self.instances.text.replace("zero_bits", &zero));
         source.push_str(functions);
-        Generated { source, bindings, params: self.params, numbers: self.numbers, faults: self.faults, groups, work }
+        let Self { params, numbers, faults, first, .. } = self;
+        Generated { source, bindings, params, numbers, faults, first, groups, work }
     }
 
     /// A kernel of maps alone: each invocation computes four neighbours of every output, or a block of 4 x 4.
@@ -248,15 +263,15 @@ impl Kernel<'_> {
         }
         let quads = n.div_ceil(4) as u32;
         let mut text = format!("fn element(base: u32) {{\n{}}}\n", scope.text);
-        text.push_str(&self.entry(MAP, &[("count", quads)]));
         let work = n as u64 * self.group.members.len() as u64;
+        text.push_str(&self.entry(MAP, &[("count", quads)], work));
         Ok(self.finish("", &text, quads.div_ceil(MAP_GROUP), work))
     }
 
     /// The entry point of a map's shader, with its host numbers.
-    fn entry(&mut self, source: &str, params: &[(&str, u32)]) -> String {
-        let numbers: Vec<(String, String)> =
-            params.iter().map(|&(name, value)| (format!("p_{name}"), self.number(value))).collect();
+    fn entry(&mut self, source: &str, params: &[(&str, u32)], work: u64) -> String {
+        let mut numbers = vec![("p_first".to_owned(), self.first(work))];
+        numbers.extend(params.iter().map(|&(name, value)| (format!("p_{name}"), self.number(value))));
         let mut text = String::new();
         for item in library::items(source).into_iter().filter(|i| i.name == "main") {
             text.push_str(&library::replace(&item.text, |w| match numbers.iter().find(|n| n.0 == w) {
@@ -415,6 +430,7 @@ impl Kernel<'_> {
         stubs.extend(template.stores.iter().map(|s| s.name));
         stubs.extend(template.calls.iter().map(|c| c.0));
         let mut numbers = HashMap::default();
+        numbers.insert("p_first".to_owned(), self.first(template.work));
         for (name, value) in &template.params {
             numbers.insert(format!("p_{name}"), self.number(*value));
         }

@@ -67,6 +67,7 @@ struct Walker {
     /// Functions that join over lanes.
     shared: String,
     over: Vec<(DType, String)>,
+    work: u64,
 }
 
 /// Where an invocation is.
@@ -162,8 +163,7 @@ impl Kernel<'_> {
             w.shared, w.group, main.text
         );
         let groups = if row.total { 1 } else { (w.tasks * w.lanes as usize).div_ceil(w.group as usize) as u32 };
-        let work = (row.numel() * self.group.members.len()) as u64;
-        Ok(self.finish("", &text, groups, work))
+        Ok(self.finish("", &text, groups, w.work))
     }
 
     /// The statements that say which row an invocation walks; the folds of all rows.
@@ -185,7 +185,8 @@ impl Kernel<'_> {
             main.line(&format!("for (var base = 0u; base < {count}; base += {each}u) {{"));
             main.line(&format!("let task = base + lane / {lanes}u;"));
         } else {
-            main.line(&format!("let task = (group.x + group.y * groups.x) * {each}u + lane / {lanes}u;"));
+            let first = self.first(w.work);
+            main.line(&format!("let task = ({first} + group.x + group.y * groups.x) * {each}u + lane / {lanes}u;"));
         }
         main.line(&format!("let live = task < {count};"));
         main.line(&format!("let first = lane % {lanes}u;"));
@@ -366,6 +367,7 @@ impl Walker {
             _ => Step::One,
         };
         let tasks = row.tasks();
+        let work = (row.numel() * kernel.group.members.len()) as u64;
         let linear = |text: &str| match step {
             Step::Beside => Ix::Linear { text: text.into(), m4: true },
             _ => Ix::scalar(text, false),
@@ -383,6 +385,7 @@ impl Walker {
             place: String::new(),
             shared: String::new(),
             over: Vec::new(),
+            work,
         }
     }
 
