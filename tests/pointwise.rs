@@ -272,6 +272,12 @@ fn gradients_at_ties_and_nan() -> Result<()> {
     x.set_grad(None)?;
     x.clamp(0.0, 1.0)?.sum()?.backward()?;
     assert_eq!(x.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f32>())?, [0.0, 0.0, 1.0]);
+    // NaN is not outside of what shrinks, as in PyTorch's vectors (single numbers behind those pass it on)
+    for shrink in [|x: &Tensor| x.hardshrink(0.5), |x: &Tensor| x.softshrink(0.5)] {
+        let x = new(&[nan, 2.0, 0.25, -0.75])?.requires_grad_(true)?;
+        shrink(&x)?.sum()?.backward()?;
+        assert_eq!(x.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f32>())?, [0.0, 1.0, 0.0, 1.0]);
+    }
     Ok(())
 }
 

@@ -23,6 +23,8 @@ pub(super) enum Step {
         extra: Option<wgpu::BindGroup>,
         offset: Option<u32>,
         grid: (u32, u32),
+        /// How many of the run's workgroups these are.
+        groups: u32,
     },
     Copy {
         from: wgpu::Buffer,
@@ -324,7 +326,7 @@ impl Gpu {
             let layout = &compiled.layout.storage;
             self.0.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
         });
-        Ok(Some(Step::Dispatch { kernel, group: group.clone(), extra, offset, grid }))
+        Ok(Some(Step::Dispatch { kernel, group: group.clone(), extra, offset, grid, groups }))
     }
 
     fn place_copy(

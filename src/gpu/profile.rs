@@ -171,17 +171,17 @@ impl Gpu {
     /// Notes what was submitted.
     pub(super) fn note_runs<'a>(
         &self,
-        runs: impl Iterator<Item = &'a Dispatch>,
+        runs: impl Iterator<Item = (&'a Dispatch, u32)>,
         recording: &Recording,
         timing: Option<Timing>,
         submitted: u64,
     ) {
         let Some(state) = &mut *lock(&self.0.profiler.state) else { return };
         let before = state.runs.len();
-        state.runs.extend(runs.map(|run| Run {
-            label: run.kernel.label.clone(),
-            bytes: super::pace::bytes(run, recording),
-            work: run.work,
+        state.runs.extend(runs.map(|(run, groups)| {
+            let share = |n: u64| (u128::from(n) * u128::from(groups) / u128::from(run.groups.max(1))) as u64;
+            let (bytes, work) = (share(super::pace::bytes(run, recording)), share(run.work));
+            Run { label: run.kernel.label.clone(), bytes, work }
         }));
         let runs = state.runs.len() - before;
         state.batches.push(Batch { runs, submitted, stamps: timing.map(|t| t.stamps) });

@@ -416,7 +416,7 @@ impl Gpu {
             if self.profiles() {
                 let runs: Vec<&Dispatch> = recording.dispatches().collect();
                 let ran = steps.iter().filter_map(|step| match step {
-                    Step::Dispatch { kernel, .. } => runs.get(*kernel).copied(),
+                    Step::Dispatch { kernel, groups, .. } => Some((*runs.get(*kernel)?, *groups)),
                     _ => None,
                 });
                 self.note_runs(ran, recording, timing, submitted);
@@ -445,7 +445,7 @@ impl Gpu {
         let mut last = None;
         for step in steps {
             match step {
-                Step::Dispatch { kernel, group, extra, offset, grid } => {
+                Step::Dispatch { kernel, group, extra, offset, grid, .. } => {
                     let Some(ready) = compiled.get(*kernel) else { continue };
                     if timing.is_some() {
                         pass = None;

@@ -275,7 +275,7 @@ impl Tensor {
     /// ```
     pub fn hardshrink(&self, lambda: f64) -> Result<Tensor> {
         activation(("hardshrink", "hardshrink"), Kind::Real, self, &[lambda], move |x, g| {
-            except(&x.ge(-lambda)?.logical_and(&x.le(lambda)?)?, g)
+            only(&x.lt(-lambda)?.logical_or(&x.gt(lambda)?)?, g)
         })
     }
 
@@ -291,7 +291,7 @@ impl Tensor {
             bail!(Value, "softshrink", "lambda must not be negative, but found {lambda}");
         }
         activation(("softshrink", "softshrink"), Kind::Real, self, &[lambda], move |x, g| {
-            except(&x.ge(-lambda)?.logical_and(&x.le(lambda)?)?, g)
+            only(&x.lt(-lambda)?.logical_or(&x.gt(lambda)?)?, g)
         })
     }
 
