@@ -5,15 +5,9 @@ use super::build::Build;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
-use crate::layout::Layout;
 use crate::shape::{Dims, checked_numel, dim as check_dim};
 use crate::tensor::grad::Grads;
-use crate::tensor::{Pack, Tensor};
-
-/// So many parts are joined by one map at most; every element computes the places of all of them.
-const PARTS: usize = 6;
-/// Elements of each of a few parts that are put into one buffer.
-const LARGE: usize = 1 << 14;
+use crate::tensor::{PARTS, Tensor, side_by_side};
 
 /// The parts as tensors of one dtype on one device.
 fn alike(op: &str, tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -33,7 +27,7 @@ fn join(tensors: &[Tensor], d: usize) -> Result<Tensor> {
     if let [one] = tensors {
         return Ok(one.clone());
     }
-    if let Some(side_by_side) = packed(tensors, d)? {
+    if let Some(side_by_side) = side_by_side(tensors, d)? {
         return Ok(side_by_side);
     }
     if tensors.len() > PARTS {
@@ -60,45 +54,6 @@ fn join(tensors: &[Tensor], d: usize) -> Result<Tensor> {
     }
     let inputs: Vec<&Tensor> = tensors.iter().collect();
     b.apply("cat", &shape, tensors[0].dtype(), &inputs)
-}
-
-/// The same as parts of one buffer, where that is better than choosing at each element: who computes one writes it in
-/// its place.
-fn packed(tensors: &[Tensor], d: usize) -> Result<Option<Tensor>> {
-    let first = &tensors[0];
-    let mut shape = first.shape();
-    let outermost = shape[..d].iter().all(|&size| size == 1);
-    let fills = |t: &Tensor| (t.numel() * t.dtype().size()) as u64 == Pack::bytes(t);
-    let many = tensors.len() > PARTS;
-    // on a CPU choosing takes longer than memory does
-    let large = |t: &Tensor| t.is_whole() && t.numel() >= LARGE;
-    let slow = || first.device().facts().is_cpu && tensors.iter().all(large);
-    if !(many || outermost && slow()) {
-        return Ok(None);
-    }
-    let rank = shape.len();
-    let equal = tensors.iter().all(|t| t.shape() == shape);
-    shape[d] = tensors.iter().map(|t| t.shape()[d]).sum();
-    let seen = if tensors.iter().all(fills) && (outermost || !equal) {
-        // with the dimension first they lie one after the other
-        let front: Vec<usize> = [d].into_iter().chain(0..d).chain(d + 1..rank).collect();
-        let turned: Vec<Tensor> = tensors.iter().map(|t| t.alias(t.layout().permuted(&front))).collect();
-        let sizes: Vec<usize> = front.iter().map(|&i| shape[i]).collect();
-        let back: Vec<usize> = (1..=d).chain([0]).chain(d + 1..rank).collect();
-        let flat = Pack::like(&turned)?.join(&turned)?;
-        flat.alias(Layout::contiguous(&sizes).permuted(&back))
-    } else if equal && many {
-        // one above the other, with room between them
-        let pack = Pack::like(tensors)?;
-        let rows = pack.stack(&pack.join(tensors)?)?;
-        let order: Vec<usize> = (1..=d).chain([0]).chain(d + 1..=rank).collect();
-        rows.alias(rows.layout().permuted(&order))
-    } else {
-        return Ok(None);
-    };
-    let whole = Layout::contiguous(&shape);
-    let joined = if outermost && seen.layout().numel() == seen.storage_numel() { seen } else { seen.copy("cat")? };
-    Ok(Some(joined.alias(whole)))
 }
 
 /// Tensors one after the other along a dimension; other sizes must be equal, dtypes are promoted.

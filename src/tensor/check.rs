@@ -116,7 +116,7 @@ pub fn check_fusion(
     for ((t, a), (_, b)) in fused.iter().zip(&alone) {
         let found = compare(a, b, tolerance, &mut check);
         if check.difference.is_none() {
-            let op = t.0.storage.value().prim.name().to_owned();
+            let op = t.value()?.prim.name().to_owned();
             check.difference = found.map(|d| Difference { op, ..d });
         }
     }

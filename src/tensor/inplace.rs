@@ -2,6 +2,7 @@
 
 use super::Tensor;
 use super::grad::{GradFn, Grads, is_grad_enabled, no_grad};
+use super::slots::Cut;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::graph::{Body, IndexOp, Map, Param};
@@ -110,13 +111,16 @@ impl Tensor {
         // the base's history before the write
         let before = base.as_ref().map(Tensor::snapshot_history);
         if whole && new.layout().is_identity(new.0.storage.numel()) {
-            self.0.storage.replace(new.0.storage.value());
+            self.0.storage.replace(new.value()?);
             new.0.storage.taken_by(&self.0.storage);
         } else if whole {
-            self.0.storage.replace(new.copy("copy_")?.0.storage.value());
+            self.0.storage.replace(new.copy("copy_")?.value()?);
+        } else if let Some(slot) = Cut::of(&layout, self.0.storage.numel()) {
+            let value = new.in_order()?.value()?;
+            self.0.storage.put(slot, value, |slots| slots.assembled(self.device()))?;
         } else {
             let old = self.alias(Layout::contiguous(&[self.0.storage.numel()]));
-            let value = no_grad(|| old.with_region(&old.layout(), &layout, new))?.0.storage.value();
+            let value = no_grad(|| old.with_region(&old.layout(), &layout, new))?.value()?;
             self.0.storage.replace(value);
         }
         let Some(base) = base else {
@@ -139,8 +143,14 @@ impl Tensor {
             let rule = Box::new(move |g: &[Option<Tensor>]| {
                 let Some(Some(g)) = g.first() else { return Ok(Grads::new()) };
                 let zero = Tensor::zeros(&shape[..], (dtype, &device))?;
-                let rest = g.with_region(&outer, &layout, &zero)?;
                 let part = g.region(&outer, &layout)?;
+                let rest = if outer.is_identity(g.numel()) && !is_grad_enabled() {
+                    let rest = g.in_order()?.snapshot();
+                    rest.alias(layout.clone()).write(&zero)?;
+                    rest
+                } else {
+                    g.with_region(&outer, &layout, &zero)?
+                };
                 Ok(Grads::from_iter([Some(rest), Some(part)]))
             });
             let own = base.meta().grad_fn.clone();

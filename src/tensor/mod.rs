@@ -14,12 +14,13 @@ mod inplace;
 mod pack;
 mod profile;
 mod random;
+mod slots;
 mod storage;
 
 pub use check::{Difference, FusionCheck, check_fusion};
 pub use device::{Device, Options};
 pub use host::{HostData, NestedArray};
-pub(crate) use pack::Pack;
+pub(crate) use pack::{PARTS, Pack, side_by_side};
 pub use profile::{Profiler, profile};
 pub use random::{Draw, Generator};
 
@@ -105,14 +106,23 @@ impl Tensor {
                 bail!(Value, prim.name(), "tensors lie on different devices");
             }
         }
-        let inputs: SmallVec<[Input; 2]> = inputs.iter().map(|t| t.input()).collect();
+        let inputs: SmallVec<[Input; 2]> = inputs.iter().map(|t| t.input()).collect::<Result<_>>()?;
         let value = device.engine().node(prim, Spec::new(shape, dtype), inputs, params.into())?;
         Ok(Self::from_value(device, value))
     }
 
     /// What a node reads when it reads this tensor now.
-    pub(crate) fn input(&self) -> Input {
-        Input { value: self.0.storage.value(), layout: self.layout() }
+    pub(crate) fn input(&self) -> Result<Input> {
+        let layout = self.layout();
+        match self.0.storage.look(&layout) {
+            Some(input) => Ok(input),
+            None => Ok(Input { value: self.value()?, layout }),
+        }
+    }
+
+    /// The value of all of its storage.
+    pub(crate) fn value(&self) -> Result<Value> {
+        self.0.storage.value(|slots| slots.assembled(&self.0.device))
     }
 
     /// Another view of the same storage, without autograd history.
@@ -122,7 +132,7 @@ impl Tensor {
 
     /// The same values in a storage of their own, at no cost: values are immutable, storages are not.
     pub(crate) fn snapshot(&self) -> Self {
-        let t = Self::assemble(&self.0.device, self.0.dtype, Storage::new(self.0.storage.value()), self.layout());
+        let t = Self::assemble(&self.0.device, self.0.dtype, self.0.storage.copied(), self.layout());
         t.adopt_history(self);
         t
     }
@@ -284,7 +294,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn explain(&self) -> Result<String> {
-        let value = self.0.storage.value();
+        let value = self.value()?;
         if value.get().is_some() {
             return Ok("0 kernels\n".into());
         }
@@ -304,7 +314,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn explain_dot(&self) -> Result<String> {
-        self.0.device.engine().dot(&[self.0.storage.value()])
+        self.0.device.engine().dot(&[self.value()?])
     }
 
     /// Computes it and submits the work, without waiting.
@@ -316,7 +326,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn eval(&self) -> Result<()> {
-        self.0.device.engine().run(&[self.0.storage.value()])
+        self.0.device.engine().run(&[self.value()?])
     }
 
     /// Computes several tensors together and submits the work, without waiting: one submission for each device.
@@ -332,7 +342,7 @@ impl Tensor {
         while let Some(first) = left.first().copied() {
             let (here, elsewhere): (Vec<&Tensor>, Vec<&Tensor>) =
                 left.into_iter().partition(|t| t.device().same(first.device()));
-            let roots: Vec<Value> = here.iter().map(|t| t.0.storage.value()).collect();
+            let roots: Vec<Value> = here.iter().map(|t| t.value()).collect::<Result<_>>()?;
             first.device().engine().run(&roots)?;
             left = elsewhere;
         }
@@ -353,7 +363,7 @@ impl Tensor {
         if T::DTYPE != self.dtype() {
             bail!(DType, "to_vec", "the tensor is {}, asked for {}", self.dtype(), T::DTYPE);
         }
-        let value = self.in_order()?.0.storage.value();
+        let value = self.in_order()?.value()?;
         self.0.device.engine().read_as(&value, T::from_bytes)
     }
 
@@ -369,7 +379,7 @@ impl Tensor {
         if T::DTYPE != self.dtype() {
             bail!(DType, "to_vec", "the tensor is {}, asked for {}", self.dtype(), T::DTYPE);
         }
-        let value = self.in_order()?.0.storage.value();
+        let value = self.in_order()?.value()?;
         self.0.device.engine().read_as_async(&value, T::from_bytes).await
     }
 
@@ -381,7 +391,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn read_bytes(&self) -> Result<Vec<u8>> {
-        let value = self.in_order()?.0.storage.value();
+        let value = self.in_order()?.value()?;
         self.0.device.engine().read(&value)
     }
 

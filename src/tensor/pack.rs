@@ -6,6 +6,11 @@ use crate::error::{Result, bail};
 use crate::graph::{Spec, Value, part_align, part_offsets};
 use crate::layout::Layout;
 
+/// So many parts are joined by one map at most; every element computes the places of all of them.
+pub(crate) const PARTS: usize = 6;
+/// Elements of each of a few parts that are put into one buffer.
+const LARGE: usize = 1 << 14;
+
 /// Where some tensors lie in a flat one.
 pub(crate) struct Pack {
     specs: Vec<Spec>,
@@ -45,7 +50,7 @@ impl Pack {
 
     /// The tensors as a flat one, without history; at no cost where they are parts of one already.
     pub fn join(&self, tensors: &[Tensor]) -> Result<Tensor> {
-        let values: Vec<Value> = tensors.iter().map(|t| Ok(t.in_order()?.0.storage.value())).collect::<Result<_>>()?;
+        let values: Vec<Value> = tensors.iter().map(|t| t.in_order()?.value()).collect::<Result<_>>()?;
         match tensors.first() {
             Some(first) => Ok(Tensor::from_value(first.device(), first.device().engine().pack(&values)?)),
             None => bail!(Value, "pack", "nothing to pack"),
@@ -54,7 +59,7 @@ impl Pack {
 
     /// The parts of a flat tensor.
     fn parts(&self, flat: &Tensor) -> Result<Vec<Value>> {
-        let whole = flat.0.storage.value();
+        let whole = flat.value()?;
         let part = |(spec, offset): (&Spec, &u64)| {
             let spec = Spec { dtype: flat.dtype(), ..spec.clone() };
             flat.device().engine().part(&whole, *offset, spec)
@@ -96,7 +101,7 @@ impl Tensor {
 
     /// Whether its elements were computed already.
     pub(crate) fn is_stored(&self) -> bool {
-        self.0.storage.value().get().is_some()
+        self.0.storage.whole().is_some_and(|value| value.get().is_some())
     }
 
     /// A number that tensors have in common that share storage.
@@ -106,10 +111,49 @@ impl Tensor {
 
     /// Gives its storage memory of its own where it lies in a larger buffer, which would live as long. No write.
     pub(crate) fn settle(&self) -> Result<()> {
-        if self.0.storage.value().buffer().is_some_and(crate::gpu::Buffer::is_part) {
+        if self.0.storage.whole().is_some_and(|value| value.buffer().is_some_and(crate::gpu::Buffer::is_part)) {
             let whole = self.alias(Layout::contiguous(&[self.storage_numel()]));
-            self.0.storage.settle(no_grad(|| whole.copy("copy"))?.0.storage.value());
+            self.0.storage.settle(no_grad(|| whole.copy("copy"))?.value()?);
         }
         Ok(())
     }
+}
+
+/// Tensors one after the other along dimension `d`, all other sizes equal, as parts of one buffer, where that is better than choosing at each element: who computes one writes it in
+/// its place.
+pub(crate) fn side_by_side(tensors: &[Tensor], d: usize) -> Result<Option<Tensor>> {
+    let first = &tensors[0];
+    let mut shape = first.shape();
+    let outermost = shape[..d].iter().all(|&size| size == 1);
+    let fills = |t: &Tensor| (t.numel() * t.dtype().size()) as u64 == Pack::bytes(t);
+    let many = tensors.len() > PARTS;
+    // on a CPU choosing takes longer than memory does
+    let large = |t: &Tensor| t.is_whole() && t.numel() >= LARGE;
+    let slow = || first.device().facts().is_cpu && tensors.iter().all(large);
+    if !(many || outermost && slow()) {
+        return Ok(None);
+    }
+    let rank = shape.len();
+    let equal = tensors.iter().all(|t| t.shape() == shape);
+    shape[d] = tensors.iter().map(|t| t.shape()[d]).sum();
+    let seen = if tensors.iter().all(fills) && (outermost || !equal) {
+        // with the dimension first they lie one after the other
+        let front: Vec<usize> = [d].into_iter().chain(0..d).chain(d + 1..rank).collect();
+        let turned: Vec<Tensor> = tensors.iter().map(|t| t.alias(t.layout().permuted(&front))).collect();
+        let sizes: Vec<usize> = front.iter().map(|&i| shape[i]).collect();
+        let back: Vec<usize> = (1..=d).chain([0]).chain(d + 1..rank).collect();
+        let flat = Pack::like(&turned)?.join(&turned)?;
+        flat.alias(Layout::contiguous(&sizes).permuted(&back))
+    } else if equal && many {
+        // one above the other, with room between them
+        let pack = Pack::like(tensors)?;
+        let rows = pack.stack(&pack.join(tensors)?)?;
+        let order: Vec<usize> = (1..=d).chain([0]).chain(d + 1..=rank).collect();
+        rows.alias(rows.layout().permuted(&order))
+    } else {
+        return Ok(None);
+    };
+    let whole = Layout::contiguous(&shape);
+    let joined = if outermost && seen.layout().numel() == seen.storage_numel() { seen } else { seen.copy("cat")? };
+    Ok(Some(joined.alias(whole)))
 }

@@ -1,12 +1,15 @@
 //! `Storage`: the cell that views share. It holds the current lazy value and counts writes.
 
-use crate::graph::Value;
+use super::slots::{Cut, Slots};
+use crate::error::{Result, bail};
+use crate::graph::{Input, Value};
+use crate::layout::Layout;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The cell behind a tensor and its views.
 pub(super) struct Storage {
-    value: Mutex<Value>,
+    value: Mutex<Held>,
     version: AtomicU64,
     numel: usize,
     /// The storage that took this one's value in an in-place operation, and its version then: what saved this
@@ -14,21 +17,92 @@ pub(super) struct Storage {
     taken: OnceLock<(Arc<Storage>, u64)>,
 }
 
+/// What a storage holds.
+#[derive(Clone)]
+enum Held {
+    Whole(Value),
+    /// With writes that nobody has read across yet.
+    Cut(Slots),
+}
+
 impl Storage {
     pub(super) fn new(value: Value) -> Arc<Self> {
         let numel = value.spec.numel();
-        Arc::new(Self { value: Mutex::new(value), version: AtomicU64::new(0), numel, taken: OnceLock::new() })
+        Self::holding(Held::Whole(value), numel)
     }
 
-    /// The current value; its elements lie row by row.
-    pub(super) fn value(&self) -> Value {
-        self.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn holding(held: Held, numel: usize) -> Arc<Self> {
+        Arc::new(Self { value: Mutex::new(held), version: AtomicU64::new(0), numel, taken: OnceLock::new() })
+    }
+
+    /// Another cell that holds the same.
+    pub(super) fn copied(&self) -> Arc<Self> {
+        Self::holding(self.held().clone(), self.numel)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The current value; its elements lie row by row. `assemble` makes one of writes to slots.
+    pub(super) fn value(&self, assemble: impl FnOnce(Slots) -> Result<Value>) -> Result<Value> {
+        let mut held = self.held();
+        if let Held::Cut(slots) = &*held {
+            let value = assemble(slots.clone())?;
+            *held = Held::Whole(value);
+        }
+        match &*held {
+            Held::Whole(value) => Ok(value.clone()),
+            Held::Cut(_) => bail!(Device, "storage", "its value is not whole"),
+        }
+    }
+
+    /// The current value, where nothing needs to be assembled.
+    pub(super) fn whole(&self) -> Option<Value> {
+        match &*self.held() {
+            Held::Whole(value) => Some(value.clone()),
+            Held::Cut(_) => None,
+        }
+    }
+
+    /// What a layout that stays within a slot reads.
+    pub(super) fn look(&self, layout: &Layout) -> Option<Input> {
+        match &*self.held() {
+            Held::Whole(value) => Some(Input { value: value.clone(), layout: layout.clone() }),
+            Held::Cut(slots) => slots.look(layout, self.numel),
+        }
+    }
+
+    /// Puts a value into a slot and counts the write; `assemble` makes one of writes to slots of another cut.
+    pub(super) fn put(
+        &self,
+        (cut, slot): (Cut, usize),
+        value: Value,
+        assemble: impl FnOnce(Slots) -> Result<Value>,
+    ) -> Result<()> {
+        let mut held = self.held();
+        let done = match &mut *held {
+            Held::Cut(slots) => slots.put(cut, slot, value.clone()),
+            Held::Whole(_) => false,
+        };
+        if !done {
+            let base = match &*held {
+                Held::Whole(value) => value.clone(),
+                Held::Cut(slots) => assemble(slots.clone())?,
+            };
+            let mut slots = Slots::new(cut, base);
+            slots.put(cut, slot, value);
+            *held = Held::Cut(slots);
+        }
+        drop(held);
+        self.touch();
+        Ok(())
     }
 
     /// Puts a new value in and counts the write.
     pub(super) fn replace(&self, value: Value) {
-        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = value;
-        self.version.fetch_add(1, Ordering::Relaxed);
+        self.settle(value);
+        self.touch();
     }
 
     /// Counts a write that left the value as it is.
@@ -38,7 +112,7 @@ impl Storage {
 
     /// Puts an equal value in: no write.
     pub(super) fn settle(&self, value: Value) {
-        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = value;
+        *self.held() = Held::Whole(value);
     }
 
     pub(super) fn numel(&self) -> usize {
