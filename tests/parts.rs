@@ -341,6 +341,92 @@ fn selecting_in_a_loop_costs_no_more_than_unbind() -> Result<()> {
     Ok(())
 }
 
+/// What a loop writes slice by slice is what was written, whoever reads when.
+#[test]
+fn slices_that_are_written_one_by_one() -> Result<()> {
+    let _turn = turn();
+    for shape in [[24, 4, 16], [9, 2, 3], [7, 1, 64], [3, 16, 64]] {
+        for d in 0..3 {
+            let (n, at) = (shape[d], d as isize);
+            let start = numbers(&shape, 9)?;
+            for (times, reads) in [(n, false), (n, true), (n.min(5), false), (n.saturating_sub(1), true)] {
+                let x = start.try_clone()?;
+                let mut want = start.try_clone()?;
+                for k in 0..times {
+                    // from both ends, some of them twice
+                    let i = if k % 2 == 0 { k / 2 } else { n - 1 - k / 2 } as isize;
+                    let new = numbers(&x.select(at, i)?.shape(), 20 + k)?;
+                    x.select(at, i)?.copy_(&new)?;
+                    if k % 3 == 0 {
+                        x.select(at, i)?.mul_(2.0)?;
+                    }
+                    let new = if k % 3 == 0 { (&new * 2.0)? } else { new };
+                    let before = want.narrow(at, 0, i as usize)?;
+                    let after = want.narrow(at, i + 1, n - 1 - i as usize)?;
+                    want = cat(&[&before, &new.unsqueeze(at)?, &after], at)?;
+                    if !reads {
+                        continue;
+                    }
+                    // its own slice, one beside it, a part of one, all across
+                    assert_eq!(x.select(at, i)?.to_vec::<f32>()?, new.to_vec::<f32>()?);
+                    let other = (i + 1) % n as isize;
+                    assert_eq!(x.select(at, other)?.to_vec::<f32>()?, want.select(at, other)?.to_vec::<f32>()?);
+                    let edge = (at + 1) % 3;
+                    let seen = |t: &Tensor| t.select(at, i)?.unsqueeze(at)?.select(edge, 0)?.to_vec::<f32>();
+                    assert_eq!(seen(&x)?, seen(&want)?);
+                    if k == 2 {
+                        assert_eq!(
+                            x.sum_dims(&[at], false)?.to_vec::<f32>()?,
+                            want.sum_dims(&[at], false)?.to_vec::<f32>()?
+                        );
+                    }
+                }
+                assert_eq!(x.to_vec::<f32>()?, want.to_vec::<f32>()?, "{times} of {shape:?} along {d}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A loop that fills a tensor costs about what `stack` does, forward and backward, and has the same gradients.
+#[test]
+fn filling_a_tensor_in_a_loop_costs_what_stack_does() -> Result<()> {
+    let _turn = turn();
+    let run = |fill: Option<isize>| {
+        let x = numbers(&[32, 16, 64], 1)?.requires_grad_(true)?;
+        x.eval()?;
+        let device = x.device().clone();
+        let before = device.counters().dispatches;
+        let shape = if fill == Some(1) { [16, 32, 64] } else { [32, 16, 64] };
+        let out = Tensor::zeros(shape, ())?;
+        let mut h = Tensor::zeros([16, 64], ())?;
+        let mut all = Vec::new();
+        for (t, x) in x.unbind(0)?.iter().enumerate() {
+            h = (x + &h)?.tanh()?;
+            match fill {
+                Some(d) => drop(out.select(d, t as isize)?.copy_(&h)?),
+                None => all.push(h.clone()),
+            }
+        }
+        let out = match fill {
+            Some(1) => out.transpose(0, 1)?,
+            Some(_) => out,
+            None => stack(&all.iter().collect::<Vec<_>>(), 0)?,
+        };
+        (out.square()? * numbers(&[32, 16, 64], 5)?)?.sum()?.backward()?;
+        let g = x.grad().map(|g| g.to_vec::<f32>()).transpose()?;
+        Ok::<_, calor::Error>((device.counters().dispatches - before, g))
+    };
+    let (stacked, want) = run(None)?;
+    for d in [0, 1] {
+        let (filled, got) = run(Some(d))?;
+        let (Some(got), Some(want)) = (&got, &want) else { panic!("no gradient") };
+        assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-5), "along {d}");
+        assert!(filled <= stacked + 8, "{filled} kernels along {d}, {stacked} with stack");
+    }
+    Ok(())
+}
+
 /// Parts that are not used take no kernels each.
 #[test]
 fn gradients_of_some_parts_of_many_take_few_kernels() -> Result<()> {

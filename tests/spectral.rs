@@ -282,3 +282,24 @@ fn ctc_of_any_number_of_labels() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn substitution_takes_a_kernel_for_some_rows() -> Result<()> {
+    let _quiet = FAULTS.read().unwrap_or_else(PoisonError::into_inner);
+    let n = 99;
+    let a = Tensor::randn([2, n, n], ())?.mul(0.1)?.add(&Tensor::eye(n, n, ())?.mul(3.0)?)?;
+    let b = Tensor::randn([2, n, 5], ())?;
+    Tensor::eval_all(&[a.clone(), b.clone()])?;
+    for (upper, unit) in [(false, false), (true, false), (false, true), (true, true)] {
+        let triangle = if upper { a.triu(isize::from(unit))? } else { a.tril(-isize::from(unit))? };
+        let whole = if unit { triangle.add(&Tensor::eye(n, n, ())?)? } else { triangle };
+        let x = a.linalg_solve_triangular(&b, upper, true, unit)?;
+        let before = a.device().counters().dispatches;
+        x.eval()?;
+        let kernels = a.device().counters().dispatches - before;
+        // 13 of eight rows, 12 products, and what joins them
+        assert!(kernels <= 40, "{kernels} kernels");
+        assert!(largest(&whole.matmul(&x)?.sub(&b)?)? < 1e-4, "upper {upper}, unit {unit}");
+    }
+    Ok(())
+}

@@ -37,7 +37,7 @@ impl Pace {
     /// Half a second or less of work on slow adapters of the kind.
     pub(super) fn usual(is_cpu: bool) -> Self {
         let (submission_work, submission_bytes, pending_work) =
-            if is_cpu { (1_000_000_000, 1 << 30, 1_000_000_000_000) } else { (50_000_000_000, 16 << 30, 1 << 43) };
+            if is_cpu { (4_000_000_000, 1 << 30, 1_000_000_000_000) } else { (50_000_000_000, 16 << 30, 1 << 43) };
         Self { submission_work, submission_bytes, pending_nodes: 4096, pending_bytes: 256 << 20, pending_work }
     }
 }

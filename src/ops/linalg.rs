@@ -118,33 +118,72 @@ fn solved(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }))
 }
 
-/// `X` in `a X = b` by substitution, row by row: only one triangle of `a` is read, a 0 on its diagonal gives infinities.
+/// Rows that one kernel substitutes.
+const ROWS: usize = 8;
+
+/// `X` in `a X = b` by substitution: only one triangle of `a` is read, a 0 on its diagonal gives infinities.
 fn substituted(a: &Tensor, b: &Tensor, upper: bool, unit: bool) -> Result<Tensor> {
     let (shape, n) = (b.shape(), a.size(-1)?);
     let (m, lead) = (shape[shape.len() - 1], numel(&shape[..shape.len() - 2]));
     if numel(&shape) == 0 {
         return Tensor::zeros(&shape[..], (b.dtype(), b.device()));
     }
+    by_halves(&a.reshape([lead, n, n])?, &b.reshape([lead, n, m])?, upper, unit)?.reshape(&shape)
+}
+
+/// The same for batches `[lead, n, n]` and `[lead, n, m]`: one half of the rows, whose part in the others a product takes
+/// away.
+fn by_halves(a: &Tensor, b: &Tensor, upper: bool, unit: bool) -> Result<Tensor> {
+    let n = a.size(-1)?;
+    if n <= ROWS {
+        return substituted_rows(a, b, upper, unit);
+    }
+    let half = (n / 2).next_multiple_of(ROWS);
+    let range = |late: bool| if late { (half as isize, n - half) } else { (0, half) };
+    let block = |row: bool, column: bool| {
+        let ((r, rows), (c, columns)) = (range(row), range(column));
+        a.narrow(1, r, rows)?.narrow(2, c, columns)
+    };
+    let right = |late: bool| b.narrow(1, range(late).0, range(late).1);
+    let first = by_halves(&block(upper, upper)?, &right(upper)?, upper, unit)?;
+    let rest = right(!upper)?.sub(&block(!upper, upper)?.matmul(&first)?)?;
+    let second = by_halves(&block(!upper, !upper)?, &rest, upper, unit)?;
+    cat(&if upper { [&second, &first] } else { [&first, &second] }, 1)
+}
+
+/// The same for a few rows, in one map: each element computes those before its own.
+fn substituted_rows(a: &Tensor, b: &Tensor, upper: bool, unit: bool) -> Result<Tensor> {
+    let n = a.size(-1)?;
     let mut body = Body::new();
     let (batch, row, column) = (body.coord(0), body.coord(1), body.coord(2));
-    let step = body.param(0);
-    let (value, known) = (body.load(0, &[batch, row, column]), body.load(0, &[batch, step, column]));
-    let (factor, pivot) = (body.load(1, &[batch, row, step]), body.load(1, &[batch, step, step]));
-    let solution = if unit { known } else { body.call("op_div", &[known, pivot]) };
-    let product = body.call("op_mul", &[factor, solution]);
-    let rest = body.call("op_sub", &[value, product]);
-    let (now, later) = if upper { (row, step) } else { (step, row) };
-    let (later, now) = (body.index(IndexOp::Lt, now, later), body.index(IndexOp::Eq, row, step));
-    let others = body.select(later, rest, value);
-    body.select(now, solution, others);
-    let map = Arc::new(Map { name: "substitute".into(), body });
-    let (a, mut x) = (a.reshape([lead, n, n])?, b.reshape([lead, n, m])?);
-    for k in 0..n {
-        let step = if upper { n - 1 - k } else { k };
-        let params = [Param::index(step as isize)];
-        x = Tensor::apply(map.clone(), b.device(), (&[lead, n, m], b.dtype()), &[&x, &a], &params)?;
+    let at = |k: usize| if upper { n - 1 - k } else { k };
+    let places: Vec<_> = (0..n).map(|k| body.param(k)).collect();
+    let mut found: Vec<u16> = Vec::with_capacity(n);
+    let mut out = None;
+    for i in 0..n {
+        let here = places[at(i)];
+        let mut value = body.load(0, &[batch, here, column]);
+        for (j, &known) in found.iter().enumerate() {
+            let factor = body.load(1, &[batch, here, places[at(j)]]);
+            let product = body.call("op_mul", &[factor, known]);
+            value = body.call("op_sub", &[value, product]);
+        }
+        if !unit {
+            let pivot = body.load(1, &[batch, here, here]);
+            value = body.call("op_div", &[value, pivot]);
+        }
+        found.push(value);
+        out = Some(match out {
+            None => value,
+            Some(before) => {
+                let own = body.index(IndexOp::Eq, row, here);
+                body.select(own, value, before)
+            }
+        });
     }
-    x.reshape(&shape)
+    let map = Arc::new(Map { name: "substitute".into(), body });
+    let params: Vec<Param> = (0..n).map(|k| Param::index(k as isize)).collect();
+    Tensor::apply(map, b.device(), (&b.shape(), b.dtype()), &[b, a], &params)
 }
 
 /// [`solved`], with leading dimensions broadcast.

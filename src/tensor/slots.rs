@@ -101,9 +101,10 @@ impl Slots {
         let Self { cut, base, given } = self;
         let size = base.spec.numel();
         let mut flat = Tensor::from_value(device, base).alias(Layout::contiguous(&[size]));
-        let padded = (cut.outer * cut.inner * flat.dtype().size()) as u64;
-        let room = padded.next_multiple_of(part_align(device.facts())) * cut.count as u64;
-        if given.len() > PARTS && room <= device.facts().max_binding_bytes {
+        // with room between them they are read through one binding
+        let (bytes, align) = ((cut.outer * cut.inner * flat.dtype().size()) as u64, part_align(device.facts()));
+        let room = bytes.next_multiple_of(align).saturating_mul(cut.count as u64);
+        if given.len() > PARTS && (bytes.is_multiple_of(align) || room <= device.facts().max_binding_bytes) {
             let mut parts = Vec::with_capacity(given.len());
             let mut at = 0;
             for (&slot, value) in &given {

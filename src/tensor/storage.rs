@@ -1,7 +1,7 @@
 //! `Storage`: the cell that views share. It holds the current lazy value and counts writes.
 
 use super::slots::{Cut, Slots};
-use crate::error::{Result, bail};
+use crate::error::Result;
 use crate::graph::{Input, Value};
 use crate::layout::Layout;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,14 +47,12 @@ impl Storage {
     /// The current value; its elements lie row by row. `assemble` makes one of writes to slots.
     pub(super) fn value(&self, assemble: impl FnOnce(Slots) -> Result<Value>) -> Result<Value> {
         let mut held = self.held();
-        if let Held::Cut(slots) = &*held {
-            let value = assemble(slots.clone())?;
-            *held = Held::Whole(value);
-        }
-        match &*held {
-            Held::Whole(value) => Ok(value.clone()),
-            Held::Cut(_) => bail!(Device, "storage", "its value is not whole"),
-        }
+        let value = match &*held {
+            Held::Whole(value) => return Ok(value.clone()),
+            Held::Cut(slots) => assemble(slots.clone())?,
+        };
+        *held = Held::Whole(value.clone());
+        Ok(value)
     }
 
     /// The current value, where nothing needs to be assembled.
