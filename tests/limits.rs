@@ -289,13 +289,13 @@ fn hasty() -> Result<Device> {
     ONE.get_or_init(open).clone()
 }
 
-type Make = dyn Fn(&Device) -> Result<Tensor>;
+type Make<'a> = dyn Fn(&Device) -> Result<Tensor> + 'a;
 
 #[test]
 fn a_run_of_much_work_is_cut_over_submissions() -> Result<()> {
     let whole = Device::best()?;
     let cut = hasty()?;
-    let submits = |device: &Device, program: &Make| {
+    let submits = |device: &Device, program: &Make<'_>| {
         let out = program(device)?;
         let before = device.counters();
         out.eval()?;
@@ -324,7 +324,7 @@ fn a_run_of_much_work_is_cut_over_submissions() -> Result<()> {
     let rows = |d: &Device| integers(&[900, 200], 4, d)?.to_dtype(DType::F32)?.mul(0.01)?.softmax(-1);
     let turned = |d: &Device| integers(&[500, 402], 5, d)?.to_dtype(DType::F32)?.t()?.contiguous();
     let columns = |d: &Device| integers(&[2, 300, 500], 6, d)?.to_dtype(DType::F32)?.sum_dims(&[1], false);
-    let programs: [(&str, &Make, u64); 6] = [
+    let programs: [(&str, &Make<'_>, u64); 6] = [
         ("product", &product, 30),
         ("map", &map, 3),
         ("rows", &rows, 5),
