@@ -487,7 +487,7 @@ impl Primitive for Sum {
             params: vec![("length", cx.inputs[0].layout.shape()[keep] as u32)],
             groups: cx.output.numel() as u32,
             prologue: Prologue::Any,
-            work: 0,
+            work: cx.inputs[0].layout.numel() as u64,
         };
         Ok(Lowering::Fold(Fold { join: "op_add", init: 0, keep }, template))
     }
@@ -496,6 +496,19 @@ impl Primitive for Sum {
 fn sum(x: &Value) -> Value {
     let kept = &x.spec.shape[..x.spec.shape.len() - 1];
     Node::pending(Arc::new(Sum), Spec::new(kept, DType::F32), [whole(x)].into_iter().collect(), SmallVec::new())
+}
+
+#[test]
+fn only_kernels_that_ask_where_they_begin_are_cut() {
+    let facts = Facts { run_work: 100, ..Facts::portable() };
+    let cut = |root: Value| {
+        let plan = plan_for(&[root], &facts);
+        plan.recording.dispatches().map(|run| run.kernel.first.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(cut(map("exp", &[1000], &[whole(&leaf(&[1000]))])), [true]);
+    assert_eq!(cut(map("exp", &[100], &[whole(&leaf(&[100]))])), [false]);
+    // its template takes the workgroup's number as it is
+    assert_eq!(cut(sum(&leaf(&[40, 70]))), [false]);
 }
 
 /// `x / sum(exp(x))`, and what it would be to read the sums of other rows.

@@ -2,8 +2,9 @@
 //! the sum over all paths.
 
 use calor::autograd::gradcheck;
+use calor::gpu::AdapterChoice;
 use calor::nn::functional::{self as f, CtcOptions, Reduction};
-use calor::{Cutoff, DType, NormOrder, Result, Tensor};
+use calor::{Cutoff, DType, Device, NormOrder, Result, Tensor, autocast};
 use std::sync::{PoisonError, RwLock};
 
 /// A device tells a fault to all who read meanwhile: who provokes some is alone.
@@ -284,6 +285,24 @@ fn ctc_of_any_number_of_labels() -> Result<()> {
 }
 
 #[test]
+fn ctc_without_labels_beyond_the_loops_of_an_adapter() -> Result<()> {
+    let _quiet = FAULTS.read().unwrap_or_else(PoisonError::into_inner);
+    let mut choice = AdapterChoice::from_env()?;
+    choice.limits.push(("loop_iterations".into(), 1000));
+    let device = Device::open(&choice)?;
+    let steps = 400;
+    let x = Tensor::full([steps, 1, 2], 0.5f32.ln(), &device)?.requires_grad_(true)?;
+    let targets = Tensor::zeros([1, 0], (DType::I32, &device))?;
+    let loss = f::ctc_loss(&x, &targets, [steps], [0], CtcOptions::default().reduction(Reduction::Sum))?;
+    assert!((loss.item()? - steps as f64 * 2f64.ln()).abs() < 1e-2);
+    loss.backward()?;
+    let Some(g) = x.grad() else { panic!("no gradient") };
+    // all of it is blanks: `1/2 - 1` and `1/2`
+    assert!((largest(&g)? - 0.5).abs() < 1e-3 && largest(&g.sum_dims(&[2], false)?)? < 1e-3);
+    Ok(())
+}
+
+#[test]
 fn substitution_takes_a_kernel_for_some_rows() -> Result<()> {
     let _quiet = FAULTS.read().unwrap_or_else(PoisonError::into_inner);
     let n = 99;
@@ -300,6 +319,9 @@ fn substitution_takes_a_kernel_for_some_rows() -> Result<()> {
         // 13 of eight rows, 12 products, and what joins them
         assert!(kernels <= 40, "{kernels} kernels");
         assert!(largest(&whole.matmul(&x)?.sub(&b)?)? < 1e-4, "upper {upper}, unit {unit}");
+        let _half = autocast(DType::BF16)?;
+        let again = a.linalg_solve_triangular(&b, upper, true, unit)?;
+        assert_eq!(off(&again, &x)?, 0.0, "not in halves");
     }
     Ok(())
 }

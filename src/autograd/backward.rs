@@ -235,6 +235,8 @@ struct Sum {
     whole: Option<Tensor>,
     shape: Dims,
     parts: Vec<(Tensor, Layout)>,
+    /// Which of the parts has a place: what is seen often is summed at once.
+    places: HashMap<Layout, usize>,
 }
 
 impl Sum {
@@ -248,6 +250,11 @@ impl Sum {
             }
             Given::Part(gradient, shape, place) => {
                 self.shape = shape;
+                if let Some((sum, _)) = self.places.get(&place).and_then(|&i| self.parts.get_mut(i)) {
+                    *sum = sum.add(&gradient)?;
+                    return Ok(());
+                }
+                self.places.insert(place.clone(), self.parts.len());
                 self.parts.push((gradient, place));
             }
         }

@@ -278,7 +278,7 @@ fn facts(
         max_uniform_bytes: limits.max_uniform_buffer_binding_size.min(limits.max_buffer_size).min(ARENA_BYTES) as u32,
         uniform_align: align,
         max_loop_iterations: loop_limit,
-        submission_work: choice.limit("submission_work").unwrap_or(Pace::usual(is_cpu).submission_work),
+        run_work: Pace::wanted(choice, is_cpu).run_work(),
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Facts {
     /// Loop iterations an invocation gets before the driver silently leaves its loops; `None` where no cap was found.
     pub max_loop_iterations: Option<u32>,
     /// Operations of a run above which it may be cut, over several submissions: drivers stop what takes seconds.
-    pub submission_work: u64,
+    pub run_work: u64,
 }
 
 impl Facts {
@@ -124,7 +124,7 @@ impl Facts {
             max_uniform_bytes: 64 << 10,
             uniform_align: 256,
             max_loop_iterations: None,
-            submission_work: Pace::usual(false).submission_work,
+            run_work: Pace::usual(false).run_work(),
         }
     }
 }

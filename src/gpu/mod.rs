@@ -147,8 +147,7 @@ impl Gpu {
         let adapter::Opened { device, queue, facts, health, kept } = adapter::open(choice).await?;
         let engine = submit::Engine::new(&device, &facts)?;
         let choices = Choices::new(&facts, choice);
-        let mut pace = Pace { submission_work: facts.submission_work, ..Pace::usual(facts.is_cpu) };
-        pace.submission_bytes = choice.limit("submission_bytes").unwrap_or(pace.submission_bytes);
+        let pace = Pace::wanted(choice, facts.is_cpu);
         let mut gpu = Gpu(Arc::new(Shared {
             device,
             queue,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Gpu;
+use super::choice::AdapterChoice;
 use super::recording::{Command, Recording};
 
 /// When pending work is submitted by itself, and how large a submission becomes.
@@ -21,7 +22,7 @@ use super::recording::{Command, Recording};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Operations of one submission; a kernel above it is submitted alone.
+    /// Operations of one submission; a kernel above it is submitted alone, and above eight times as many it is cut.
     pub submission_work: u64,
     /// Bytes that the kernels of one submission may read and write.
     pub submission_bytes: u64,
@@ -37,8 +38,25 @@ impl Pace {
     /// Half a second or less of work on slow adapters of the kind.
     pub(super) fn usual(is_cpu: bool) -> Self {
         let (submission_work, submission_bytes, pending_work) =
-            if is_cpu { (4_000_000_000, 1 << 30, 1_000_000_000_000) } else { (50_000_000_000, 16 << 30, 1 << 43) };
+            if is_cpu { (1_000_000_000, 1 << 30, 1_000_000_000_000) } else { (50_000_000_000, 16 << 30, 1 << 43) };
         Self { submission_work, submission_bytes, pending_nodes: 4096, pending_bytes: 256 << 20, pending_work }
+    }
+}
+
+impl Pace {
+    /// What is usual, or was asked for.
+    pub(super) fn wanted(choice: &AdapterChoice, is_cpu: bool) -> Self {
+        let usual = Self::usual(is_cpu);
+        Self {
+            submission_work: choice.limit("submission_work").unwrap_or(usual.submission_work),
+            submission_bytes: choice.limit("submission_bytes").unwrap_or(usual.submission_bytes),
+            ..usual
+        }
+    }
+
+    /// Operations of a run that stays whole: cutting costs the end of each piece, where not all of a device is busy.
+    pub(super) fn run_work(&self) -> u64 {
+        self.submission_work.saturating_mul(8)
     }
 }
 

@@ -81,13 +81,14 @@ fn fold(groups: u32, most: u32) -> Option<(u32, u32)> {
     (y <= most).then(|| (groups.div_ceil(y.max(1)), y))
 }
 
-/// How many workgroups of a run go into one submission that it has for itself: as many as have so much work.
+/// How many workgroups of a run go into one submission that it has for itself: all, or equal shares with at most so much
+/// work.
 fn piece(run: &Dispatch, most_work: u64, most: u32) -> u32 {
     if run.kernel.first.is_none() || run.work <= most_work {
         return run.groups;
     }
-    let share = u128::from(run.groups) * u128::from(most_work) / u128::from(run.work);
-    let groups = u32::try_from(share).unwrap_or(run.groups).max(1);
+    let pieces = u32::try_from(run.work.div_ceil(most_work.max(1))).unwrap_or(u32::MAX);
+    let groups = run.groups.div_ceil(pieces).max(1);
     // whole rows of a grid: a workgroup that runs in two pieces would write twice
     if groups > most { groups / most * most } else { groups }
 }
@@ -192,7 +193,7 @@ impl Gpu {
             }
             let piece = match command {
                 Command::Dispatch(run) if together.is_none() => {
-                    let most = piece(run, pace.submission_work, self.0.facts.max_groups);
+                    let most = piece(run, pace.run_work(), self.0.facts.max_groups);
                     (progress.groups, most.min(run.groups - progress.groups))
                 }
                 Command::Dispatch(run) => (0, run.groups),

@@ -283,6 +283,9 @@ fn fits(facts: &Facts, shape: &[usize], dtype: DType) -> bool {
 
 /// A row `[samples, states]` moved along by `way` states, with `fill` where nothing comes from.
 fn moved(row: &Tensor, way: isize, fill: f64) -> Result<Tensor> {
+    if way.unsigned_abs() >= row.size(1)? {
+        return Tensor::full(row.shape(), fill, (row.dtype(), row.device()));
+    }
     row.constant_pad(&[way, -way], fill)
 }
 

@@ -92,7 +92,7 @@ pub fn cat(tensors: &[&Tensor], dim: isize) -> Result<Tensor> {
             shape[d] = sizes.iter().sum();
             Tensor::zeros(shape, (first.dtype(), first.device()))?
         }
-        [one] => one.detach().snapshot(),
+        [one] => one.detach().snapshot()?,
         several => join(several, d)?,
     };
     let inputs: Vec<&Tensor> = all.iter().collect();

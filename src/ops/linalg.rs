@@ -8,6 +8,7 @@ use crate::no_grad;
 use crate::ops::join::cat;
 use crate::shape::{Dims, broadcast, dims as check_dims, numel};
 use crate::tensor::Tensor;
+use crate::tensor::autocast::autocast_off;
 use crate::tensor::grad::Grads;
 use std::sync::Arc;
 
@@ -283,6 +284,7 @@ impl Tensor {
             return transposed(&x);
         }
         let (a, b) = aligned(OP, self, b)?;
+        let _off = autocast_off();
         let x = no_grad(|| substituted(&a, &b, upper, unitriangular))?;
         Ok(x.with_grad(OP, &[&a, &b], |r| {
             let (a, x) = (r.save(&a), r.output());

@@ -117,7 +117,7 @@ impl Tensor {
     pub fn try_clone(&self) -> Result<Tensor> {
         // values are immutable: the copy is a new storage over the same value
         let layout = self.layout();
-        let out = if layout.is_contiguous() { self.detach().snapshot() } else { self.copy("clone")? };
+        let out = if layout.is_contiguous() { self.detach().snapshot()? } else { self.copy("clone")? };
         Ok(out.with_grad("clone", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())]))))
     }
 

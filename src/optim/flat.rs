@@ -107,7 +107,7 @@ fn unless<R: Rule>(
     }
     let Some(skip) = skip else { return rule.update(parameter, gradient, &state) };
     let written: Vec<&Tensor> = std::iter::once(parameter).chain(state.tensors.values()).collect();
-    let before: Vec<Tensor> = written.iter().map(|t| t.snapshot()).collect();
+    let before: Vec<Tensor> = written.iter().map(|t| t.snapshot()).collect::<Result<_>>()?;
     rule.update(parameter, gradient, &state)?;
     written.iter().zip(before).try_for_each(|(t, old)| t.modify("step", |new| skip.where_(&old, new)).map(drop))
 }

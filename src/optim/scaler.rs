@@ -122,7 +122,7 @@ impl GradScaler {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn scale(&self, loss: &Tensor) -> Result<Tensor> {
-        if self.options.enabled { loss.mul(self.scale.snapshot()) } else { Ok(loss.clone()) }
+        if self.options.enabled { loss.mul(self.scale.snapshot()?) } else { Ok(loss.clone()) }
     }
 
     fn place(&self, first: &Parameter) -> Option<usize> {
@@ -163,7 +163,7 @@ impl GradScaler {
             bail!(DType, "unscale_", "attempting to unscale f16 gradients: keep parameters in f32 and use autocast");
         }
         let overflow = no_grad(|| {
-            let inverse = self.scale.snapshot().reciprocal()?;
+            let inverse = self.scale.snapshot()?.reciprocal()?;
             let mut overflow: Option<Tensor> = None;
             for gradient in &gradients {
                 let own = gradient.isfinite()?.logical_not()?.any()?;
@@ -242,7 +242,7 @@ impl GradScaler {
         let o = &self.options;
         no_grad(|| {
             let overflow = seen.try_fold(first, |all, one| all.logical_or(&one))?;
-            let (scale, steps) = (self.scale.snapshot(), self.growth_tracker.snapshot().add(1)?);
+            let (scale, steps) = (self.scale.snapshot()?, self.growth_tracker.snapshot()?.add(1)?);
             let due = steps.ge(i64::from(o.growth_interval))?;
             let grown = scale.mul(o.growth_factor)?;
             // a scale that overflows itself would end all steps

@@ -424,7 +424,7 @@ impl Tensor {
         let sum = match self.grad() {
             // without create_graph the old gradient has no history, and an alias of it sees the sum
             Some(old) if !is_grad_enabled() => {
-                old.write(&old.snapshot().add(gradient)?)?;
+                old.write(&old.snapshot()?.add(gradient)?)?;
                 return Ok(());
             }
             Some(old) => old.add(gradient)?,
@@ -434,7 +434,7 @@ impl Tensor {
             None if gradient.layout().overlaps() || gradient.numel() != gradient.storage_numel() => {
                 gradient.copy("clone")?
             }
-            None => gradient.detach().snapshot(),
+            None => gradient.detach().snapshot()?,
         };
         self.put_grad(Some(sum));
         Ok(())

@@ -60,7 +60,7 @@ impl Tensor {
     /// ```
     pub fn modify(&self, op: &str, make: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         self.check_writable(op)?;
-        let old = self.snapshot();
+        let old = self.snapshot()?;
         // what is written keeps its dtype
         let _off = super::autocast::autocast_off();
         let new = make(&old)?;
@@ -115,7 +115,7 @@ impl Tensor {
             new.0.storage.taken_by(&self.0.storage);
         } else if whole {
             self.0.storage.replace(new.copy("copy_")?.value()?);
-        } else if let Some(slot) = Cut::of(&layout, self.0.storage.numel()) {
+        } else if let Some(slot) = Cut::of(&layout, self.0.storage.numel()).filter(|c| c.0.pays(self.dtype().size())) {
             let value = new.in_order()?.value()?;
             self.0.storage.put(slot, value, |slots| slots.assembled(self.device()))?;
         } else {
@@ -145,7 +145,7 @@ impl Tensor {
                 let zero = Tensor::zeros(&shape[..], (dtype, &device))?;
                 let part = g.region(&outer, &layout)?;
                 let rest = if outer.is_identity(g.numel()) && !is_grad_enabled() {
-                    let rest = g.in_order()?.snapshot();
+                    let rest = g.in_order()?.forked();
                     rest.alias(layout.clone()).write(&zero)?;
                     rest
                 } else {

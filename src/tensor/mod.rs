@@ -131,10 +131,16 @@ impl Tensor {
     }
 
     /// The same values in a storage of their own, at no cost: values are immutable, storages are not.
-    pub(crate) fn snapshot(&self) -> Self {
-        let t = Self::assemble(&self.0.device, self.0.dtype, self.0.storage.copied(), self.layout());
+    pub(crate) fn snapshot(&self) -> Result<Self> {
+        let Input { value, layout } = self.input()?;
+        let t = Self::assemble(&self.0.device, self.0.dtype, Storage::new(value), layout);
         t.adopt_history(self);
-        t
+        Ok(t)
+    }
+
+    /// The same without history, and without putting together what was written to slots.
+    fn forked(&self) -> Self {
+        Self::assemble(&self.0.device, self.0.dtype, self.0.storage.copied(), self.layout())
     }
 
     /// A number that no other tensor of this process has.

@@ -9,6 +9,11 @@ use crate::layout::Layout;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
+/// So many slots are kept apart at most: each is a buffer of its own.
+const MOST: usize = 1024;
+/// Slots of fewer bytes are written at once where there are more than that.
+const SMALL: usize = 64;
+
 /// A storage of elements `[outer, count, inner]`, cut along `count`: a slot is `[outer, inner]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
@@ -43,6 +48,11 @@ impl Cut {
         (fits && whole && cut.count > 1).then_some((cut, offset / inner))
     }
 
+    /// Whether slots of elements of so many bytes are worth keeping apart.
+    pub fn pays(&self, size: usize) -> bool {
+        self.count <= MOST || self.outer * self.inner * size >= SMALL
+    }
+
     /// So many slots from one on, `[outer, slots, inner]`.
     fn place(&self, slot: usize, slots: usize) -> Result<Layout> {
         let strides = [(self.count * self.inner) as isize, self.inner as isize, 1];
@@ -70,6 +80,11 @@ impl Slots {
         }
         self.given.insert(slot, value);
         true
+    }
+
+    /// Whether it should not get any longer.
+    pub fn is_full(&self) -> bool {
+        self.given.len() >= MOST
     }
 
     /// What a layout that stays within a slot reads.
@@ -104,7 +119,9 @@ impl Slots {
         // with room between them they are read through one binding
         let (bytes, align) = ((cut.outer * cut.inner * flat.dtype().size()) as u64, part_align(device.facts()));
         let room = bytes.next_multiple_of(align).saturating_mul(cut.count as u64);
-        if given.len() > PARTS && (bytes.is_multiple_of(align) || room <= device.facts().max_binding_bytes) {
+        // of a small share of a large storage the rest is not copied
+        let many = given.len() > PARTS && (given.len() > 4 * PARTS || given.len() * 8 > cut.count);
+        if many && (bytes.is_multiple_of(align) || room <= device.facts().max_binding_bytes) {
             let mut parts = Vec::with_capacity(given.len());
             let mut at = 0;
             for (&slot, value) in &given {

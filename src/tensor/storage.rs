@@ -80,8 +80,8 @@ impl Storage {
     ) -> Result<()> {
         let mut held = self.held();
         let done = match &mut *held {
-            Held::Cut(slots) => slots.put(cut, slot, value.clone()),
-            Held::Whole(_) => false,
+            Held::Cut(slots) if !slots.is_full() => slots.put(cut, slot, value.clone()),
+            _ => false,
         };
         if !done {
             let base = match &*held {

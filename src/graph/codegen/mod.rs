@@ -157,7 +157,7 @@ impl Kernel<'_> {
 
     /// The number of a run's first workgroup: a parameter where the whole is too much for one submission.
     fn first(&mut self, work: u64) -> String {
-        if work <= self.facts.submission_work {
+        if work <= self.facts.run_work {
             return "0u".into();
         }
         self.first = Some(self.params.len() as u32);
@@ -430,7 +430,10 @@ impl Kernel<'_> {
         stubs.extend(template.stores.iter().map(|s| s.name));
         stubs.extend(template.calls.iter().map(|c| c.0));
         let mut numbers = HashMap::default();
-        numbers.insert("p_first".to_owned(), self.first(template.work));
+        // a template that does not ask for it cannot begin elsewhere
+        if template.source.contains("p_first") && template.params.iter().all(|p| p.0 != "first") {
+            numbers.insert("p_first".to_owned(), self.first(template.work));
+        }
         for (name, value) in &template.params {
             numbers.insert(format!("p_{name}"), self.number(*value));
         }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// An index tensor as `i32`, cut off from later writes; 64-bit values out of range stay out of range.
 fn whole(op: &str, index: &Tensor) -> Result<Tensor> {
     match index.dtype() {
-        DType::I32 => Ok(index.detach().snapshot()),
+        DType::I32 => index.detach().snapshot(),
         DType::U32 => index.to_dtype(DType::I32),
         DType::I64 => index.clamp(i64::from(i32::MIN), i64::from(i32::MAX))?.to_dtype(DType::I32),
         other => bail!(DType, op, "expected an index tensor of dtype i32 or i64, got {other}"),
