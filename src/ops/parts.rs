@@ -50,7 +50,7 @@ pub(crate) fn gathered(shape: &[usize], parts: Vec<(Tensor, Layout)>) -> Result<
         }
     }
     for (d, stretches) in along.into_iter().enumerate() {
-        for layer in layers(stretches)? {
+        for layer in layers(stretches) {
             if layer.len() > FEW {
                 all.push(joined(layer, (shape, d), &zeros)?);
                 continue;
@@ -80,21 +80,17 @@ fn stretch(whole: &Layout, place: &Layout) -> Option<(usize, usize, usize)> {
     })
 }
 
-/// Stretches in as few groups as their overlaps allow, each in order; equal ones are summed.
-fn layers(mut all: Vec<Stretch>) -> Result<Vec<Vec<Stretch>>> {
-    all.sort_by_key(|s| (s.start, s.end));
+/// Stretches in as few groups as their overlaps allow, each in order.
+fn layers(mut all: Vec<Stretch>) -> Vec<Vec<Stretch>> {
+    all.sort_by_key(|s| s.start);
     let mut out: Vec<Vec<Stretch>> = Vec::new();
-    let mut all = all.into_iter().peekable();
-    while let Some(mut s) = all.next() {
-        while let Some(same) = all.next_if(|next| (next.start, next.end) == (s.start, s.end)) {
-            s.gradient = s.gradient.add(&same.gradient)?;
-        }
+    for s in all {
         match out.iter_mut().find(|layer| layer.last().is_none_or(|last| last.end <= s.start)) {
             Some(layer) => layer.push(s),
             None => out.push(vec![s]),
         }
     }
-    Ok(out)
+    out
 }
 
 /// Stretches that lie one after the other along a dimension, with zeros between.
