@@ -65,6 +65,18 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether kernels load and store two words of 32 bits as one of 64: Mesa's CPU driver does a vector's loads one by
+    /// one, lane for lane, so that half as many take half as long.
+    ///
+    /// ```
+    /// use calor::gpu::Facts;
+    /// let cpu = Facts { is_cpu: true, i64: true, backend: "vulkan".into(), ..Facts::portable() };
+    /// assert!(cpu.loads_pairs() && !Facts { i64: false, ..cpu }.loads_pairs());
+    /// ```
+    pub fn loads_pairs(&self) -> bool {
+        self.is_cpu && self.i64 && self.backend == "vulkan"
+    }
+
     /// How many elements of a size the windows of a large buffer have: bindings that lie side by side, each but the last
     /// of this power of two.
     ///

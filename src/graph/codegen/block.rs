@@ -17,6 +17,8 @@ use std::fmt::Write as _;
 const BLOCKS: &str = library::shader!("map_blocks.wgsl");
 /// A block's text stands four times in the compiled kernel.
 const MEMBERS: usize = 48;
+/// Neighbours lie so many blocks below each other, as a power of two, and the others beside them.
+const NEAR: u32 = 2;
 /// Inputs that are turned hold sixteen elements each in registers.
 const TURNED: usize = 4;
 
@@ -209,8 +211,9 @@ impl Kernel<'_> {
         let mut text =
             format!("fn element({names}{arguments}) {{\n{}}}\nfn block({names}) {{\n{}}}\n", scope.text, block.text);
         let params = [
-            ("down", 1 << blocks.shift),
-            ("shift", blocks.shift),
+            ("near", blocks.shift.min(NEAR)),
+            ("down", blocks.shift),
+            ("along", MAP_GROUP.trailing_zeros() - blocks.shift),
             ("bands", blocks.bands as u32),
             ("strips", blocks.strips as u32),
             ("inner", blocks.inner as u32),

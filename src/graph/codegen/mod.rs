@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::gpu::{Access, FAULT_WORDS, Facts};
 use crate::shape::numel;
 use index::{Ix, Scope};
-use memory::Form;
+use memory::Declared;
 use place::{Kind, Places};
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
@@ -99,7 +99,7 @@ pub(super) struct Kernel<'a> {
     group: &'a Group,
     instances: Instances,
     own: HashMap<usize, Library>,
-    declared: Vec<(String, usize, DType, Form, bool)>,
+    declared: Vec<Declared>,
     params: Vec<u32>,
     numbers: Vec<Number>,
     faults: bool,
@@ -186,25 +186,6 @@ impl Kernel<'_> {
         }
     }
 
-    /// The name under which a stored value is bound.
-    fn binding(&mut self, node: usize, dtype: DType) -> String {
-        self.bind(node, dtype, Form::Four, false)
-    }
-
-    fn output_binding(&mut self, node: usize, dtype: DType, form: Form) -> String {
-        self.bind(node, dtype, form, true)
-    }
-
-    fn bind(&mut self, node: usize, dtype: DType, form: Form, output: bool) -> String {
-        if let Some(b) = self.declared.iter().find(|b| (b.1, b.3, b.4) == (node, form, output)) {
-            return b.0.clone();
-        }
-        // with a letter behind: the windows of one are numbered
-        let name = format!("b{}_", self.declared.len());
-        self.declared.push((name.clone(), node, dtype, form, output));
-        name
-    }
-
     /// Declarations, functions and the rest, in an order that reads top down.
     fn finish(mut self, head: &str, functions: &str, groups: u32, work: u64) -> Generated {
         // a zero that no compiler can see through: library functions keep their rounding steps behind it
@@ -212,10 +193,11 @@ impl Kernel<'_> {
         let mut source = String::with_capacity(functions.len() + self.instances.text.len() + 512);
         source.push_str(head);
         let mut bindings = Vec::new();
-        let mut helpers = String::new();
-        for (name, node, dtype, form, output) in &self.declared {
+        let mut helpers = memory::helpers(&self.declared).to_owned();
+        for declared in &self.declared {
+            let Declared { name, node, dtype, output, .. } = declared;
             let (access, mode) = if *output { (Access::ReadWrite, "read_write") } else { (Access::Read, "read") };
-            let element = memory::element(*dtype, *form);
+            let element = declared.element();
             let plan = &self.graph.nodes[*node];
             let bytes = padded_bytes(&plan.value.spec);
             let window = if plan.windows > 1 { self.facts.window(dtype.size()) * dtype.size() as u64 } else { bytes };
@@ -227,9 +209,7 @@ impl Kernel<'_> {
                 let start = window * k as u64;
                 bindings.push(Bound { node: *node, access, window: (start, window.min(bytes - start)) });
             }
-            if plan.windows > 1 {
-                helpers.push_str(&memory::windows(name, plan.windows, (*dtype, *form, *output), self.facts));
-            }
+            helpers.push_str(&declared.functions(plan.windows, self.facts));
         }
         if !self.params.is_empty() {
             let words = self.params.len().div_ceil(4);
