@@ -120,10 +120,11 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    // one after the other share the columns of b, pieces of rows far apart, which stay in the cache while a streams by
     let tiles_m = (p_m + ROWS - 1u) / ROWS;
     let tiles_n = (p_n + LANES * 4u - 1u) / (LANES * 4u);
     let task = p_first + group.x + group.y * groups.x;
-    let slab = task / tiles_n / tiles_m;
+    let slab = task / tiles_m / tiles_n;
     if slab >= p_batches * p_parts {
         return;
     }
@@ -131,8 +132,8 @@ fn main(
     let first = slab / p_batches * p_chunk;
     // a part that is not the last one ends at a multiple of four
     let last = min(first + p_chunk, p_k);
-    let m = task / tiles_n % tiles_m * ROWS;
-    let n = (task % tiles_n * LANES + lane) * 4u;
+    let m = task % tiles_m * ROWS;
+    let n = (task / tiles_m % tiles_n * LANES + lane) * 4u;
     // columns past the end repeat the last ones and are not written
     let column = min(n, (p_n - 1u) & 0xfffffffcu);
     var c0 = vec4<T>(0);
