@@ -109,10 +109,11 @@ fn main(
             b2 = vec4<T>(x.z, y.z, z.z, w.z);
             b3 = vec4<T>(x.w, y.w, z.w, w.w);
         }
-        c0 += a0.x * b0 + a0.y * b1 + a0.z * b2 + a0.w * b3;
-        c1 += a1.x * b0 + a1.y * b1 + a1.z * b2 + a1.w * b3;
-        c2 += a2.x * b0 + a2.y * b1 + a2.z * b2 + a2.w * b3;
-        c3 += a3.x * b0 + a3.y * b1 + a3.z * b2 + a3.w * b3;
+        // step by step, as other kernels add, and with one multiply-add for each where there is one
+        c0 = c0 + a0.x * b0 + a0.y * b1 + a0.z * b2 + a0.w * b3;
+        c1 = c1 + a1.x * b0 + a1.y * b1 + a1.z * b2 + a1.w * b3;
+        c2 = c2 + a2.x * b0 + a2.y * b1 + a2.z * b2 + a2.w * b3;
+        c3 = c3 + a3.x * b0 + a3.y * b1 + a3.z * b2 + a3.w * b3;
     }
     for (var k = whole; k < last; k++) {
         let b = vec4<T>(load_b(batch, k, n), load_b(batch, k, n1), load_b(batch, k, n2), load_b(batch, k, n3));

@@ -130,26 +130,26 @@ fn main(
             w = inside(large(batch, at, min(k + 3u, end)), k + 3u, last);
         }
         let v0 = vector(batch, 0u, k, last);
-        s0 += v0.x * x + v0.y * y + v0.z * z + v0.w * w;
+        s0 = s0 + v0.x * x + v0.y * y + v0.z * z + v0.w * w;
         if SHORT >= 2u {
             let v1 = vector(batch, 1u, k, last);
-            s1 += v1.x * x + v1.y * y + v1.z * z + v1.w * w;
+            s1 = s1 + v1.x * x + v1.y * y + v1.z * z + v1.w * w;
         }
         if SHORT >= 4u {
             let v2 = vector(batch, 2u, k, last);
-            s2 += v2.x * x + v2.y * y + v2.z * z + v2.w * w;
+            s2 = s2 + v2.x * x + v2.y * y + v2.z * z + v2.w * w;
             let v3 = vector(batch, 3u, k, last);
-            s3 += v3.x * x + v3.y * y + v3.z * z + v3.w * w;
+            s3 = s3 + v3.x * x + v3.y * y + v3.z * z + v3.w * w;
         }
         if SHORT >= 8u {
             let v4 = vector(batch, 4u, k, last);
-            s4 += v4.x * x + v4.y * y + v4.z * z + v4.w * w;
+            s4 = s4 + v4.x * x + v4.y * y + v4.z * z + v4.w * w;
             let v5 = vector(batch, 5u, k, last);
-            s5 += v5.x * x + v5.y * y + v5.z * z + v5.w * w;
+            s5 = s5 + v5.x * x + v5.y * y + v5.z * z + v5.w * w;
             let v6 = vector(batch, 6u, k, last);
-            s6 += v6.x * x + v6.y * y + v6.z * z + v6.w * w;
+            s6 = s6 + v6.x * x + v6.y * y + v6.z * z + v6.w * w;
             let v7 = vector(batch, 7u, k, last);
-            s7 += v7.x * x + v7.y * y + v7.z * z + v7.w * w;
+            s7 = s7 + v7.x * x + v7.y * y + v7.z * z + v7.w * w;
         }
     }
     let slot = quad * K_LANES + k_lane;

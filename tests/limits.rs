@@ -376,3 +376,40 @@ fn what_is_not_there_is_named() {
     let choice = AdapterChoice { limits: vec![("bindings".into(), 0)], ..AdapterChoice::default() };
     assert!(open(choice).contains("BINDINGS"));
 }
+
+#[test]
+fn doubles_need_64_bit_integers() -> Result<()> {
+    let mut choice = AdapterChoice::from_env()?;
+    choice.disable.push("shader-int64".to_owned());
+    let device = Device::open(&choice)?;
+    assert!(!device.facts().f64 && !device.facts().i64);
+    let e = Tensor::full([2], 0.5, (DType::F64, &device)).map(drop).expect_err("no doubles");
+    assert_eq!(e.kind(), ErrorKind::DType);
+    Ok(())
+}
+
+#[test]
+fn words_of_64_bits_carry_the_same_elements() -> Result<()> {
+    let usual = Device::best()?;
+    let mut choice = AdapterChoice::from_env()?;
+    choice.disable.push("shader-int64".to_owned());
+    let plain = Device::open(&choice)?;
+    if !usual.facts().loads_pairs() {
+        println!("skipped: this adapter moves words of 32 bits anyway");
+        return Ok(());
+    }
+    let program = |device: &Device, dtype: DType| -> Result<Vec<u32>> {
+        // odd sizes, single elements and four neighbours of the same tensor, written over in the end
+        let x = (Tensor::arange(0, 35 * 13, 1, (DType::F32, device))? * 0.37)?.to_dtype(dtype)?.reshape([35, 13])?;
+        let y = (&x + x.flip(&[1])?)?.roll(&[3], &[0])?;
+        y.select(0, 4)?.mul_(2.0)?;
+        let z = calor::cat(&[&y, &x.narrow(1, 2, 7)?], 1)?.sub(&y.sum_dims(&[1], true)?)?;
+        z.add_(1.0)?;
+        let all = calor::cat(&[&z.flatten(0, -1)?, &y.t()?.contiguous()?.flatten(0, -1)?], 0)?;
+        Ok(all.to_dtype(DType::F32)?.to_vec::<f32>()?.into_iter().map(f32::to_bits).collect())
+    };
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        assert_eq!(program(&usual, dtype)?, program(&plain, dtype)?, "{dtype}");
+    }
+    Ok(())
+}

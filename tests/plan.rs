@@ -461,6 +461,29 @@ fn buffers_above_the_limit_are_bound_as_windows() {
     assert!(e.message().contains("4000") && e.message().contains("12 bindings") && e.message().contains("1024"), "{e}");
 }
 
+#[test]
+fn a_cpu_moves_words_of_64_bits() {
+    let cpu = Facts { is_cpu: true, i64: true, backend: "vulkan".into(), ..Facts::portable() };
+    let bound = |facts: &Facts| {
+        let backwards = Layout::strided("", &[600], &[-1], 599).unwrap();
+        let sum = map("add", &[600], &[whole(&leaf(&[600])), read(&leaf(&[600]), backwards)]);
+        let plan = plan_for(&[sum], facts);
+        let source = sources(&plan).remove(0);
+        let types = source.lines().filter_map(|l| l.split_once("array<")?.1.strip_suffix(">;").map(str::to_owned));
+        let types: Vec<String> = types.filter(|t| !t.contains(',')).collect();
+        let run = plan.recording.dispatches().next().expect("a kernel");
+        (types, run.bindings.iter().map(|b| (b.offset, b.bytes)).collect::<Vec<_>>())
+    };
+    // single elements are read as before
+    assert_eq!(bound(&cpu).0, ["vec2<u64>", "vec4<f32>", "vec2<u64>"]);
+    assert_eq!(bound(&Facts { i64: false, ..cpu.clone() }).0, ["vec4<f32>"; 3]);
+    assert_eq!(bound(&Facts::portable()).0, ["vec4<f32>"; 3]);
+    let small = |facts: Facts| bound(&Facts { max_binding_bytes: 1024, max_bindings: 12, ..facts });
+    let (pairs, words) = (small(cpu), small(Facts::portable()));
+    assert_eq!((pairs.1.len(), &pairs.1), (9, &words.1), "windows hold as many elements");
+    assert_eq!(pairs.0[0], "vec2<u64>");
+}
+
 /// The sum over the last axis, as an operation declares it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Sum;

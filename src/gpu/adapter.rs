@@ -259,7 +259,8 @@ fn facts(
         driver: driver(info),
         is_cpu,
         f16: features.contains(wgpu::Features::SHADER_F16),
-        f64: features.contains(wgpu::Features::SHADER_F64),
+        // a double comes to a kernel as a word of 64 bits
+        f64: features.contains(wgpu::Features::SHADER_F64 | wgpu::Features::SHADER_INT64),
         i64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         subgroup_size: (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_min_size),

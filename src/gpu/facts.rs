@@ -21,7 +21,7 @@ pub struct Facts {
     pub is_cpu: bool,
     /// Native `f16` in shaders.
     pub f16: bool,
-    /// Native `f64` in shaders.
+    /// Native `f64` in shaders, with 64-bit integers.
     pub f64: bool,
     /// Native `i64` and `u64` in shaders.
     pub i64: bool,

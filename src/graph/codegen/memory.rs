@@ -154,7 +154,7 @@ impl Kernel<'_> {
         let found = self.declared.iter().position(|d| (d.node, d.form, d.output) == (node, form, output));
         let k = found.unwrap_or(self.declared.len());
         if found.is_none() {
-            // with a line behind: the windows of one are numbered
+            // with an underscore: the windows of one are numbered
             let name = format!("b{k}_");
             self.declared.push(Declared { name, node, dtype, output, form, ones: false, quads: false });
         }
