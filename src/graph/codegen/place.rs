@@ -39,6 +39,7 @@ pub struct Places {
     /// All places.
     pub list: Vec<Place>,
     coords: Vec<((PlaceId, usize, usize, bool), Ix)>,
+    quotients: Vec<((PlaceId, usize, bool), Ix)>,
     flats: Vec<(PlaceId, Ix)>,
 }
 
@@ -221,41 +222,63 @@ impl Kernel<'_> {
         if let Some((_, ix)) = places.coords.iter().find(|c| c.0 == key) {
             return Ok(ix.clone());
         }
-        let out = match ix {
-            // four lanes within one row: only the innermost coordinate differs between them
-            Ix::Linear { text, m4: true } if inner == 1 && size % 4 == 0 => {
-                match self.remainder(scope, Ix::scalar(text.clone(), true), size, extent)? {
-                    Ix::Scalar { text, .. } => Ix::Linear { text, m4: true },
-                    other => other,
-                }
-            }
-            Ix::Linear { text, m4: true } if inner % 4 == 0 => {
-                let quotient = self.quotient(scope, Ix::scalar(text.clone(), true), inner, extent)?;
-                self.wrap(scope, quotient, outermost, size, extent)?
-            }
-            ix => {
-                let mut out = match ix {
-                    // lanes past the end repeat the last element, so that no coordinate is out of range
-                    Ix::Linear { text, .. } if extent % 4 != 0 => {
-                        let last = self.number(extent as u32 - 1);
-                        let lanes = Ix::Linear { text: text.clone(), m4: false }.text();
-                        Ix::Vec(format!("min({lanes}, vec4<u32>({last}))"))
-                    }
-                    ix => ix.clone(),
-                };
-                if inner != 1 {
-                    out = self.quotient(scope, out, inner, extent)?;
-                }
-                self.wrap(scope, out, outermost, size, extent)?
-            }
+        // four lanes within one row: only the innermost coordinate differs between them
+        let together = inner % 4 == 0 || inner == 1 && size % 4 == 0;
+        let lane = match ix {
+            Ix::Linear { text, m4: true } if together => Ix::scalar(text.clone(), true),
+            Ix::Linear { text, .. } => self.lanes(scope, places, key.0, text, extent),
+            ix => ix.clone(),
         };
+        let mut out = self.within(scope, places, key.0, &lane, (inner, extent))?;
+        if !outermost {
+            let outer = self.within(scope, places, key.0, &lane, (inner * size, extent))?;
+            let n = self.number(size as u32);
+            let text = format!("({} - {} * {n})", out.text(), outer.text());
+            out = match (ix, out.is_four()) {
+                (_, true) => Ix::Vec(text),
+                (Ix::Linear { .. }, _) if inner == 1 => Ix::Linear { text, m4: true },
+                _ => Ix::scalar(text, false),
+            };
+        }
         let out = scope.bind_ix(out);
         places.coords.push((key, out.clone()));
         Ok(out)
     }
 
-    fn wrap(&mut self, scope: &mut Scope, ix: Ix, outermost: bool, size: usize, extent: usize) -> Result<Ix> {
-        if outermost { Ok(ix) } else { self.remainder(scope, ix, size, extent) }
+    /// Four lanes of a group's number from `first` on, written once. Lanes past the end repeat the last element, so that no
+    /// coordinate is out of range.
+    fn lanes(&mut self, scope: &mut Scope, places: &mut Places, group: usize, first: &str, extent: usize) -> Ix {
+        let key = (group, 1, true);
+        if let Some((_, lanes)) = places.quotients.iter().find(|q| q.0 == key) {
+            return lanes.clone();
+        }
+        let mut text = Ix::Linear { text: first.into(), m4: false }.text();
+        if extent % 4 != 0 {
+            text = format!("min({text}, vec4<u32>({}))", self.number(extent as u32 - 1));
+        }
+        let lanes = Ix::Vec(scope.bind(text));
+        places.quotients.push((key, lanes.clone()));
+        lanes
+    }
+
+    /// `ix / divisor` of a group's number `ix`, written once: the quotient of one coordinate is what the next one's
+    /// remainder takes away.
+    fn within(
+        &mut self,
+        scope: &mut Scope,
+        places: &mut Places,
+        group: usize,
+        ix: &Ix,
+        (divisor, extent): (usize, usize),
+    ) -> Result<Ix> {
+        let key = (group, divisor, ix.is_four());
+        if let Some((_, quotient)) = places.quotients.iter().find(|q| q.0 == key) {
+            return Ok(quotient.clone());
+        }
+        let quotient = self.quotient(scope, ix.clone(), divisor, extent)?;
+        let quotient = scope.bind_ix(quotient);
+        places.quotients.push((key, quotient.clone()));
+        Ok(quotient)
     }
 
     /// `ix / divisor`, where `ix` is below `extent`: a product instead of a division, which few processors do fast.
@@ -271,19 +294,6 @@ impl Kernel<'_> {
         let (factor, shift) = (self.number(factor), self.number(shift));
         let wide = |n: String| if ix.is_four() { format!("vec4<u32>({n})") } else { n };
         let text = scope.bind(format!("{function}({}, {}, {})", ix.text(), wide(factor), wide(shift)));
-        Ok(if ix.is_four() { Ix::Vec(text) } else { Ix::scalar(text, false) })
-    }
-
-    /// `ix % divisor`, where `ix` is below `extent`.
-    fn remainder(&mut self, scope: &mut Scope, ix: Ix, divisor: usize, extent: usize) -> Result<Ix> {
-        if reciprocal(divisor, extent).is_none() {
-            let n = self.number(divisor as u32);
-            return Ok(ix.binary("%", &n));
-        }
-        let ix = scope.bind_ix(ix);
-        let quotient = self.quotient(scope, ix.clone(), divisor, extent)?;
-        let n = self.number(divisor as u32);
-        let text = scope.bind(format!("({} - {} * {n})", ix.text(), quotient.text()));
         Ok(if ix.is_four() { Ix::Vec(text) } else { Ix::scalar(text, false) })
     }
 }
