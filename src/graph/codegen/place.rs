@@ -223,7 +223,7 @@ impl Kernel<'_> {
             return Ok(ix.clone());
         }
         // four lanes within one row: only the innermost coordinate differs between them
-        let together = inner % 4 == 0 || inner == 1 && size % 4 == 0;
+        let together = inner.is_multiple_of(4) || inner == 1 && size.is_multiple_of(4);
         let lane = match ix {
             Ix::Linear { text, m4: true } if together => Ix::scalar(text.clone(), true),
             Ix::Linear { text, .. } => self.lanes(scope, places, key.0, text, extent),
@@ -253,7 +253,7 @@ impl Kernel<'_> {
             return lanes.clone();
         }
         let mut text = Ix::Linear { text: first.into(), m4: false }.text();
-        if extent % 4 != 0 {
+        if !extent.is_multiple_of(4) {
             text = format!("min({text}, vec4<u32>({}))", self.number(extent as u32 - 1));
         }
         let lanes = Ix::Vec(scope.bind(text));
