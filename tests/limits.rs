@@ -399,13 +399,19 @@ fn words_of_64_bits_carry_the_same_elements() -> Result<()> {
         return Ok(());
     }
     let program = |device: &Device, dtype: DType| -> Result<Vec<u32>> {
-        // odd sizes, single elements and four neighbours of the same tensor, written over in the end
+        // odd sizes, single elements and four neighbours of the same tensor
         let x = (Tensor::arange(0, 35 * 13, 1, (DType::F32, device))? * 0.37)?.to_dtype(dtype)?.reshape([35, 13])?;
         let y = (&x + x.flip(&[1])?)?.roll(&[3], &[0])?;
         y.select(0, 4)?.mul_(2.0)?;
         let z = calor::cat(&[&y, &x.narrow(1, 2, 7)?], 1)?.sub(&y.sum_dims(&[1], true)?)?;
-        z.add_(1.0)?;
-        let all = calor::cat(&[&z.flatten(0, -1)?, &y.t()?.contiguous()?.flatten(0, -1)?], 0)?;
+        z.eval()?;
+        drop(y);
+        // stored, and nobody else's: written over, element by element read before that
+        let more = calor::cat(&[&z.narrow(1, 13, 7)?, &z.narrow(1, 0, 13)?], 1)?;
+        more.eval()?;
+        z.add_(&calor::cat(&[&more.narrow(1, 1, 19)?, &more.narrow(1, 0, 1)?], 1)?)?;
+        z.eval()?;
+        let all = calor::cat(&[&z.flatten(0, -1)?, &z.t()?.contiguous()?.flatten(0, -1)?], 0)?;
         Ok(all.to_dtype(DType::F32)?.to_vec::<f32>()?.into_iter().map(f32::to_bits).collect())
     };
     for dtype in [DType::F32, DType::F16, DType::BF16] {

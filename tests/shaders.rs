@@ -201,9 +201,11 @@ fn programs(device: &Device) -> calor::Result<()> {
 fn kernels_of_programs_are_valid_on_every_backend() {
     let base = std::env::temp_dir().join(format!("calor-kernels-{}", std::process::id()));
     let off: &[&str] = &["shader-f16", "shader-f64", "shader-int64", "subgroups"];
+    // with subgroups and without words of 64 bits, as many GPUs are
+    let words: &[&str] = &["shader-f64", "shader-int64"];
     let low: &[(&str, u64)] = &[("bindings", 8), ("invocations", 64), ("workgroup_bytes", 16 << 10), ("groups", 1024)];
     for (i, (disable, limits)) in
-        [(&[][..], &[][..]), (off, &[][..]), (&[][..], low), (off, low)].into_iter().enumerate()
+        [(&[][..], &[][..]), (off, &[][..]), (words, &[][..]), (&[][..], low), (off, low)].into_iter().enumerate()
     {
         let dir = base.join(i.to_string());
         let choice = AdapterChoice {

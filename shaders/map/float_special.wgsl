@@ -12,7 +12,7 @@ fn erf_kernel(z: T) -> T {
         + 0.1128359746) * z - 0.376126269) * z + 1.128379166;
 }
 // erfc(a) for a >= 0: exp(-a^2) / (1+2a) times a polynomial in (a-2)/(a+2), error 1e-8.
-// a^2 is h^2 and the rest, so that its exponential is as exact as any. 5 ulp.
+// a^2 is h^2 and the rest, so that its exponential is as exact as any. About 5 ulp.
 fn erfc_kernel(a: T) -> T {
     let c = min(a, T(10.2));
     let s = c + 2.0;
@@ -235,7 +235,7 @@ fn op_selu(x: T) -> T {
     return y * 1.0507009873554805;
 }
 fn op_celu(x: T, alpha: T) -> T { return select(alpha * op_expm1(x / alpha), x, op_gt(x, T(0.0))); }
-// Through erfc, which keeps the relative error in the negative tail.
+// Through erfc, which keeps the relative error in the negative tail. About 5 ulp.
 fn op_gelu(x: T) -> T {
     let e = erfc_kernel(op_abs(x) * 0.70710678118654752);
     return x * 0.5 * select(e, T(2.0) - e, x > T(0.0));

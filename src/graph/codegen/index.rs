@@ -84,12 +84,11 @@ impl Ix {
         }
     }
 
-    /// Quotient and remainder style operations, which keep nothing of the lanes' order.
-    pub fn binary(&self, op: &str, number: &str) -> Ix {
+    /// Quotient by a host number.
+    pub fn over(&self, number: &str) -> Ix {
         match self {
-            Ix::Scalar { text, .. } => Ix::scalar(format!("({text} {op} {number})"), false),
-            // WGSL has no vector % scalar for every front end: splat
-            _ => Ix::Vec(format!("({} {op} vec4<u32>({number}))", self.text())),
+            Ix::Scalar { text, .. } => Ix::scalar(format!("({text} / {number})"), false),
+            _ => Ix::Vec(format!("({} / vec4<u32>({number}))", self.text())),
         }
     }
 }

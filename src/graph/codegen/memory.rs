@@ -69,7 +69,8 @@ impl Declared {
         }
     }
 
-    /// The functions that read it, and those that choose among `count` windows.
+    /// The functions that read it, and those that choose among `count` windows. An output in windows is never read:
+    /// values that take another's memory have one.
     pub fn functions(&self, count: usize, facts: &Facts) -> String {
         let mut text = if count > 1 { self.windows(count, facts) } else { String::new() };
         let name = &self.name;

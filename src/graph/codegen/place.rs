@@ -9,6 +9,8 @@ use smallvec::SmallVec;
 
 /// Number of a place within one function.
 pub type PlaceId = usize;
+/// One of the numbers by which a place is given.
+type Group = (PlaceId, usize);
 
 /// An element of a shape.
 #[derive(Clone, Debug)]
@@ -38,8 +40,8 @@ pub enum Kind {
 pub struct Places {
     /// All places.
     pub list: Vec<Place>,
-    coords: Vec<((PlaceId, usize, usize, bool), Ix)>,
-    quotients: Vec<((PlaceId, usize, bool), Ix)>,
+    coords: Vec<((Group, usize, usize, bool), Ix)>,
+    quotients: Vec<((Group, usize, bool), Ix)>,
     flats: Vec<(PlaceId, Ix)>,
 }
 
@@ -210,7 +212,7 @@ impl Kernel<'_> {
         &mut self,
         scope: &mut Scope,
         places: &mut Places,
-        (id, group): (PlaceId, usize),
+        group: Group,
         ix: &Ix,
         (outermost, size, inner, extent): (bool, usize, usize, usize),
     ) -> Result<Ix> {
@@ -218,7 +220,7 @@ impl Kernel<'_> {
             return Ok(ix.clone());
         }
         // keyed by group too: two groups of one place may have equal sizes
-        let key = (id * 16 + group, size, inner, outermost);
+        let key = (group, size, inner, outermost);
         if let Some((_, ix)) = places.coords.iter().find(|c| c.0 == key) {
             return Ok(ix.clone());
         }
@@ -226,12 +228,12 @@ impl Kernel<'_> {
         let together = inner.is_multiple_of(4) || inner == 1 && size.is_multiple_of(4);
         let lane = match ix {
             Ix::Linear { text, m4: true } if together => Ix::scalar(text.clone(), true),
-            Ix::Linear { text, .. } => self.lanes(scope, places, key.0, text, extent),
+            Ix::Linear { text, .. } => self.lanes(scope, places, group, text, extent),
             ix => ix.clone(),
         };
-        let mut out = self.within(scope, places, key.0, &lane, (inner, extent))?;
+        let mut out = self.within(scope, places, group, &lane, (inner, extent))?;
         if !outermost {
-            let outer = self.within(scope, places, key.0, &lane, (inner * size, extent))?;
+            let outer = self.within(scope, places, group, &lane, (inner * size, extent))?;
             let n = self.number(size as u32);
             let text = format!("({} - {} * {n})", out.text(), outer.text());
             out = match (ix, out.is_four()) {
@@ -247,7 +249,7 @@ impl Kernel<'_> {
 
     /// Four lanes of a group's number from `first` on, written once. Lanes past the end repeat the last element, so that no
     /// coordinate is out of range.
-    fn lanes(&mut self, scope: &mut Scope, places: &mut Places, group: usize, first: &str, extent: usize) -> Ix {
+    fn lanes(&mut self, scope: &mut Scope, places: &mut Places, group: Group, first: &str, extent: usize) -> Ix {
         let key = (group, 1, true);
         if let Some((_, lanes)) = places.quotients.iter().find(|q| q.0 == key) {
             return lanes.clone();
@@ -267,7 +269,7 @@ impl Kernel<'_> {
         &mut self,
         scope: &mut Scope,
         places: &mut Places,
-        group: usize,
+        group: Group,
         ix: &Ix,
         (divisor, extent): (usize, usize),
     ) -> Result<Ix> {
@@ -288,7 +290,7 @@ impl Kernel<'_> {
         }
         let Some((factor, shift)) = reciprocal(divisor, extent) else {
             let n = self.number(divisor as u32);
-            return Ok(ix.binary("/", &n));
+            return Ok(ix.over(&n));
         };
         let function = self.instances.call(None, "quotient", DType::U32, ix.is_four())?;
         let (factor, shift) = (self.number(factor), self.number(shift));
