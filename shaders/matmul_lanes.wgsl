@@ -120,7 +120,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    // one after the other share the columns of b, pieces of rows far apart, which stay in the cache while a streams by
+    // workgroups one after the other share columns of b, pieces of rows far apart: they stay in the cache, a streams by
     let tiles_m = (p_m + ROWS - 1u) / ROWS;
     let tiles_n = (p_n + LANES * 4u - 1u) / (LANES * 4u);
     let task = p_first + group.x + group.y * groups.x;

@@ -66,7 +66,7 @@ pub struct Facts {
 
 impl Facts {
     /// Whether kernels load and store two words of 32 bits as one of 64: Mesa's CPU driver does a vector's loads one by
-    /// one, lane for lane, so that half as many take half as long.
+    /// one, lane for lane, so that their number counts and not their size.
     ///
     /// ```
     /// use calor::gpu::Facts;
