@@ -44,7 +44,8 @@ pub use dtype::{DType, Element, Scalar};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
 pub use ops::arg::Arg;
-pub use ops::contract::{Factors, chain_matmul, einsum, multi_dot};
+pub use ops::chain::{chain_matmul, multi_dot};
+pub use ops::contract::{Factors, einsum};
 pub use ops::elementwise::{
     Approximate, Rounding, Tolerance, add, atan2, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift,
     bitwise_xor, copysign, div, eq, float_power, floor_divide, fmax, fmin, fmod, gcd, ge, gt, heaviside, hypot, lcm,

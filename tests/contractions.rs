@@ -1,7 +1,8 @@
 //! Products at their edges: long sums, many rows, nothing to sum, what shares a kernel.
 
 use calor::nn::functional as f;
-use calor::{DType, Device, Result, Tensor};
+use calor::autograd::Backward;
+use calor::{DType, Device, Result, Tensor, multi_dot};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -207,5 +208,76 @@ fn cholesky_reads_one_triangle() -> Result<()> {
     let a = Tensor::new([[4.0f32, 2.0], [9.0, 2.0]], ())?;
     assert_eq!(a.linalg_cholesky(true)?.to_vec::<f32>()?, [2.0, 1.0, 0.0, 1.0]);
     assert_eq!(a.t()?.linalg_cholesky(false)?.to_vec::<f32>()?, [2.0, 0.0, 1.0, 1.0]);
+    Ok(())
+}
+
+/// The product of a chain, its gradients, and those of the sum of their squares.
+fn chained(parts: &[(&[f32], [usize; 2])], dtype: DType) -> Result<Vec<f64>> {
+    let leaves: Vec<Tensor> = parts
+        .iter()
+        .map(|(values, shape)| Tensor::from_slice(values, *shape, ())?.to_dtype(dtype)?.detach().requires_grad_(true))
+        .collect::<Result<_>>()?;
+    let all: Vec<&Tensor> = leaves.iter().collect();
+    let y = multi_dot(&all)?;
+    let first = Backward::new().create_graph(true).grad(&[&y], &all, &[Some(&Tensor::ones(y.shape(), dtype)?)])?;
+    let first: Vec<Tensor> = first.into_iter().flatten().collect();
+    let squares = first.iter().map(|g| g.square()?.sum()).collect::<Result<Vec<_>>>()?;
+    let sum = squares.into_iter().map(Ok).reduce(|a, b: Result<Tensor>| a?.add(&b?)).transpose()?;
+    let second = sum.map(|sum| Backward::new().grad(&[&sum], &all, &[None])).transpose()?.unwrap_or_default();
+    let mut out = y.to_dtype(DType::F64)?.to_vec::<f64>()?;
+    for g in first.iter().chain(second.iter().flatten()) {
+        out.extend(g.to_dtype(DType::F64)?.to_vec::<f64>()?);
+    }
+    Ok(out)
+}
+
+#[test]
+fn short_chains_keep_what_cancels() -> Result<()> {
+    let _turn = turn();
+    let sums = Tensor::new([[16_777_216.0f32, 1.0, -16_777_216.0]], ())?;
+    assert_eq!(multi_dot(&[&sums, &Tensor::ones([3, 1], ())?])?.item()?, 1.0);
+    if !Device::best()?.facts().f64 {
+        println!("skipped: the adapter has no doubles to compare with");
+        return Ok(());
+    }
+    // two nearly equal columns of opposite signs
+    let mut a = numbers(2 * 4, 5);
+    let mut b = numbers(4 * 3, 6);
+    for row in a.chunks_mut(4) {
+        row[1] = row[0] * 1.000_01;
+    }
+    for column in 0..3 {
+        b[3 + column] = -b[column];
+    }
+    let (c, d) = (numbers(3 * 5, 7), numbers(5 * 2, 8));
+    let parts = [(&a[..], [2, 4]), (&b, [4, 3]), (&c, [3, 5]), (&d, [5, 2])];
+    let (got, want) = (chained(&parts, DType::F32)?, chained(&parts, DType::F64)?);
+    assert_eq!(got.len(), 4 + 2 * (8 + 12 + 15 + 10));
+    for (at, (got, want)) in got.iter().zip(&want).enumerate() {
+        assert!((got - want).abs() <= 3e-7 * want.abs(), "{at}: {got}, want {want}");
+    }
+    Ok(())
+}
+
+#[test]
+fn chains_of_what_is_not_finite() -> Result<()> {
+    let _turn = turn();
+    let one = |x: f32| Tensor::full([1, 1], x, ());
+    let inf = f32::INFINITY;
+    for (a, b, c, want) in [
+        (inf, 2.0, 1.0, inf),
+        (-inf, 2.0, 3.0, -inf),
+        (3e38, 2.0, 1.0, inf),
+        (3e38, 0.5, 2.0, 3e38),
+        (inf, 0.0, 1.0, f32::NAN),
+        (f32::NAN, 1.0, 1.0, f32::NAN),
+    ] {
+        let got = multi_dot(&[&one(a)?, &one(b)?, &one(c)?])?.item()? as f32;
+        assert!(got == want || got.is_nan() && want.is_nan(), "{a} {b} {c}: {got}, want {want}");
+    }
+    let rows = Tensor::new([[inf, -inf], [inf, 1.0], [2.0, 1.0]], ())?;
+    let sums = multi_dot(&[&rows, &Tensor::ones([2, 1], ())?])?.to_vec::<f32>()?;
+    assert!(sums[0].is_nan() && sums[1..] == [inf, 3.0], "{sums:?}");
+    assert_eq!(multi_dot(&[&Tensor::ones([2, 0], ())?, &Tensor::ones([0, 3], ())?])?.to_vec::<f32>()?, [0.0; 6]);
     Ok(())
 }

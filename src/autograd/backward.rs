@@ -6,7 +6,7 @@ use crate::ops::parts::gathered;
 use crate::shape::Dims;
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{autocast_off, forget_casts};
-use crate::tensor::grad::{Edge, GradFn, is_anomaly_enabled, set_grad_enabled};
+use crate::tensor::grad::{Edge, GradFn, SumRule, is_anomaly_enabled, set_grad_enabled};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -170,7 +170,7 @@ impl Backward {
                     let entry = ready
                         .entry(function.sequence)
                         .or_insert_with(|| (function.clone(), vec![Sum::default(); function.outputs()]));
-                    entry.1[*output].add(gradient)
+                    entry.1[*output].add(gradient, function.sum_rule())
                 }
             };
         for (edge, gradient) in seeds {
@@ -240,11 +240,11 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, given: Given) -> Result<()> {
+    fn add(&mut self, given: Given, sum_of: SumRule) -> Result<()> {
         match given {
             Given::Whole(gradient) => {
                 self.whole = Some(match self.whole.take() {
-                    Some(sum) => sum.add(&gradient)?,
+                    Some(sum) => sum_of(&sum, &gradient)?,
                     None => gradient,
                 });
             }
@@ -340,7 +340,7 @@ impl Sinks {
             self.order.push(leaf.id());
             (leaf.clone(), Sum::default())
         });
-        entry.1.add(given)
+        entry.1.add(given, |a, b| a.add(b))
     }
 
     fn output(&mut self, function: &GradFn, output: usize, gradient: &Tensor) {

@@ -7,7 +7,7 @@ use crate::tensor::Tensor;
 use crate::tensor::autocast::{autocast_off, full, lowered, widest};
 
 /// Refuses operands of different dtypes, as PyTorch's products do.
-fn alike(op: &str, tensors: &[&Tensor]) -> Result<()> {
+pub(super) fn alike(op: &str, tensors: &[&Tensor]) -> Result<()> {
     for pair in tensors.windows(2) {
         if pair[0].dtype() != pair[1].dtype() {
             let (a, b) = (pair[0].dtype(), pair[1].dtype());
@@ -26,7 +26,7 @@ fn all_lowered<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
     Ok(out)
 }
 
-fn ranks(op: &str, tensors: &[(&Tensor, usize)]) -> Result<()> {
+pub(super) fn ranks(op: &str, tensors: &[(&Tensor, usize)]) -> Result<()> {
     for (t, rank) in tensors {
         if t.dim() != *rank {
             bail!(Dim, op, "expected a tensor of {rank} dimensions, got shape {:?}", t.shape());
@@ -484,101 +484,6 @@ impl Tensor {
         }
         self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?.vector_norm(p, &[-1], false)
     }
-}
-
-/// The product of some matrices in the order that costs least; the first and the last may be vectors:
-/// `torch.linalg.multi_dot` (Cormen et al., 15.2).
-///
-/// ```
-/// use calor::Tensor;
-/// let (a, b, v) = (Tensor::ones([2, 30], ())?, Tensor::ones([30, 4], ())?, Tensor::ones([4], ())?);
-/// assert_eq!(calor::multi_dot(&[&a, &b, &v])?.to_vec::<f32>()?, [120.0, 120.0]);
-/// # Ok::<(), calor::Error>(())
-/// ```
-pub fn multi_dot(tensors: &[&Tensor]) -> Result<Tensor> {
-    const OP: &str = "multi_dot";
-    let (Some(first), Some(last)) = (tensors.first(), tensors.last()) else {
-        bail!(Value, OP, "expects at least one tensor");
-    };
-    if tensors.len() < 2 {
-        bail!(Value, OP, "expects at least 2 tensors but got {}", tensors.len());
-    }
-    let mut all: Vec<Tensor> = tensors.iter().map(|t| lowered(t)).collect::<Result<_>>()?;
-    let _off = autocast_off();
-    alike(OP, &all.iter().collect::<Vec<_>>())?;
-    let (row, column) = (first.dim() == 1, last.dim() == 1);
-    if row {
-        all[0] = all[0].unsqueeze(0)?;
-    }
-    let end = all.len() - 1;
-    if column {
-        all[end] = all[end].unsqueeze(1)?;
-    }
-    let mut out = product(OP, &all)?;
-    if column {
-        out = out.squeeze_dim(-1)?;
-    }
-    if row { out.squeeze_dim(0) } else { Ok(out) }
-}
-
-/// [`multi_dot`] of matrices: `torch.chain_matmul`.
-///
-/// ```
-/// let (a, b) = (calor::Tensor::ones([2, 3], ())?, calor::Tensor::ones([3, 4], ())?);
-/// assert_eq!(calor::chain_matmul(&[&a, &b, &b.t()?])?.to_vec::<f32>()?, [12.0; 6]);
-/// # Ok::<(), calor::Error>(())
-/// ```
-pub fn chain_matmul(tensors: &[&Tensor]) -> Result<Tensor> {
-    if let [one] = tensors {
-        ranks("chain_matmul", &[(one, 2)])?;
-        return Ok((*one).clone());
-    }
-    for t in tensors {
-        ranks("chain_matmul", &[(t, 2)])?;
-    }
-    multi_dot(tensors)
-}
-
-/// So many multiplications of a chain are done in double precision.
-const FEW_PRODUCTS: u128 = 4096;
-
-/// The product of a chain of matrices, split where it costs least.
-fn product(op: &str, all: &[Tensor]) -> Result<Tensor> {
-    for t in all {
-        ranks(op, &[(t, 2)])?;
-    }
-    for pair in all.windows(2) {
-        if pair[0].shape()[1] != pair[1].shape()[0] {
-            bail!(Shape, op, "{:?} and {:?} cannot be multiplied", pair[0].shape(), pair[1].shape());
-        }
-    }
-    let n = all.len();
-    let mut sizes: Vec<u128> = all.iter().map(|t| t.shape()[0] as u128).collect();
-    sizes.push(all[n - 1].shape()[1] as u128);
-    let mut cost = vec![vec![0u128; n]; n];
-    let mut split = vec![vec![0usize; n]; n];
-    for length in 1..n {
-        for i in 0..n - length {
-            let j = i + length;
-            let price = |k: usize| cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1];
-            let best = (i..j).min_by_key(|&k| price(k)).unwrap_or(i);
-            (cost[i][j], split[i][j]) = (price(best), best);
-        }
-    }
-    fn range(all: &[Tensor], split: &[Vec<usize>], i: usize, j: usize) -> Result<Tensor> {
-        if i == j {
-            return Ok(all[i].clone());
-        }
-        let k = split[i][j];
-        range(all, split, i, k)?.matmul(&range(all, split, k + 1, j)?)
-    }
-    // what cancels in a chain of few numbers is kept: doubles cost nothing there
-    let first = &all[0];
-    if first.dtype() == DType::F32 && first.device().facts().f64 && cost[0][n - 1] <= FEW_PRODUCTS {
-        let wide = all.iter().map(|t| t.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
-        return range(&wide, &split, 0, n - 1)?.to_dtype(DType::F32);
-    }
-    range(all, &split, 0, n - 1)
 }
 
 /// A label of an operand: a letter, or a dimension under the ellipsis, counted from the last.

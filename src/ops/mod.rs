@@ -4,6 +4,7 @@ pub mod adaptive;
 pub mod arg;
 pub(crate) mod attention;
 pub(crate) mod build;
+pub mod chain;
 pub mod contract;
 pub mod convolve;
 pub mod create;

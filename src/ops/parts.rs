@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::layout::Layout;
 use crate::shape::Dims;
 use crate::tensor::Tensor;
-use crate::tensor::grad::{GradFn, Grads, Parts, Rule, is_grad_enabled};
+use crate::tensor::grad::{GradFn, Grads, Outputs, Parts, Rule, is_grad_enabled};
 
 /// Of so few parts, gradients are put among zeros; those of more are joined.
 const FEW: usize = 2;
@@ -20,7 +20,7 @@ impl Tensor {
             Ok(Grads::from_iter([gathered(&shape, parts.collect())?]))
         });
         let parts = Parts { shape: self.shape(), places };
-        let function = GradFn::make(name.into(), vec![Some(edge)], views.len(), (rule, false), Some(parts));
+        let function = GradFn::make(name.into(), vec![Some(edge)], views.len(), (rule, false), Outputs::Parts(parts));
         views.iter().enumerate().for_each(|(i, view)| view.set_output_of(&function, i));
     }
 }

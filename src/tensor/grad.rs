@@ -3,7 +3,7 @@
 //! The walk over the graph is `autograd/`; the gradients themselves stand beside their operations in `ops/`.
 
 pub use super::grad_fn::{Edge, GradFn};
-pub(crate) use super::grad_fn::{Parts, Watcher};
+pub(crate) use super::grad_fn::{Outputs, Parts, SumRule, Watcher};
 pub use super::grad_mode::{
     ModeGuard, detect_anomaly, enable_grad, is_anomaly_enabled, is_grad_enabled, no_grad, set_grad_enabled,
 };
@@ -151,9 +151,15 @@ impl SavedOutput {
 pub struct Recorder {
     output: Arc<std::sync::OnceLock<Saved>>,
     used: Cell<bool>,
+    sum_rule: Cell<Option<SumRule>>,
 }
 
 impl Recorder {
+    /// Gradients of the output are summed by a rule of their own, which must be differentiable.
+    pub(crate) fn sums_by(&self, rule: SumRule) {
+        self.sum_rule.set(Some(rule));
+    }
+
     /// Keeps an input.
     pub fn save(&self, t: &Tensor) -> Saved {
         self.used.set(true);
@@ -189,14 +195,15 @@ impl Tensor {
     {
         let wanted = is_grad_enabled() && self.dtype().is_float() && inputs.iter().any(|t| t.requires_grad());
         if wanted {
-            let recorder = Recorder { output: Arc::default(), used: Cell::new(false) };
+            let recorder = Recorder { output: Arc::default(), used: Cell::new(false), sum_rule: Cell::default() };
             let rule = make(&recorder);
             let edges = inputs.iter().map(|t| t.edge()).collect();
             let rule: Rule = Box::new(move |g| match g.first() {
                 Some(Some(g)) => rule(g),
                 _ => Ok(Grads::new()),
             });
-            let function = GradFn::make(name.into(), edges, 1, (rule, recorder.used.get()), None);
+            let outputs = recorder.sum_rule.get().map_or(Outputs::Numbers, Outputs::Summed);
+            let function = GradFn::make(name.into(), edges, 1, (rule, recorder.used.get()), outputs);
             // most rules do not keep their output
             if Arc::strong_count(&recorder.output) > 1 {
                 let history = History::Own(Arc::downgrade(&function), 0);
@@ -246,7 +253,7 @@ impl Tensor {
                     let Some(Some(g)) = g.first() else { return Ok(Grads::new()) };
                     Ok(Grads::from_iter([Some(g.spread((&shape, &base), &layout)?)]))
                 });
-                GradFn::make("AsStridedBackward".into(), vec![Some(edge)], 1, (rule, false), None)
+                GradFn::make("AsStridedBackward".into(), vec![Some(edge)], 1, (rule, false), Outputs::Numbers)
             });
             let mut meta = self.meta();
             // a view may be a leaf of its own where its base has no history

@@ -45,12 +45,24 @@ pub struct GradFn {
     rule: Mutex<Option<Rule>>,
     /// Whether the rule keeps values, which a walk frees.
     keeps: bool,
-    /// That its outputs show parts of its one input.
-    parts: Option<Parts>,
+    outputs_are: Outputs,
     watchers: Mutex<Vec<(usize, Watcher)>>,
     /// Where the forward operation ran, under anomaly mode.
     pub trace: Option<String>,
 }
+
+/// What the outputs of an operation are to the walk.
+pub(crate) enum Outputs {
+    /// Tensors whose gradients are summed element by element.
+    Numbers,
+    /// Tensors whose gradients are summed by a rule of their own.
+    Summed(SumRule),
+    /// Views of the one input.
+    Parts(Parts),
+}
+
+/// The sum of two gradients.
+pub(crate) type SumRule = fn(&Tensor, &Tensor) -> Result<Tensor>;
 
 /// The shape of a tensor, and where each view of it would lie if it were stored row by row; a view shows no element
 /// twice.
@@ -82,18 +94,18 @@ impl GradFn {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn new(name: impl Into<String>, edges: Vec<Option<Edge>>, outputs: usize, rule: Rule) -> Arc<Self> {
-        Self::make(name.into(), edges, outputs, (rule, true), None)
+        Self::make(name.into(), edges, outputs, (rule, true), Outputs::Numbers)
     }
 
-    /// A node with a rule that may keep values, and whose outputs may be parts of its one input: the rule then says the
-    /// same for one gradient of each.
+    /// A node with a rule that may keep values. Where the outputs are parts of its one input, the rule says the same for one
+    /// gradient of each.
     #[allow(clippy::arc_with_non_send_sync, reason = "the lint loses its way in types that contain themselves")]
     pub(crate) fn make(
         name: String,
         edges: Vec<Option<Edge>>,
         outputs: usize,
         (rule, keeps): (Rule, bool),
-        parts: Option<Parts>,
+        outputs_are: Outputs,
     ) -> Arc<Self> {
         Arc::new(Self {
             sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
@@ -102,7 +114,7 @@ impl GradFn {
             outputs,
             rule: Mutex::new(Some(rule)),
             keeps,
-            parts,
+            outputs_are,
             watchers: Mutex::default(),
             trace: is_anomaly_enabled().then(|| std::backtrace::Backtrace::force_capture().to_string()),
         })
@@ -110,7 +122,18 @@ impl GradFn {
 
     /// Which parts of its input its outputs are.
     pub(crate) fn parts(&self) -> Option<&Parts> {
-        self.parts.as_ref()
+        match &self.outputs_are {
+            Outputs::Parts(parts) => Some(parts),
+            _ => None,
+        }
+    }
+
+    /// How gradients of one of its outputs are summed.
+    pub(crate) fn sum_rule(&self) -> SumRule {
+        match self.outputs_are {
+            Outputs::Summed(rule) => rule,
+            _ => |a, b| a.add(b),
+        }
     }
 
     /// Its name, the operation's: `mul`.
