@@ -24,8 +24,9 @@ fn wins(a: T, b: T) -> bool { return beats(a, b) | (missing(a) & !missing(b)); }
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let task = (p_first + group.x + group.y * groups.x) * (GROUP / LANES) + lane / LANES;
     // neighbours take neighbouring rows
     let row = task % p_rows;

@@ -161,8 +161,9 @@ fn write(at: u32, i: u32, size: u32, x: vec4<T>) {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) invocation: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let invocation = local.x;
     own = invocation;
     let lane = invocation % LANES;
     let blocks = (p_s + ROWS * TEAMS - 1u) / (ROWS * TEAMS);

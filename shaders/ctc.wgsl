@@ -38,8 +38,9 @@ fn joined(a: T, b: T, c: T) -> T {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let sample = p_first + group.x + group.y * groups.x;
     if sample >= p_samples {
         return;

@@ -55,8 +55,9 @@ fn rotate(p: u32, q: u32, nought: u32) {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let matrix = p_first + group.x + group.y * groups.x;
     if matrix >= p_matrices {
         return;

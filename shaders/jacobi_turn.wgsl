@@ -25,8 +25,9 @@ fn store(matrix: u32, row: u32, column: u32, value: T) {}
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let circle = (p_columns - 1u) | 1u;
     let task = p_first + group.x + group.y * groups.x;
     let pairs = circle / 2u + 1u;

@@ -11,8 +11,9 @@ fn element(base: u32) {}
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let quad = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if quad < p_count {
         element(quad * 4u);

@@ -23,8 +23,9 @@ fn block(c0: u32, c1: u32, c2: u32, c3: u32) {}
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let tile = p_first + group.x + group.y * groups.x;
     let bands = tile / p_strips;
     let plane = bands / p_bands;

@@ -44,8 +44,9 @@ fn write(batch: u32, m: u32, n: u32, value: vec4<T>) {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let tiles_m = (p_m + 3u) / 4u;
     let tiles_n = (p_n + 3u) / 4u;
     let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;

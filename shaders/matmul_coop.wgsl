@@ -114,9 +114,10 @@ fn fill_b(i: u32, batch: u32, k: u32, n: u32, last: u32) {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(subgroup_id) subgroup: u32,
 ) {
+    let lane = local.x;
     let tiles_m = (p_m + TILE - 1u) / TILE;
     let tiles_n = (p_n + TILE - 1u) / TILE;
     let task = p_first + group.x + group.y * groups.x;

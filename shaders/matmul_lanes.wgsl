@@ -118,8 +118,9 @@ fn pick(
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     // workgroups one after the other share columns of b, pieces of rows far apart: they stay in the cache, a streams by
     let tiles_m = (p_m + ROWS - 1u) / ROWS;
     let tiles_n = (p_n + LANES * 4u - 1u) / (LANES * 4u);

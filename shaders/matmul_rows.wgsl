@@ -79,8 +79,9 @@ fn join(slot: u32, apart: u32) {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let length = select(p_m, p_n, LONG_N == 1u);
     let count = select(p_n, p_m, LONG_N == 1u);
     let tiles = (length + QUADS * 4u - 1u) / (QUADS * 4u);

@@ -149,8 +149,9 @@ fn pick(i: u32, x0: vec4<T>, x1: vec4<T>, x2: vec4<T>, x3: vec4<T>) -> vec4<T> {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let tiles_m = (p_m + TILE_M - 1u) / TILE_M;
     let tiles_n = (p_n + TILE_N - 1u) / TILE_N;
     let task = p_first + group.x + group.y * groups.x;

@@ -22,8 +22,9 @@ fn store(part: u32, row: u32, value: T) {}
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let task = (p_first + group.x + group.y * groups.x) * (GROUP / LANES) + lane / LANES;
     let row = task / p_parts;
     let part = task % p_parts;

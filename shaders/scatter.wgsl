@@ -24,8 +24,9 @@ fn store4(batch: u32, destination: u32, column: u32, value: vec4<T>) {}
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let columns = p_width / LANES;
     let column = task % columns * LANES;

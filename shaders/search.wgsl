@@ -23,8 +23,9 @@ fn before(a: T, b: T) -> bool { return smaller(a, b) | (missing(b) & !missing(a)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let row = task / p_values;
     let k = task % p_values;

@@ -44,8 +44,9 @@ fn overtakes(outer: u32, inner: u32, b: u32, y: T, a: u32, x: T) -> bool {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if task >= p_tasks {
         return;

@@ -39,8 +39,9 @@ fn precedes(a: u32, b: u32) -> bool {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let first = (p_first + group.x + group.y * groups.x) * (SLOTS / p_block);
     for (var slot = lane; slot < SLOTS; slot += GROUP) {
         let task = first + slot / p_block;

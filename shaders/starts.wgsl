@@ -14,8 +14,9 @@ fn store(i: u32, value: u32) {}
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let number = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     if number >= p_starts {
         return;

@@ -31,8 +31,9 @@ fn before(a: T, b: T) -> bool {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let lane = local.x;
     let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
     let row = task % p_rows;
     let part = task / p_rows;

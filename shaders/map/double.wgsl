@@ -17,6 +17,11 @@ fn is_nan(x: T) -> B { return bits_abs(x) > U(0x7ff0000000000000); }
 fn opaque(x: T) -> T { return bitcast<T>(bitcast<U>(x) | U(u64(zero_bits))); }
 fn with_sign(x: T, s: T) -> T { return bitcast<T>(bits_abs(x) | bits_sign(s)); }
 fn high_bits(x: T) -> T { return bitcast<T>(bitcast<U>(x) & ~U(0x7ffffff)); }
+// x, |x| < 2^50, shifted so that the low bits hold the whole number nearest to it: conversions to integers are slow on CPUs and
+// on GPUs. `whole` and `whole_bits` give it.
+fn shifted(x: T) -> T { return opaque(x + 6755399441055744.0); }
+fn whole(t: T) -> T { return t - 6755399441055744.0; }
+fn whole_bits(t: T) -> I { return bitcast<I>(t) - I(0x4338000000000000); }
 // 2^n, n in -1022 .. 1023.
 fn power_of_two(n: I) -> T { return bitcast<T>(bitcast<U>(n + I(1023)) << W(52)); }
 // x * 2^n, n in -2044 .. 2046.
@@ -155,25 +160,27 @@ fn exp_tail(r: T) -> T {
 // exp(x) * 2^k; x = n ln2 + r. 1 ulp.
 fn exp_scaled(x: T, k: I) -> T {
     let c = clamp(x, T(-800.0), T(720.0));
-    let n = round(c * 1.44269504088896341);
+    let t = shifted(c * 1.44269504088896341);
+    let n = whole(t);
     let r = opaque(c - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
-    let y = scale_by(exp_tail(r) + r + 1.0, I(n) + k);
+    let y = scale_by(exp_tail(r) + r + 1.0, whole_bits(t) + k);
     return select(y, x, is_nan(x));
 }
 fn op_exp(x: T) -> T { return exp_scaled(x, I(0)); }
 // 2^x; exact at integers.
 fn op_exp2(x: T) -> T {
     let c = clamp(x, T(-1100.0), T(1100.0));
-    let n = round(c);
-    let r = (c - n) * 0.693147180559945309;
-    let y = scale_by(exp_tail(r) + r + 1.0, I(n));
+    let t = shifted(c);
+    let r = (c - whole(t)) * 0.693147180559945309;
+    let y = scale_by(exp_tail(r) + r + 1.0, whole_bits(t));
     return select(y, x, is_nan(x));
 }
 fn op_expm1(x: T) -> T {
     let c = clamp(x, T(-50.0), T(720.0));
-    let n = round(c * 1.44269504088896341);
+    let t = shifted(c * 1.44269504088896341);
+    let n = whole(t);
     let r = opaque(c - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
-    let k = I(n);
+    let k = whole_bits(t);
     let low = exp_tail(r) + r;
     let one = T(1.0) - scale_by(T(1.0), -k);
     let y = scale_by(low + one, k);
@@ -259,10 +266,10 @@ fn op_pow(x: T, y: T) -> T {
     let over = e >= T(1025.0);
     let under = e <= T(-1080.0);
     let regular = !(over | under) & (bits_abs(e) < U(0x7ff0000000000000));
-    let k = round(select(T(0.0), e, regular));
-    let d = select(T(0.0), opaque(w - k) + wl, regular);
+    let t = shifted(select(T(0.0), e, regular));
+    let d = select(T(0.0), opaque(w - whole(t)) + wl, regular);
     let r = d * 0.693147180559945309;
-    let p = scale_by(exp_tail(r) + r + 1.0, I(k));
+    let p = scale_by(exp_tail(r) + r + 1.0, whole_bits(t));
     let inf = inf_();
     var f = select(select(p, inf, over), T(0.0), under);
     let down = op_signbit(y);
@@ -386,13 +393,14 @@ fn reduce_large(x: T, quadrant: ptr<function, U>) -> T {
 fn reduce_angle(x: T, quadrant: ptr<function, U>) -> T {
     let large = bits_abs(x) > U(0x41d0000000000000);
     let c = select(x, T(0.0), large);
-    let n = round(c * 0.636619772367581343);
+    let t = shifted(c * 0.636619772367581343);
+    let n = whole(t);
     var r = opaque(c - n * 1.570796012878418);
     r = opaque(r - n * 3.139164164167596e-07);
     r = opaque(r - n * 6.2233719696699885e-14);
     r = opaque(r - n * 2.0222659584103533e-21);
     r = r - n * 2.9038559739793605e-28;
-    var q = bitcast<U>(I(n)) & U(3);
+    var q = bitcast<U>(whole_bits(t)) & U(3);
     if any(large) {
         var ql = U(0);
         let rl = reduce_large(x, &ql);
@@ -443,9 +451,9 @@ fn op_tan(x: T) -> T {
 // sin(pi x), exactly 0 at integers; x finite.
 fn sin_pi(x: T) -> T {
     let h = x - round(x * 0.5) * 2.0;
-    let n = round(h * 2.0);
-    let r = (h - n * 0.5) * 3.14159265358979324;
-    return sin_quadrant(r, bitcast<U>(I(n)) & U(3));
+    let t = shifted(h * 2.0);
+    let r = (h - whole(t) * 0.5) * 3.14159265358979324;
+    return sin_quadrant(r, bitcast<U>(whole_bits(t)) & U(3));
 }
 fn op_sinc(x: T) -> T {
     let y = sin_pi(x) / (x * 3.14159265358979324);

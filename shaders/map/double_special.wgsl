@@ -141,9 +141,9 @@ fn op_digamma(x: T) -> T {
 }
 fn cos_pi(x: T) -> T {
     let h = x - round(x * 0.5) * 2.0;
-    let n = round(h * 2.0);
-    let r = (h - n * 0.5) * 3.14159265358979324;
-    return sin_quadrant(r, (bitcast<U>(I(n)) + U(1)) & U(3));
+    let t = shifted(h * 2.0);
+    let r = (h - whole(t) * 0.5) * 3.14159265358979324;
+    return sin_quadrant(r, (bitcast<U>(whole_bits(t)) + U(1)) & U(3));
 }
 // Box-Muller: u1 in (0, 1], u2 in [0, 1).
 fn normal_from(u1: T, u2: T) -> T { return sqrt(op_log(u1) * -2.0) * cos_pi(u2 * 2.0); }

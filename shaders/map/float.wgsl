@@ -17,6 +17,11 @@ fn is_nan(x: T) -> B { return bits_abs(x) > U(0x7f800000u); }
 fn opaque(x: T) -> T { return bitcast<T>(bitcast<U>(x) | U(zero_bits)); }
 fn with_sign(x: T, s: T) -> T { return bitcast<T>(bits_abs(x) | bits_sign(s)); }
 fn high_bits(x: T) -> T { return bitcast<T>(bitcast<U>(x) & U(0xfffff000u)); }
+// x, |x| < 2^21, shifted so that the low bits hold the whole number nearest to it: conversions to integers are slow on CPUs and
+// on GPUs. `whole` and `whole_bits` give it.
+fn shifted(x: T) -> T { return opaque(x + 12582912.0); }
+fn whole(t: T) -> T { return t - 12582912.0; }
+fn whole_bits(t: T) -> I { return bitcast<I>(t) - I(0x4b400000); }
 // 2^n, n in -126 .. 127.
 fn power_of_two(n: I) -> T { return bitcast<T>(bitcast<U>(n + I(127)) << U(23u)); }
 // x * 2^n, n in -252 .. 254.
@@ -155,27 +160,28 @@ fn exp_tail(r: T) -> T {
 // exp(x) * 2^k; x = n ln2 + r. 1 ulp.
 fn exp_scaled(x: T, k: I) -> T {
     let c = clamp(x, T(-120.0), T(100.0));
-    let n = round(c * 1.44269504088896341);
+    let t = shifted(c * 1.44269504088896341);
+    let n = whole(t);
     let r = opaque(c - n * 0.693359375) + n * 2.12194440e-4;
-    let y = scale_by(exp_tail(r) + r + 1.0, I(n) + k);
+    let y = scale_by(exp_tail(r) + r + 1.0, whole_bits(t) + k);
     return select(y, x, is_nan(x));
 }
 fn op_exp(x: T) -> T { return exp_scaled(x, I(0)); }
 // 2^x; exact at integers. 1 ulp.
 fn op_exp2(x: T) -> T {
     let c = clamp(x, T(-160.0), T(140.0));
-    let n = round(c);
-    let f = c - n;
-    let r = f * 0.693147180559945309;
-    let y = scale_by(exp_tail(r) + r + 1.0, I(n));
+    let t = shifted(c);
+    let r = (c - whole(t)) * 0.693147180559945309;
+    let y = scale_by(exp_tail(r) + r + 1.0, whole_bits(t));
     return select(y, x, is_nan(x));
 }
 // 1.5 ulp.
 fn op_expm1(x: T) -> T {
     let c = clamp(x, T(-30.0), T(100.0));
-    let n = round(c * 1.44269504088896341);
+    let t = shifted(c * 1.44269504088896341);
+    let n = whole(t);
     let r = opaque(c - n * 0.693359375) + n * 2.12194440e-4;
-    let k = min(I(n), I(150));
+    let k = min(whole_bits(t), I(150));
     let low = exp_tail(r) + r;
     let one = T(1.0) - scale_by(T(1.0), -k);
     let y = scale_by(low + one, k);
@@ -289,14 +295,14 @@ fn op_pow(x: T, y: T) -> T {
     let over = e >= T(129.0);
     let under = e <= T(-152.0);
     let regular = !(over | under) & (bits_abs(e) < U(0x7f800000u));
-    let k = round(select(T(0.0), e, regular));
-    let g = w - k;
+    let whole_e = shifted(select(T(0.0), e, regular));
+    let g = w - whole(whole_e);
     let t = bitcast<T>(bitcast<U>(wl + g) & U(0xffff8000u));
     let lu = t * 6.93145752e-01;
     let lv = (wl - (t - g)) * 6.9314718246e-01 + t * 1.42860654e-06;
     let m = select(T(0.0), opaque(lu + lv), regular);
     let rest = select(T(0.0), lv - (m - lu), regular);
-    let p = scale_by((exp_tail(m) + (rest + m * rest)) + m + 1.0, I(k));
+    let p = scale_by((exp_tail(m) + (rest + m * rest)) + m + 1.0, whole_bits(whole_e));
     let inf = inf_();
     var f = select(select(p, inf, over), T(0.0), under);
     // zero and infinite bases and exponents
@@ -408,12 +414,13 @@ fn reduce_large(x: T, quadrant: ptr<function, U>) -> T {
 fn reduce_angle(x: T, quadrant: ptr<function, U>) -> T {
     let large = bits_abs(x) > U(0x46000000u);
     let c = select(x, T(0.0), large);
-    let n = round(c * 0.636619772367581343);
+    let t = shifted(c * 0.636619772367581343);
+    let n = whole(t);
     var r = opaque(c - n * 1.5703125);
     r = opaque(r - n * 0.00048375129699707031);
     r = opaque(r - n * 7.5495336204767227e-08);
     r = r - n * 2.5633441515945189e-12;
-    var q = bitcast<U>(I(n)) & U(3u);
+    var q = bitcast<U>(whole_bits(t)) & U(3u);
     if any(large) {
         var ql = U(0u);
         let rl = reduce_large(x, &ql);
@@ -460,9 +467,9 @@ fn op_tan(x: T) -> T {
 // sin(pi x), exactly 0 at integers; x finite.
 fn sin_pi(x: T) -> T {
     let h = x - round(x * 0.5) * 2.0;
-    let n = round(h * 2.0);
-    let r = (h - n * 0.5) * 3.14159265358979324;
-    return sin_quadrant(r, bitcast<U>(I(n)) & U(3u));
+    let t = shifted(h * 2.0);
+    let r = (h - whole(t) * 0.5) * 3.14159265358979324;
+    return sin_quadrant(r, bitcast<U>(whole_bits(t)) & U(3u));
 }
 fn op_sinc(x: T) -> T {
     let y = sin_pi(x) / (x * 3.14159265358979324);

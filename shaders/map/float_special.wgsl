@@ -23,9 +23,10 @@ fn erfc_kernel(a: T) -> T {
         + 0.008633175497) * q - 0.008040997345) * q - 0.05420348137) * q + 0.1640528452) * q
         - 0.1660315045) * q - 0.09276389073) * q + 1.276978394;
     let h = high_bits(c);
-    let n = round(c * c * -1.44269504088896341);
+    let t = shifted(c * c * -1.44269504088896341);
+    let n = whole(t);
     let r = opaque(-h * h - n * 0.693359375) + (n * 2.12194440e-4 + (h - c) * (h + c));
-    return scale_by((exp_tail(r) + r + 1.0) * (p * (s * d)), I(n));
+    return scale_by((exp_tail(r) + r + 1.0) * (p * (s * d)), whole_bits(t));
 }
 // 1.5 ulp.
 fn op_erf(x: T) -> T {
@@ -118,9 +119,9 @@ fn op_digamma(x: T) -> T {
 }
 fn cos_pi(x: T) -> T {
     let h = x - round(x * 0.5) * 2.0;
-    let n = round(h * 2.0);
-    let r = (h - n * 0.5) * 3.14159265358979324;
-    return sin_quadrant(r, (bitcast<U>(I(n)) + U(1u)) & U(3u));
+    let t = shifted(h * 2.0);
+    let r = (h - whole(t) * 0.5) * 3.14159265358979324;
+    return sin_quadrant(r, (bitcast<U>(whole_bits(t)) + U(1u)) & U(3u));
 }
 // Box-Muller: u1 in (0, 1], u2 in [0, 1).
 fn normal_from(u1: T, u2: T) -> T { return sqrt(op_log(u1) * -2.0) * cos_pi(u2 * 2.0); }

@@ -75,7 +75,8 @@ var<workgroup> right: array<f16, SIDE * SIDE>;
 var<workgroup> sums: array<f32, SIDE * SIDE>;
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(local_invocation_id) local: vec3<u32>) {
+    let lane = local.x;
     for (var i = lane; i < SIDEu * SIDEu; i += LANESu) {
         left[i] = f16(f32(i * 7u % 11u) - 5.0);
         right[i] = f16(f32(i * 5u % 13u) - 6.0);

@@ -7,7 +7,7 @@ use super::join::stack;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::library::shader;
-use crate::graph::{GROUP, IndexOp, Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
+use crate::graph::{GROUP, Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
 use crate::no_grad;
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{autocast_off, lowered};
@@ -138,12 +138,9 @@ fn summed(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let [x, x_rest] = [first, second].map(|half| build.body.load(0, &[half, row, column]));
     let [y, y_rest] = [first, second].map(|half| build.body.load(1, &[half, row, column]));
     // compilers may take `(a + b) - a` for `b`: they must not see that a number is a sum
-    let nought = build.word(0);
     let rounded = |build: &mut Build, op: &'static str, a: u16, b: u16| {
         let x = build.body.call(op, &[a, b]);
-        let bits = build.body.bits(DType::U32, x);
-        let bits = build.op(IndexOp::Add, bits, nought);
-        build.body.bits(DType::F32, bits)
+        build.body.call("opaque", &[x])
     };
     let (add, sub) = ("op_add", "op_sub");
     let sum = rounded(&mut build, add, x, y);
@@ -157,9 +154,7 @@ fn summed(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let over = rounded(&mut build, sub, all, sum);
     let over = build.body.call(sub, &[rest, over]);
     // infinities leave nothing over
-    let bits = build.body.bits(DType::U32, all);
-    let size = build.rem(bits, 1 << 31);
-    let finite = build.less(size, 0x7f80_0000);
+    let finite = build.body.call("op_isfinite", &[all]);
     let zero = build.value(0.0, DType::F32);
     let all = build.body.select(finite, all, sum);
     let over = build.body.select(finite, over, zero);
@@ -206,10 +201,10 @@ impl Primitive for Pairs {
             source: shader!("matmul_pairs.wgsl"),
             types: Vec::new(),
             consts: vec![("GROUP", GROUP)],
-            calls: Vec::new(),
+            calls: vec![("rounded", "opaque", DType::F32)],
             loads: vec![load("load_a", 0), load("load_b", 1)],
             stores: vec![Store { name: "store", coords: vec![1, 1, 1], lanes: false }],
-            params: vec![("m", m as u32), ("n", n as u32), ("k", k as u32), ("nought", 0)],
+            params: vec![("m", m as u32), ("n", n as u32), ("k", k as u32)],
             groups: (m * n).div_ceil(GROUP as usize) as u32,
             prologue: Prologue::Any,
             work: 64 * (m * n * k) as u64,

@@ -159,7 +159,7 @@ impl Kernel<'_> {
         }
         let text = format!(
             "{}@compute @workgroup_size({})\nfn main(\n  @builtin(workgroup_id) group: vec3<u32>,\n  \
-             @builtin(num_workgroups) groups: vec3<u32>,\n  @builtin(local_invocation_index) lane: u32,\n) {{\n{}}}\n",
+             @builtin(num_workgroups) groups: vec3<u32>,\n  @builtin(local_invocation_id) local: vec3<u32>,\n) {{\n  let lane = local.x;\n{}}}\n",
             w.shared, w.group, main.text
         );
         let groups = if row.total { 1 } else { (w.tasks * w.lanes as usize).div_ceil(w.group as usize) as u32 };
