@@ -106,18 +106,18 @@ impl Tensor {
                 bail!(Value, prim.name(), "tensors lie on different devices");
             }
         }
-        let inputs: SmallVec<[Input; 2]> = inputs.iter().map(|t| t.input()).collect::<Result<_>>()?;
-        let value = device.engine().node(prim, Spec::new(shape, dtype), inputs, params.into())?;
+        // inputs are large: collecting them would move all of them
+        let mut read: SmallVec<[Input; 2]> = SmallVec::with_capacity(inputs.len());
+        for t in inputs {
+            read.push(t.input()?);
+        }
+        let value = device.engine().node(prim, Spec::new(shape, dtype), read, params.into())?;
         Ok(Self::from_value(device, value))
     }
 
     /// What a node reads when it reads this tensor now.
     pub(crate) fn input(&self) -> Result<Input> {
-        let layout = self.layout();
-        match self.0.storage.look(&layout) {
-            Some(input) => Ok(input),
-            None => Ok(Input { value: self.value()?, layout }),
-        }
+        self.0.storage.look(self.layout(), || self.value())
     }
 
     /// The value of all of its storage.

@@ -63,11 +63,15 @@ impl Storage {
         }
     }
 
-    /// What a layout that stays within a slot reads.
-    pub(super) fn look(&self, layout: &Layout) -> Option<Input> {
-        match &*self.held() {
-            Held::Whole(value) => Some(Input { value: value.clone(), layout: layout.clone() }),
-            Held::Cut(slots) => slots.look(layout, self.numel),
+    /// What a layout reads; `whole` gives the value of all of it where the layout crosses slots.
+    pub(super) fn look(&self, layout: Layout, whole: impl FnOnce() -> Result<Value>) -> Result<Input> {
+        let seen = match &*self.held() {
+            Held::Whole(value) => return Ok(Input { value: value.clone(), layout }),
+            Held::Cut(slots) => slots.look(&layout, self.numel),
+        };
+        match seen {
+            Some(input) => Ok(input),
+            None => Ok(Input { value: whole()?, layout }),
         }
     }
 

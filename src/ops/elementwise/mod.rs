@@ -122,34 +122,29 @@ impl From<Scalar> for Item<'_> {
     }
 }
 
-/// What tells one call of a library function from another: its name, which arguments are numbers, and their dtype.
-type Shape = (&'static str, SmallVec<[bool; 4]>, Option<DType>);
+/// What tells one call of a library function from another: its name, how many arguments it has, which of them are numbers, a
+/// bit each, and the numbers' dtype.
+type Shape = (&'static str, usize, u32, Option<DType>);
 
 /// The primitive of a library function; each is made once.
-fn function((name, numbers, dtype): Shape) -> Arc<dyn Primitive> {
+fn function(shape: Shape) -> Arc<dyn Primitive> {
     static KNOWN: LazyLock<Mutex<HashMap<Shape, Arc<Map>>>> = LazyLock::new(Mutex::default);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let make = |(name, numbers, dtype): &Shape| {
+    let make = |(name, count, numbers, dtype): Shape| {
         let mut body = Body::new();
         let (mut inputs, mut params) = (0, 0);
         let mut args: SmallVec<[u16; 4]> = SmallVec::new();
-        for &number in numbers {
+        for number in (0..count).map(|k| numbers >> k & 1 == 1) {
             args.push(match (number, dtype) {
-                (true, Some(dtype)) => body.value(params, *dtype),
+                (true, Some(dtype)) => body.value(params, dtype),
                 _ => body.input(inputs),
             });
             *(if number { &mut params } else { &mut inputs }) += 1;
         }
         body.call(format!("op_{name}"), &args);
-        Arc::new(Map { name: (*name).into(), body })
+        Arc::new(Map { name: name.into(), body })
     };
-    let key = (name, numbers, dtype);
-    if let Some(map) = known.get(&key) {
-        return map.clone();
-    }
-    let map = make(&key);
-    known.insert(key, map.clone());
-    map
+    known.entry(shape).or_insert_with(|| make(shape)).clone()
 }
 
 /// The library function `name` of tensors that broadcast and of numbers, without history; the tensors are of one
@@ -174,8 +169,9 @@ pub(crate) fn call(name: &'static str, out: DType, items: &[Item<'_>]) -> Result
             Item::Tensor(_) => None,
         })
         .collect();
-    let numbers = items.iter().map(|i| matches!(i, Item::Number(_))).collect();
-    let prim = function((name, numbers, (!params.is_empty()).then_some(dtype)));
+    let number = |(k, item): (usize, &Item<'_>)| u32::from(matches!(item, Item::Number(_))) << k;
+    let numbers = items.iter().enumerate().map(number).sum();
+    let prim = function((name, items.len(), numbers, (!params.is_empty()).then_some(dtype)));
     let shape = first.shape();
     if tensors[1..].iter().all(|t| t.has_shape(&shape)) {
         return Tensor::apply(prim, first.device(), (&shape, out), &tensors, &params);
