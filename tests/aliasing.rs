@@ -596,3 +596,19 @@ fn joined_tensors_are_copies() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_batch_that_a_matrix_folds_is_kept_as_a_copy() -> Result<()> {
+    let w = leaf(&[1.0, 2.0])?;
+    let product = |batch: &Tensor| {
+        let y = w.reshape([1, 2])?.matmul(batch)?;
+        batch.mul_(10.0)?;
+        y.sum()?.backward()
+    };
+    // as in PyTorch: what is laid out anew does not see the write, what is a view of the batch does
+    product(&Tensor::arange(0, 12, 1, DType::F32)?.reshape([2, 2, 3])?)?;
+    assert_eq!(grad_of(&w)?, [24.0, 42.0]);
+    let turned = Tensor::arange(0, 12, 1, DType::F32)?.reshape([2, 3, 2])?.transpose(1, 2)?;
+    refused(product(&turned), ErrorKind::Autograd, "modified by an inplace operation");
+    Ok(())
+}

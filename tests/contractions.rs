@@ -1,7 +1,7 @@
 //! Products at their edges: long sums, many rows, nothing to sum, what shares a kernel.
 
-use calor::nn::functional as f;
 use calor::autograd::Backward;
+use calor::nn::functional as f;
 use calor::{DType, Device, Result, Tensor, multi_dot};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -13,7 +13,10 @@ const HALVES: &str = "enable f16;";
 /// Parses and validates; where there is an entry point, also translates to what the other backends run.
 fn validate(what: &str, source: &str) {
     // newer drivers for CPUs compute it by divisions, which cost more than small kernels do
-    assert!(!source.contains("local_invocation_index"), "{what}: groups have one dimension, local_invocation_id.x does");
+    assert!(
+        !source.contains("local_invocation_index"),
+        "{what}: groups have one dimension, local_invocation_id.x does"
+    );
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string_with_path(source, what)));
     let mut validator =

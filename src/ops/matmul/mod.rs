@@ -79,6 +79,12 @@ impl Tensor {
             let rows = x.reshape([numel(&sx[..rx - 1]), sx[rx - 1]])?;
             bmm(&rows, &y)?.reshape(with(&[sx[rx - 2], sy[ry - 1]]))?
         } else {
+            // PyTorch folds the batch of what meets a matrix with a gradient, and keeps a copy unless a view can: writes to the
+            // original do not matter then
+            let folded = [numel(&sy[..ry - 2]) * sy[ry - 1], sy[ry - 2]];
+            let copies =
+                rx == 2 && ry > 2 && x.requires_grad() && y.layout().transpose(-2, -1)?.reshape(&folded).is_none();
+            let y = if copies { y.try_clone()? } else { y };
             let x = x.expand(with(&sx[rx - 2..]))?;
             let y = y.expand(with(&sy[ry - 2..]))?;
             bmm(&x, &y)?
