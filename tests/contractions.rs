@@ -281,3 +281,27 @@ fn chains_of_what_is_not_finite() -> Result<()> {
     assert_eq!(multi_dot(&[&Tensor::ones([2, 0], ())?, &Tensor::ones([0, 3], ())?])?.to_vec::<f32>()?, [0.0; 6]);
     Ok(())
 }
+
+#[test]
+fn an_ill_conditioned_inverse_is_as_good_as_doubles_make_it() -> Result<()> {
+    let _turn = turn();
+    if !Device::best()?.facts().f64 {
+        println!("skipped: without doubles elimination loses as much as the condition says");
+        return Ok(());
+    }
+    // Pascal's matrix, whose inverse is of whole numbers: its condition is 2e7
+    let n = 8;
+    let mut pascal = vec![1.0f32; n * n];
+    for i in 1..n {
+        for j in 1..n {
+            pascal[i * n + j] = pascal[(i - 1) * n + j] + pascal[i * n + j - 1];
+        }
+    }
+    let got = Tensor::from_slice(&pascal, [n, n], ())?.inverse()?.to_vec::<f32>()?;
+    for (at, x) in got.iter().enumerate() {
+        assert!((x - x.round()).abs() <= 2e-6 * x.abs().max(1.0), "{at}: {x}");
+    }
+    // L^-T L^-1 of binomials: the last element is 1, the first sum_k 1
+    assert_eq!((got[n * n - 1].round(), got[0].round()), (1.0, n as f32));
+    Ok(())
+}

@@ -75,10 +75,18 @@ fn every_operation_reports_indices_out_of_range() -> Result {
         ("quantile", t.quantile(&high, None, false, Interpolation::Linear)?),
         ("nanquantile", t.nanquantile(&high, None, false, Interpolation::Linear)?),
         ("cov", Tensor::ones([4], ())?.cov(1, Some(&low), None)?),
+        ("repeat_interleave", t.repeat_interleave_to(&Tensor::new([2, 0, -1, 2], ())?, Some(0), 3)?),
+        ("repeat_interleave", t.repeat_interleave_to(&Tensor::new([2, 0, 1, 2], ())?, Some(0), 3)?),
+        ("repeat_interleave", t.repeat_interleave_to(&Tensor::new([2, 0, 1, 2], ())?, Some(0), 6)?),
     ] {
         let e = out.to_vec::<f32>().expect_err(op);
         assert_eq!((e.op(), e.kind()), (op, ErrorKind::Value), "{e}");
     }
+    // a size that is told needs no read
+    let before = t.device().counters().readbacks;
+    let repeated = t.repeat_interleave_to(&Tensor::new([2, 0, 1, 2], ())?, Some(0), 5)?;
+    assert_eq!(t.device().counters().readbacks, before);
+    assert_eq!(repeated.shape()[..], [5, 3]);
     // an index of 2^32 is not 0
     if t.device().supports(DType::I64) {
         let huge = Tensor::new([1i64 << 32], ())?;

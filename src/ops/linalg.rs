@@ -55,8 +55,17 @@ struct Eliminated {
     signs: Tensor,
 }
 
+/// Matrices of so many rows are eliminated in double precision where there is one: with ill-conditioned ones Gauss-Jordan
+/// elimination loses more than a factorization does.
+const FEW_ROWS: usize = 64;
+
 /// Eliminates the first `n` columns; where a pivot is 0, goes on as if its row were 0, or reports it if `report`.
 fn eliminate(op: &'static str, w: &Tensor, n: usize, report: bool) -> Result<Eliminated> {
+    if w.dtype() == DType::F32 && n <= FEW_ROWS && w.device().facts().f64 {
+        let Eliminated { rows, pivots, signs } = eliminate(op, &w.to_dtype(DType::F64)?, n, report)?;
+        let [rows, pivots, signs] = [rows, pivots, signs].map(|t| t.to_dtype(DType::F32));
+        return Ok(Eliminated { rows: rows?, pivots: pivots?, signs: signs? });
+    }
     let (shape, dtype) = (w.shape(), w.dtype());
     let mut body = Body::new();
     let (batch, row, column) = (body.coord(0), body.coord(1), body.coord(2));

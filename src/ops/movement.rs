@@ -3,6 +3,8 @@
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::layout::Layout;
+use crate::ops::build::checked;
+use crate::ops::join::cat;
 use crate::shape::{Dims, broadcast, checked_numel, dim as check_dim, dims as check_dims, infer, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
@@ -43,6 +45,21 @@ pub fn broadcast_tensors(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
         shape = broadcast("broadcast_tensors", &shape, &t.shape())?;
     }
     tensors.iter().map(|t| t.expand(&shape)).collect()
+}
+
+const REPEAT: &str = "repeat_interleave";
+
+/// A dimension, and as `i32` how often each of its elements is to be repeated.
+fn repeats(x: &Tensor, times: &Tensor, dim: isize) -> Result<(usize, Tensor)> {
+    let d = check_dim(REPEAT, dim, x.dim())?;
+    let (n, count) = (x.shape()[d], times.numel());
+    if !matches!(times.dtype(), DType::I32 | DType::I64) || times.dim() > 1 {
+        bail!(DType, REPEAT, "repeats must be a vector of i32 or i64, got {} {:?}", times.dtype(), times.shape());
+    }
+    if count != n && count != 1 {
+        bail!(Shape, REPEAT, "repeats must have the same size as input along dim, got {count} and {n}");
+    }
+    Ok((d, times.to_dtype(DType::I32)?.reshape([count])?.expand([n])?))
 }
 
 impl Tensor {
@@ -420,25 +437,49 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn repeat_interleave_by(&self, times: &Tensor, dim: Option<isize>) -> Result<Tensor> {
-        const OP: &str = "repeat_interleave";
         let Some(dim) = dim else { return self.ravel()?.repeat_interleave_by(times, Some(0)) };
         let x = self.atleast_1d()?;
-        let d = check_dim(OP, dim, x.dim())?;
-        let n = x.shape()[d];
-        if !matches!(times.dtype(), DType::I32 | DType::I64) || times.dim() > 1 {
-            bail!(DType, OP, "repeats must be a vector of i32 or i64, got {} {:?}", times.dtype(), times.shape());
-        }
-        let times = times.to_dtype(DType::I32)?.to_vec::<i32>()?;
-        if times.len() != n && times.len() != 1 {
-            bail!(Shape, OP, "repeats must have the same size as input along dim, got {} and {n}", times.len());
-        }
+        let (d, times) = repeats(&x, times, dim)?;
         let mut index = Vec::new();
-        for i in 0..n {
-            let k = if times.len() == 1 { times[0] } else { times[i] };
-            let Ok(k) = usize::try_from(k) else { bail!(Value, OP, "repeats can not be negative, got {k}") };
+        for (i, &k) in times.to_vec::<i32>()?.iter().enumerate() {
+            let Ok(k) = usize::try_from(k) else { bail!(Value, REPEAT, "repeats can not be negative, got {k}") };
             index.extend(std::iter::repeat_n(i as i32, k));
         }
         x.index_select(d as isize, &Tensor::from_slice(&index, [index.len()], x.device())?)
+    }
+
+    /// [`Tensor::repeat_interleave_by`] where the sum of `times` is known to be `output_size`: nothing is read back.
+    ///
+    /// ```
+    /// use calor::Tensor;
+    /// let (x, times) = (Tensor::new([7, 8, 9], ())?, Tensor::new([2, 0, 1], ())?);
+    /// assert_eq!(x.repeat_interleave_to(&times, Some(0), 3)?.to_vec::<i32>()?, [7, 7, 9]);
+    /// assert!(x.repeat_interleave_to(&times, Some(0), 4)?.to_vec::<i32>().is_err());
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Value`, once the result is read, where the sum is another one or a number is negative.
+    pub fn repeat_interleave_to(&self, times: &Tensor, dim: Option<isize>, output_size: usize) -> Result<Tensor> {
+        let Some(dim) = dim else { return self.ravel()?.repeat_interleave_to(times, Some(0), output_size) };
+        let x = self.atleast_1d()?;
+        let (d, times) = repeats(&x, times, dim)?;
+        let (n, size) = (times.numel() as isize, i64::try_from(output_size).unwrap_or(i64::MAX));
+        let other = "allocated size does not match required size";
+        if n == 0 {
+            if output_size != 0 {
+                bail!(Value, REPEAT, "{other}");
+            }
+            return x.try_clone();
+        }
+        let times = checked(REPEAT, &times, &[("op_ge", 0.0)], "repeats can not be negative")?;
+        let ends = times.cumsum(0)?;
+        let last = checked(REPEAT, &ends.narrow(0, n - 1, 1)?, &[("op_eq", output_size as f64)], other)?;
+        let ends = cat(&[&ends.narrow(0, 0, n as usize - 1)?, &last], 0)?;
+        let places = Tensor::arange(0, size, 1, (DType::I32, x.device()))?;
+        // where the sum is another one, places behind the last are reported already
+        let index = ends.searchsorted(&places, true, None)?.clamp_max(n as i32 - 1)?;
+        x.index_select(d as isize, &index)
     }
 
     /// More elements around the last dimensions: `pad` holds how many before and after the last dimension, the one
@@ -521,7 +562,7 @@ impl Tensor {
         t.reshape(&shape)
     }
 
-    /// The inverse of [`Tensor::pixel_shuffle`].
+    /// The inverse of [`Tensor::pixel_shuffle`]; of nothing, a copy.
     ///
     /// ```
     /// let x = calor::Tensor::arange(0, 4, 1, ())?.reshape([1, 2, 2])?;
@@ -540,6 +581,10 @@ impl Tensor {
                 "pixel_unshuffle",
                 "expects at least 3 dimensions, the last two divisible by the factor {factor}, got {own:?}"
             );
+        }
+        if numel(&own) == 0 {
+            // as PyTorch has it
+            return self.try_clone();
         }
         let (lead, c, h, w) = (&own[..rank - 3], own[rank - 3], own[rank - 2] / factor, own[rank - 1] / factor);
         let n = numel(lead);

@@ -128,23 +128,31 @@ pub const MORE: Table = &[
         one(c.tensor("self")?.permute(&dims))
     }),
     ("repeat_interleave", |c| {
-        let known = c.int_opt("output_size")?;
+        let known = c.int_opt("output_size")?.map(size).transpose()?;
         let out = if c.overload() == "repeat_interleave.Tensor" {
             let repeats = c.tensor("repeats")?;
             let places = Tensor::arange(0, repeats.numel() as i64, 1, (repeats.dtype(), repeats.device()));
-            places.and_then(|p| p.repeat_interleave_by(&repeats, Some(0)))
+            places.and_then(|p| match known {
+                Some(n) => p.repeat_interleave_to(&repeats, Some(0), n),
+                None => p.repeat_interleave_by(&repeats, Some(0)),
+            })
         } else {
             let x = c.tensor("self")?;
             let dim = c.int_opt("dim")?.map(|d| d as isize);
             if c.is_tensor("repeats") {
-                x.repeat_interleave_by(&c.tensor("repeats")?, dim)
+                let repeats = c.tensor("repeats")?;
+                match known {
+                    Some(n) => x.repeat_interleave_to(&repeats, dim, n),
+                    None => x.repeat_interleave_by(&repeats, dim),
+                }
             } else {
                 x.repeat_interleave(size(c.int("repeats")?)?, dim)
             }
         };
         let out = out.map_err(op)?;
         match known {
-            Some(n) if c.has("dim") && out.dim() == 1 && out.numel() != n as usize => {
+            // a number of repeats has no size to be told
+            Some(n) if c.has("dim") && out.dim() == 1 && out.numel() != n => {
                 Err(Failure::Op(format!("output_size {n} is not {}", out.numel())))
             }
             _ => one(Ok(out)),
