@@ -82,6 +82,15 @@ fn every_operation_reports_indices_out_of_range() -> Result {
         let e = out.to_vec::<f32>().expect_err(op);
         assert_eq!((e.op(), e.kind()), (op, ErrorKind::Value), "{e}");
     }
+    // of a result without elements nothing is computed; sums wrap
+    for (times, size) in [(vec![2, 0, 1, 2], 0), (vec![i32::MAX, i32::MAX, 5, 0], 3)] {
+        let out = t.repeat_interleave_to(&Tensor::new(times, ())?, Some(0), size).and_then(|out| out.to_vec::<f32>());
+        assert_eq!(out.expect_err("another size").kind(), ErrorKind::Value);
+    }
+    if t.device().supports(DType::I64) {
+        let out = t.repeat_interleave_to(&Tensor::new([(1i64 << 32) + 1, 1, 0, 0], ())?, Some(0), 2)?;
+        assert_eq!(out.to_vec::<f32>().expect_err("more than an index reaches").kind(), ErrorKind::Value);
+    }
     // a size that is told needs no read
     let before = t.device().counters().readbacks;
     let repeated = t.repeat_interleave_to(&Tensor::new([2, 0, 1, 2], ())?, Some(0), 5)?;

@@ -278,13 +278,13 @@ fn op_pow(x: T, y: T) -> T {
     let yinf = op_isinf(y);
     f = select(f, select(T(0.0), inf, (ax > T(1.0)) != down), yinf);
     let ay = op_abs(y);
-    let whole = (trunc(ay) == ay) | yinf;
+    let whole_y = (trunc(ay) == ay) | yinf;
     // integers to integer powers are exact
-    f = select(f, round(f), whole & !down & (trunc(ax) == ax) & (f < T(17592186044416.0)));
-    let odd = whole & (ay < T(9007199254740992.0)) & (fract(ay * 0.5) > T(0.25));
+    f = select(f, round(f), whole_y & !down & (trunc(ax) == ax) & (f < T(17592186044416.0)));
+    let odd = whole_y & (ay < T(9007199254740992.0)) & (fract(ay * 0.5) > T(0.25));
     let negative = op_signbit(x);
     f = select(f, -f, negative & odd);
-    f = select(f, nan_(), negative & !whole & op_isfinite(x) & (ax > T(0.0)));
+    f = select(f, nan_(), negative & !whole_y & op_isfinite(x) & (ax > T(0.0)));
     f = select(f, x + y, unordered(x, y));
     let unit = ((y == T(0.0)) & !is_nan(y)) | ((x == T(1.0)) & !is_nan(x)) | ((ax == T(1.0)) & yinf);
     return select(f, T(1.0), unit);

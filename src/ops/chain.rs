@@ -206,7 +206,7 @@ impl Primitive for Pairs {
             stores: vec![Store { name: "store", coords: vec![1, 1, 1], lanes: false }],
             params: vec![("m", m as u32), ("n", n as u32), ("k", k as u32)],
             groups: (m * n).div_ceil(GROUP as usize) as u32,
-            prologue: Prologue::Any,
+            prologue: Prologue::Free,
             work: 64 * (m * n * k) as u64,
         }))
     }

@@ -58,10 +58,12 @@ struct Eliminated {
 /// Matrices of so many rows are eliminated in double precision where there is one: with ill-conditioned ones Gauss-Jordan
 /// elimination loses more than a factorization does.
 const FEW_ROWS: usize = 64;
+/// ... as long as all of them with their right sides have so many elements.
+const FEW_ELEMENTS: usize = 1 << 20;
 
 /// Eliminates the first `n` columns; where a pivot is 0, goes on as if its row were 0, or reports it if `report`.
 fn eliminate(op: &'static str, w: &Tensor, n: usize, report: bool) -> Result<Eliminated> {
-    if w.dtype() == DType::F32 && n <= FEW_ROWS && w.device().facts().f64 {
+    if w.dtype() == DType::F32 && n <= FEW_ROWS && w.numel() <= FEW_ELEMENTS && w.device().facts().f64 {
         let Eliminated { rows, pivots, signs } = eliminate(op, &w.to_dtype(DType::F64)?, n, report)?;
         let [rows, pivots, signs] = [rows, pivots, signs].map(|t| t.to_dtype(DType::F32));
         return Ok(Eliminated { rows: rows?, pivots: pivots?, signs: signs? });

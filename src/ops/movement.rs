@@ -59,6 +59,11 @@ fn repeats(x: &Tensor, times: &Tensor, dim: isize) -> Result<(usize, Tensor)> {
     if count != n && count != 1 {
         bail!(Shape, REPEAT, "repeats must have the same size as input along dim, got {count} and {n}");
     }
+    // beyond i32 is beyond every tensor
+    let times = match times.dtype() {
+        DType::I64 => times.clamp(i64::from(i32::MIN), i64::from(i32::MAX))?,
+        _ => times.clone(),
+    };
     Ok((d, times.to_dtype(DType::I32)?.reshape([count])?.expand([n])?))
 }
 
@@ -443,12 +448,16 @@ impl Tensor {
         let mut index = Vec::new();
         for (i, &k) in times.to_vec::<i32>()?.iter().enumerate() {
             let Ok(k) = usize::try_from(k) else { bail!(Value, REPEAT, "repeats can not be negative, got {k}") };
+            if k >= i32::MAX as usize - index.len() {
+                bail!(Value, REPEAT, "the result has more elements than an index reaches");
+            }
             index.extend(std::iter::repeat_n(i as i32, k));
         }
         x.index_select(d as isize, &Tensor::from_slice(&index, [index.len()], x.device())?)
     }
 
-    /// [`Tensor::repeat_interleave_by`] where the sum of `times` is known to be `output_size`: nothing is read back.
+    /// [`Tensor::repeat_interleave_by`] where the sum of `times` is known to be `output_size`: nothing is read back, unless the
+    /// result has no elements.
     ///
     /// ```
     /// use calor::Tensor;
@@ -459,24 +468,30 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// `Value`, once the result is read, where the sum is another one or a number is negative.
+    /// `Value`, once the result is read, where the sum is another one or a number is negative; not where there are no numbers.
     pub fn repeat_interleave_to(&self, times: &Tensor, dim: Option<isize>, output_size: usize) -> Result<Tensor> {
         let Some(dim) = dim else { return self.ravel()?.repeat_interleave_to(times, Some(0), output_size) };
         let x = self.atleast_1d()?;
         let (d, times) = repeats(&x, times, dim)?;
-        let (n, size) = (times.numel() as isize, i64::try_from(output_size).unwrap_or(i64::MAX));
         let other = "allocated size does not match required size";
-        if n == 0 {
-            if output_size != 0 {
+        if output_size == 0 || x.numel() == 0 {
+            // nothing would be computed, and so nothing found out
+            let out = x.repeat_interleave_by(&times, Some(d as isize))?;
+            if out.shape()[d] != output_size && !times.shape().contains(&0) {
                 bail!(Value, REPEAT, "{other}");
             }
-            return x.try_clone();
+            return Ok(out);
         }
+        if i32::try_from(output_size).is_err() {
+            bail!(Value, REPEAT, "{output_size} elements are more than an index reaches");
+        }
+        let n = times.numel();
         let times = checked(REPEAT, &times, &[("op_ge", 0.0)], "repeats can not be negative")?;
-        let ends = times.cumsum(0)?;
-        let last = checked(REPEAT, &ends.narrow(0, n - 1, 1)?, &[("op_eq", output_size as f64)], other)?;
-        let ends = cat(&[&ends.narrow(0, 0, n as usize - 1)?, &last], 0)?;
-        let places = Tensor::arange(0, size, 1, (DType::I32, x.device()))?;
+        // a sum beyond i32 is negative at first
+        let ends = checked(REPEAT, &times.cumsum(0)?, &[("op_ge", 0.0)], other)?;
+        let last = checked(REPEAT, &ends.narrow(0, n as isize - 1, 1)?, &[("op_eq", output_size as f64)], other)?;
+        let ends = cat(&[&ends.narrow(0, 0, n - 1)?, &last], 0)?;
+        let places = Tensor::arange(0, output_size as i64, 1, (DType::I32, x.device()))?;
         // where the sum is another one, places behind the last are reported already
         let index = ends.searchsorted(&places, true, None)?.clamp_max(n as i32 - 1)?;
         x.index_select(d as isize, &index)
@@ -562,12 +577,13 @@ impl Tensor {
         t.reshape(&shape)
     }
 
-    /// The inverse of [`Tensor::pixel_shuffle`]; of nothing, a copy.
+    /// The inverse of [`Tensor::pixel_shuffle`]; of nothing, a copy of its shape.
     ///
     /// ```
     /// let x = calor::Tensor::arange(0, 4, 1, ())?.reshape([1, 2, 2])?;
     /// let y = x.pixel_unshuffle(2)?;
     /// assert_eq!((&y.shape()[..], y.to_vec::<i32>()?), (&[4, 1, 1][..], vec![0, 1, 2, 3]));
+    /// assert_eq!(calor::Tensor::zeros([0, 1, 4, 4], ())?.pixel_unshuffle(2)?.shape()[..], [0, 1, 4, 4]);
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn pixel_unshuffle(&self, factor: usize) -> Result<Tensor> {

@@ -155,7 +155,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Gradients of the output are summed by a rule of their own, which must be differentiable.
+    /// Gradients of the output are summed by a rule of their own, which must be differentiable; not those of parts of it.
     pub(crate) fn sums_by(&self, rule: SumRule) {
         self.sum_rule.set(Some(rule));
     }

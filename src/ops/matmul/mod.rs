@@ -9,7 +9,7 @@ use crate::error::{Result, bail};
 use crate::shape::{Dims, broadcast, numel};
 use crate::tensor::Tensor;
 use crate::tensor::autocast::lowered;
-use crate::tensor::grad::Grads;
+use crate::tensor::grad::{Grads, is_grad_enabled};
 use choose::{Choice, Problem, choose};
 use kernel::Matmul;
 use std::sync::Arc;
@@ -82,9 +82,18 @@ impl Tensor {
             // PyTorch folds the batch of what meets a matrix with a gradient, and keeps a copy unless a view can: writes to the
             // original do not matter then
             let folded = [numel(&sy[..ry - 2]) * sy[ry - 1], sy[ry - 2]];
-            let copies =
-                rx == 2 && ry > 2 && x.requires_grad() && y.layout().transpose(-2, -1)?.reshape(&folded).is_none();
-            let y = if copies { y.try_clone()? } else { y };
+            let copies = rx == 2
+                && ry > 2
+                && is_grad_enabled()
+                && x.requires_grad()
+                && y.layout().transpose(-2, -1)?.reshape(&folded).is_none();
+            // a value is immutable: a storage of its own is copy enough
+            let y = if copies {
+                let own = y.detach().snapshot()?;
+                own.with_grad("clone", &[&y], |_| |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())])))
+            } else {
+                y
+            };
             let x = x.expand(with(&sx[rx - 2..]))?;
             let y = y.expand(with(&sy[ry - 2..]))?;
             bmm(&x, &y)?
