@@ -236,6 +236,9 @@ fn short_chains_keep_what_cancels() -> Result<()> {
     let _turn = turn();
     let sums = Tensor::new([[16_777_216.0f32, 1.0, -16_777_216.0]], ())?;
     assert_eq!(multi_dot(&[&sums, &Tensor::ones([3, 1], ())?])?.item()?, 1.0);
+    let last = Tensor::ones([1, 1], ())?.requires_grad_(true)?;
+    multi_dot(&[&sums, &Tensor::ones([3, 1], ())?, &last])?.backward()?;
+    assert_eq!(last.grad().expect("of a leaf").item()?, 1.0);
     if !Device::best()?.facts().f64 {
         println!("skipped: the adapter has no doubles to compare with");
         return Ok(());

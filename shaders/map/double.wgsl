@@ -17,8 +17,8 @@ fn is_nan(x: T) -> B { return bits_abs(x) > U(0x7ff0000000000000); }
 fn opaque(x: T) -> T { return bitcast<T>(bitcast<U>(x) | U(u64(zero_bits))); }
 fn with_sign(x: T, s: T) -> T { return bitcast<T>(bits_abs(x) | bits_sign(s)); }
 fn high_bits(x: T) -> T { return bitcast<T>(bitcast<U>(x) & ~U(0x7ffffff)); }
-// x, |x| < 2^50, shifted so that the low bits hold the whole number nearest to it: conversions to integers are slow on CPUs and
-// on GPUs. `whole` and `whole_bits` give it.
+// x, |x| < 2^50, shifted so that the low bits hold the whole number nearest to it: some CPU drivers convert to integers slowly.
+// `whole` and `whole_bits` give it.
 fn shifted(x: T) -> T { return opaque(x + 6755399441055744.0); }
 fn whole(t: T) -> T { return t - 6755399441055744.0; }
 fn whole_bits(t: T) -> I { return bitcast<I>(t) - I(0x4338000000000000); }

@@ -201,7 +201,7 @@ impl Primitive for Pairs {
             source: shader!("matmul_pairs.wgsl"),
             types: Vec::new(),
             consts: vec![("GROUP", GROUP)],
-            calls: vec![("rounded", "opaque", DType::F32)],
+            calls: vec![("rounded", "opaque", DType::F32), ("is_finite", "op_isfinite", DType::F32)],
             loads: vec![load("load_a", 0), load("load_b", 1)],
             stores: vec![Store { name: "store", coords: vec![1, 1, 1], lanes: false }],
             params: vec![("m", m as u32), ("n", n as u32), ("k", k as u32)],

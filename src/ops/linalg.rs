@@ -56,9 +56,9 @@ struct Eliminated {
 }
 
 /// Matrices of so many rows are eliminated in double precision where there is one: with ill-conditioned ones Gauss-Jordan
-/// elimination loses more than a factorization does.
+/// elimination loses more than a factorization does. So are at most so many elements, right sides among them: doubles take
+/// twice the memory.
 const FEW_ROWS: usize = 64;
-/// ... as long as all of them with their right sides have so many elements.
 const FEW_ELEMENTS: usize = 1 << 20;
 
 /// Eliminates the first `n` columns; where a pivot is 0, goes on as if its row were 0, or reports it if `report`.

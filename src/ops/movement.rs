@@ -476,11 +476,11 @@ impl Tensor {
         let other = "allocated size does not match required size";
         if output_size == 0 || x.numel() == 0 {
             // nothing would be computed, and so nothing found out
-            let out = x.repeat_interleave_by(&times, Some(d as isize))?;
-            if out.shape()[d] != output_size && !times.shape().contains(&0) {
+            let sum: i64 = times.to_vec::<i32>()?.iter().map(|&k| i64::from(k)).sum();
+            if usize::try_from(sum) != Ok(output_size) && times.numel() > 0 {
                 bail!(Value, REPEAT, "{other}");
             }
-            return Ok(out);
+            return x.repeat_interleave_by(&times, Some(d as isize));
         }
         if i32::try_from(output_size).is_err() {
             bail!(Value, REPEAT, "{output_size} elements are more than an index reaches");

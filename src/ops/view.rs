@@ -7,6 +7,11 @@ use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
 
+/// The gradient of a copy.
+fn passed(g: &Tensor) -> Result<Grads> {
+    Ok(Grads::from_iter([Some(g.clone())]))
+}
+
 impl Tensor {
     /// This tensor seen through `layout` of its storage; `back` takes the view's gradient to this shape.
     pub(crate) fn viewed<R>(&self, name: &str, layout: Layout, back: R) -> Tensor
@@ -98,11 +103,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn contiguous(&self) -> Result<Tensor> {
-        if self.is_contiguous() {
-            return Ok(self.clone());
-        }
-        let out = self.copy("contiguous")?;
-        Ok(out.with_grad("clone", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())]))))
+        if self.is_contiguous() { Ok(self.clone()) } else { self.copied("contiguous") }
     }
 
     /// A copy in a storage of its own; gradients pass.
@@ -115,10 +116,16 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn try_clone(&self) -> Result<Tensor> {
-        // values are immutable: the copy is a new storage over the same value
-        let layout = self.layout();
-        let out = if layout.is_contiguous() { self.detach().snapshot()? } else { self.copy("clone")? };
-        Ok(out.with_grad("clone", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())]))))
+        if self.is_contiguous() { self.apart() } else { self.copied("clone") }
+    }
+
+    /// The same values under the same layout in a storage of its own, at no cost, as values are immutable; gradients pass.
+    pub(crate) fn apart(&self) -> Result<Tensor> {
+        Ok(self.detach().snapshot()?.with_grad("clone", &[self], |_| passed))
+    }
+
+    fn copied(&self, name: &'static str) -> Result<Tensor> {
+        Ok(self.copy(name)?.with_grad("clone", &[self], |_| passed))
     }
 
     /// Dimensions in another order.

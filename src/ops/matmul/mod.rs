@@ -87,13 +87,7 @@ impl Tensor {
                 && is_grad_enabled()
                 && x.requires_grad()
                 && y.layout().transpose(-2, -1)?.reshape(&folded).is_none();
-            // a value is immutable: a storage of its own is copy enough
-            let y = if copies {
-                let own = y.detach().snapshot()?;
-                own.with_grad("clone", &[&y], |_| |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())])))
-            } else {
-                y
-            };
+            let y = if copies { y.apart()? } else { y };
             let x = x.expand(with(&sx[rx - 2..]))?;
             let y = y.expand(with(&sy[ry - 2..]))?;
             bmm(&x, &y)?
