@@ -239,6 +239,17 @@ fn short_chains_keep_what_cancels() -> Result<()> {
     let last = Tensor::ones([1, 1], ())?.requires_grad_(true)?;
     multi_dot(&[&sums, &Tensor::ones([3, 1], ())?, &last])?.backward()?;
     assert_eq!(last.grad().expect("of a leaf").item()?, 1.0);
+    // of three gradients of one factor, whichever is summed first
+    let large = 16_777_216.0;
+    for weights in [[large, 1.0, -large], [-large, large, 1.0], [1.0, large, -large]] {
+        let leaves = (0..4).map(|_| Tensor::ones([1, 1], ())?.requires_grad_(true)).collect::<Result<Vec<_>>>()?;
+        let all: Vec<&Tensor> = leaves.iter().collect();
+        let first = Backward::new().create_graph(true).grad(&[&multi_dot(&all)?], &all, &[None])?;
+        let others = first.into_iter().flatten().skip(1).zip(weights).map(|(g, w)| g.mul(w));
+        let sum = others.reduce(|a, b| a?.add(b?)).transpose()?.expect("three of them");
+        let second = Backward::new().grad(&[&sum], &all[..1], &[None])?;
+        assert_eq!(second[0].as_ref().expect("depends on it").item()?, 1.0, "{weights:?}");
+    }
     if !Device::best()?.facts().f64 {
         println!("skipped: the adapter has no doubles to compare with");
         return Ok(());
