@@ -231,6 +231,35 @@ fn chained(parts: &[(&[f32], [usize; 2])], dtype: DType) -> Result<Vec<f64>> {
     Ok(out)
 }
 
+/// PyTorch keeps the factors themselves, each for the gradient of its neighbour.
+#[test]
+fn factors_of_a_chain_are_not_written_to_before_its_gradients() -> Result<()> {
+    let _turn = turn();
+    // which factors want gradients, the one that is written to, whether that is refused
+    for (wanted, written, refused) in [
+        ([true, true, true], 0, true),
+        ([true, true, true], 2, true),
+        ([false, true, false], 0, true),
+        ([true, false, false], 0, false),
+        // (a b) c: the gradients of a and of c do not read a
+        ([true, false, true], 0, false),
+        ([true, false, true], 1, true),
+    ] {
+        let make = |shape: [usize; 2]| Tensor::ones(shape, ());
+        let all = [make([2, 3])?, make([3, 2])?, make([2, 4])?];
+        for (t, wanted) in all.iter().zip(wanted) {
+            t.requires_grad_(wanted)?;
+        }
+        let y = multi_dot(&[&all[0], &all[1], &all[2]])?.sum()?;
+        calor::no_grad(|| all[written].mul_(2.0))?;
+        let done = y.backward();
+        assert_eq!(done.is_err(), refused, "{wanted:?}, {written}: {done:?}");
+        let told = done.err().is_none_or(|e| e.to_string().contains("modified by an inplace operation"));
+        assert!(told, "{wanted:?}, {written}");
+    }
+    Ok(())
+}
+
 #[test]
 fn short_chains_keep_what_cancels() -> Result<()> {
     let _turn = turn();

@@ -11,7 +11,7 @@ use crate::graph::{GROUP, Load, LowerCx, Lowering, Primitive, Prologue, Store, T
 use crate::no_grad;
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{autocast_off, lowered};
-use crate::tensor::grad::Grads;
+use crate::tensor::grad::{Grads, Recorder, Saved};
 use std::sync::Arc;
 
 /// The product of some matrices in the order that costs least; the first and the last may be vectors:
@@ -95,19 +95,40 @@ fn product(op: &str, all: &[Tensor]) -> Result<Tensor> {
     }
     let whole = (0, n - 1);
     if all[0].dtype() == DType::F32 && cost[0][n - 1] <= FEW_PRODUCTS && !sizes.contains(&0) {
-        let pairs = all.iter().map(widened).collect::<Result<Vec<_>>>()?;
-        return narrowed(&range(&pairs, &split, whole, &multiplied)?);
+        let factors = all.iter().map(|t| Ok(Factor { pairs: widened(t)?, of: Some(t.clone()) }));
+        let factors = factors.collect::<Result<Vec<_>>>()?;
+        return narrowed(&range(&factors, &split, whole, &multiplied)?.pairs);
     }
     range(all, &split, whole, &|a, b| a.matmul(b))
 }
 
+/// A factor of a product of pairs.
+#[derive(Clone)]
+struct Factor {
+    pairs: Tensor,
+    /// what the pairs were made of: it may not be written to before the gradients are taken
+    of: Option<Tensor>,
+}
+
+impl Factor {
+    /// Keeps it for gradients.
+    fn save(&self, r: &Recorder) -> impl Fn() -> Result<Factor> + Send + Sync + use<> {
+        let (pairs, of) = (r.save(&self.pairs), self.of.as_ref().map(|of| r.save(of)));
+        move || Ok(Factor { pairs: pairs.get()?, of: of.as_ref().map(Saved::get).transpose()? })
+    }
+
+    fn t(self) -> Result<Factor> {
+        Ok(Factor { pairs: self.pairs.transpose(1, 2)?, of: self.of })
+    }
+}
+
 /// The product of the matrices from the first to the last, both within.
-fn range(
-    all: &[Tensor],
+fn range<T: Clone>(
+    all: &[T],
     split: &[Vec<usize>],
     (first, last): (usize, usize),
-    times: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>,
-) -> Result<Tensor> {
+    times: &dyn Fn(&T, &T) -> Result<T>,
+) -> Result<T> {
     if first == last {
         return Ok(all[first].clone());
     }
@@ -168,19 +189,22 @@ fn summed(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// The product of matrices of pairs.
-fn multiplied(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (m, n) = (a.size(1)?, b.size(2)?);
-    let out = Tensor::apply(Arc::new(Pairs), a.device(), (&[2, m, n], a.dtype()), &[a, b], &[])?;
-    Ok(out.with_grad("matmul_pairs", &[a, b], |r| {
+fn multiplied(a: &Factor, b: &Factor) -> Result<Factor> {
+    let (x, y) = (&a.pairs, &b.pairs);
+    let (m, n) = (x.size(1)?, y.size(2)?);
+    let out = Tensor::apply(Arc::new(Pairs), x.device(), (&[2, m, n], x.dtype()), &[x, y], &[])?;
+    let pairs = out.with_grad("matmul_pairs", &[x, y], |r| {
         r.sums_by(summed);
-        let keep_a = b.requires_grad().then(|| r.save(a));
-        let keep_b = a.requires_grad().then(|| r.save(b));
+        let keep_a = y.requires_grad().then(|| a.save(r));
+        let keep_b = x.requires_grad().then(|| b.save(r));
         move |g: &Tensor| {
-            let ga = keep_b.as_ref().map(|b| multiplied(g, &b.get()?.transpose(1, 2)?)).transpose()?;
-            let gb = keep_a.as_ref().map(|a| multiplied(&a.get()?.transpose(1, 2)?, g)).transpose()?;
-            Ok(Grads::from_iter([ga, gb]))
+            let g = Factor { pairs: g.clone(), of: None };
+            let gx = keep_b.as_ref().map(|b| multiplied(&g, &b()?.t()?)).transpose()?;
+            let gy = keep_a.as_ref().map(|a| multiplied(&a()?.t()?, &g)).transpose()?;
+            Ok(Grads::from_iter([gx, gy].map(|g| g.map(|g| g.pairs))))
         }
-    }))
+    });
+    Ok(Factor { pairs, of: None })
 }
 
 /// `[2, m, k] x [2, k, n]` of pairs.
