@@ -273,6 +273,18 @@ impl Scalar {
         }
     }
 
+    /// The nearest number in the range of an integer `dtype`.
+    pub(crate) fn saturated(self, dtype: DType) -> Scalar {
+        let (least, most) = match dtype {
+            DType::U8 => (0, i64::from(u8::MAX)),
+            DType::U32 => (0, i64::from(u32::MAX)),
+            DType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            DType::I64 => (i64::MIN, i64::MAX),
+            _ => return self,
+        };
+        Scalar::Int(self.as_i64().clamp(least, most))
+    }
+
     /// Whether it lies in the range of `dtype`: unsigned types take negative numbers too, which wrap, bools take all,
     /// floats take infinities.
     pub(crate) fn fits(self, dtype: DType) -> bool {

@@ -276,7 +276,7 @@ impl Layout {
     /// ```
     pub fn sliced(&self, dim: usize, start: usize, length: usize, step: isize) -> Self {
         let mut out = self.clone();
-        if length > 0 {
+        if length > 0 && self.numel() > 0 {
             out.offset += start as isize * self.strides[dim];
         }
         out.shape[dim] = length;
@@ -336,7 +336,8 @@ impl Layout {
     /// assert_eq!(calor::Layout::contiguous(&[2, 3]).unsqueezed(1).shape(), [2, 1, 3]);
     /// ```
     pub fn unsqueezed(&self, at: usize) -> Self {
-        let stride = if at < self.rank() { self.strides[at] * self.shape[at] as isize } else { 1 };
+        // strides of one element or none are never walked, whatever they are
+        let stride = if at < self.rank() { self.strides[at].saturating_mul(self.shape[at] as isize) } else { 1 };
         let mut out = self.clone();
         out.shape.insert(at, 1);
         out.strides.insert(at, stride);
@@ -362,8 +363,10 @@ impl Layout {
     pub fn flipped(&self, dims: &[usize]) -> Self {
         let mut out = self.clone();
         for &d in dims {
-            out.offset += (self.shape[d].max(1) as isize - 1) * self.strides[d];
-            out.strides[d] = -self.strides[d];
+            if self.numel() > 0 {
+                out.offset += (self.shape[d] as isize - 1) * self.strides[d];
+            }
+            out.strides[d] = self.strides[d].saturating_neg();
         }
         out
     }
@@ -441,10 +444,10 @@ impl Layout {
         let (rows, cols) = (self.shape[a] as isize, self.shape[b] as isize);
         let length = if shift >= 0 { rows.min(cols - shift) } else { (rows + shift).min(cols) }.max(0);
         let mut out = self.clone();
-        if length > 0 {
+        if out.numel() > 0 && length > 0 {
             out.offset += if shift >= 0 { shift * self.strides[b] } else { -shift * self.strides[a] };
         }
-        let stride = self.strides[a] + self.strides[b];
+        let stride = self.strides[a].saturating_add(self.strides[b]);
         for d in [a.max(b), a.min(b)] {
             out.shape.remove(d);
             out.strides.remove(d);
@@ -497,7 +500,7 @@ impl Layout {
             return Some(Self {
                 shape: self.shape.clone(),
                 strides: self.strides.clone(),
-                offset: self.offset + inner.offset,
+                offset: self.offset.saturating_add(inner.offset),
             });
         }
         if self.offset == 0 && self.is_contiguous() && self.numel() == inner.numel() {

@@ -56,6 +56,14 @@ pub fn checked_numel(op: &str, shape: &[usize]) -> Result<usize> {
     }
 }
 
+/// Refuses a dimension whose places `i32` cannot count.
+pub(crate) fn check_places(op: &str, size: usize) -> Result<()> {
+    if size > i32::MAX as usize {
+        bail!(Unsupported, op, "places of a dimension of {size} elements cannot be counted by i32 (2^31 - 1)");
+    }
+    Ok(())
+}
+
 /// `dim` counted from the end where negative, within `rank` dimensions; 0 and -1 name a zero-dim tensor itself.
 ///
 /// ```

@@ -612,3 +612,67 @@ fn a_batch_that_a_matrix_folds_is_kept_as_a_copy() -> Result<()> {
     refused(product(&turned), ErrorKind::Autograd, "modified by an inplace operation");
     Ok(())
 }
+
+#[test]
+fn what_is_seen_anew_in_place_keeps_gradients_of_what_shows_it_often() -> Result<()> {
+    let weights = Tensor::arange(0, 6, 1, DType::F32)?;
+    let a = leaf(&[1.0, 1.0, 1.0])?;
+    let y = (&a * 2.0)?.reshape([1, 3])?.expand([2, 3])?;
+    y.unsqueeze_(0)?;
+    (&y * &weights.reshape([1, 2, 3])?)?.sum()?.backward()?;
+    assert_eq!(grad_of(&a)?, [6.0, 10.0, 14.0]);
+
+    let a = leaf(&[1.0, 1.0, 1.0])?;
+    let y = (&a * 2.0)?.reshape([1, 3])?.expand([2, 3])?;
+    y.t_()?;
+    (&y * &weights.reshape([3, 2])?)?.sum()?.backward()?;
+    assert_eq!(grad_of(&a)?, [2.0, 10.0, 18.0]);
+    // a view of a leaf is no more to be changed than the leaf
+    refused(a.reshape([1, 3])?.t_().map(drop), ErrorKind::Autograd, "a view of a leaf Variable");
+    Ok(())
+}
+
+#[test]
+fn elements_that_a_tensor_shows_often_share_the_gradient_of_their_place() -> Result<()> {
+    let x = leaf(&[1.0])?;
+    x.expand([3])?.as_strided(&[1], &[1], 0)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [1.0]);
+    let x = leaf(&[1.0, 2.0, 3.0])?;
+    let windows = (&x * 1.0)?.unfold(0, 2, 1)?;
+    windows.as_strided(&[3], &[1], 0)?.mul(Tensor::new([1.0f32, 10.0, 100.0], ())?)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [1.0, 10.0, 100.0]);
+    Ok(())
+}
+
+#[test]
+fn results_that_could_be_views_are_copies() -> Result<()> {
+    let a = Tensor::ones([1, 1], ())?;
+    assert!(!a.matrix_power(1)?.shares_storage(&a) && !a.det()?.shares_storage(&a));
+    let image = Tensor::ones([1, 4, 1, 1], ())?;
+    for factor in [1, 2] {
+        assert!(!image.pixel_shuffle(factor)?.shares_storage(&image));
+    }
+    assert!(!image.pixel_unshuffle(1)?.shares_storage(&image));
+    Ok(())
+}
+
+#[test]
+fn a_gradient_given_as_one_value_for_all_is_added_to() -> Result<()> {
+    let w = leaf(&[1.0, 1.0, 1.0])?;
+    w.set_grad(Some(Tensor::ones([1], ())?.expand([3])?))?;
+    (&w * &Tensor::new([0.0f32, 1.0, 2.0], ())?)?.sum()?.backward()?;
+    assert_eq!(grad_of(&w)?, [1.0, 2.0, 3.0]);
+    Ok(())
+}
+
+#[test]
+fn strides_that_nobody_walks_may_be_anything() -> Result<()> {
+    let far = Tensor::zeros([4, 3], ())?.slice(0, None, None, 1 << 62)?;
+    assert_eq!(far.diagonal(0, 0, 1)?.to_vec::<f32>()?, [0.0]);
+    let none = far.as_strided(&[0, 5], &[1, isize::MAX], 7)?;
+    for view in [none.narrow(1, 2, 1)?, none.unsqueeze(1)?, none.flip(&[1])?, none.select(1, 3)?, none.t()?] {
+        assert!(view.to_vec::<f32>()?.is_empty());
+    }
+    assert!(none.diagonal(2, 0, 1)?.to_vec::<f32>()?.is_empty());
+    Ok(())
+}

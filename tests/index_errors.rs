@@ -53,6 +53,8 @@ fn every_operation_reports_indices_out_of_range() -> Result {
         ("scatter_add", t.scatter_add(0, &wide, &ones)?),
         ("scatter_reduce", t.scatter_reduce(0, &wide, &ones, Reduce::Amax, true)?),
         ("index_copy", t.index_copy(0, &bad, &row)?),
+        ("index_copy", t.index_copy(0, &Tensor::new([0, -1], ())?, &row)?),
+        ("index_fill", t.index_fill(0, &Tensor::new([0, -5], ())?, 1.0)?),
         ("index_fill", t.index_fill(0, &bad, 1.0)?),
         ("index_put", t.index_put(&[Some(bad.clone())], 2.0, true)?),
         ("index", t.i(&bad)?),
@@ -100,6 +102,8 @@ fn every_operation_reports_indices_out_of_range() -> Result {
     if t.device().supports(DType::I64) {
         let huge = Tensor::new([1i64 << 32], ())?;
         assert!(t.index_select(0, &huge)?.to_vec::<f32>().is_err());
+        // nor a class that comes round
+        assert!(huge.one_hot(Some(3))?.to_dtype(DType::F32)?.to_vec::<f32>().is_err());
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Indexing: what the conformance corpus is too small for, or cannot say.
 
-use calor::{DType, Ellipsis, IndexItem, NewAxis, Reduce, Slice, Tensor};
+use calor::{DType, Ellipsis, IndexItem, NewAxis, PadMode, Reduce, Slice, Tensor};
 
 type Result = calor::Result<()>;
 
@@ -243,5 +243,59 @@ fn indices_along_a_dimension_count_around() -> Result {
     let x = Tensor::new([[1f32, 2.0, 3.0]], ())?;
     let at = Tensor::new([[5i32, -1, -4, 3]], ())?;
     assert_eq!(x.take_along_dim(&at, Some(1))?.to_vec::<f32>()?, [3.0, 3.0, 3.0, 1.0]);
+    Ok(())
+}
+
+#[test]
+fn slices_that_are_filled_are_counted_from_the_end_too() -> Result {
+    let x = Tensor::zeros([3], ())?;
+    assert_eq!(x.index_fill(0, &Tensor::new([-1], ())?, 5.0)?.to_vec::<f32>()?, [0.0, 0.0, 5.0]);
+    Ok(())
+}
+
+#[test]
+fn integers_are_added_in_whole_multiples() -> Result {
+    let (x, one) = (Tensor::zeros([3], DType::I32)?, Tensor::new([1], ())?);
+    assert_eq!(x.index_add(0, &one, &Tensor::new([2], ())?, 2.5)?.to_vec::<i32>()?, [0, 4, 0]);
+    Ok(())
+}
+
+#[test]
+fn dimensions_that_i32_cannot_count_are_not_indexed() -> Result {
+    // never computed: the shape alone is refused
+    let x = Tensor::zeros([3_000_000_000], DType::U8)?;
+    let index = Tensor::new([2_000_000_000], ())?;
+    let all = [
+        x.index_select(0, &index),
+        x.take(&index),
+        x.gather(0, &index),
+        x.argmax(Some(0), false),
+        x.sort(0, false).map(|s| s.0),
+        x.topk(1, 0, true).map(|s| s.0),
+        x.nonzero(),
+    ];
+    for (i, refused) in all.into_iter().enumerate() {
+        let told = refused.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(told.contains("cannot be counted by i32"), "{i}: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_median_of_no_integers() -> Result {
+    assert_eq!(Tensor::zeros([0], DType::I32)?.median()?.to_vec::<i32>()?, [i32::MIN]);
+    assert_eq!(Tensor::zeros([0], DType::U8)?.nanmedian()?.to_vec::<u8>()?, [0]);
+    Ok(())
+}
+
+#[test]
+fn what_is_cut_from_a_circle_does_not_come_round() -> Result {
+    let x = Tensor::arange(0, 4, 1, DType::F32)?.reshape([1, 1, 4])?;
+    let padded = |pad: [isize; 2]| x.pad(&pad, PadMode::Circular)?.to_vec::<f32>();
+    assert_eq!(padded([-1, 2])?, [1.0, 2.0, 3.0, 1.0, 2.0]);
+    assert_eq!(padded([2, -1])?, [1.0, 2.0, 0.0, 1.0, 2.0]);
+    assert_eq!(padded([-1, 3])?, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+    assert_eq!(padded([-1, -1])?, [1.0, 2.0]);
+    assert!(padded([-1, 4]).is_err() && padded([-4, 2]).is_err() && padded([-3, 2]).is_err());
     Ok(())
 }

@@ -321,3 +321,28 @@ fn atan2_at_the_origin() -> Result<()> {
     assert_eq!((grad(&a)?, grad(&b)?), (vec![0.0, 0.0, 0.16], vec![0.0, 0.0, -0.12]));
     Ok(())
 }
+
+#[test]
+fn limits_beyond_the_range_of_integers_do_not_wrap() -> Result<()> {
+    let bytes = Tensor::new([0u8, 100, 255], ())?;
+    assert_eq!(bytes.clamp(-5, 300)?.to_vec::<u8>()?, [0, 100, 255]);
+    assert_eq!(bytes.clamp_min(-5)?.clamp_max(1 << 20)?.to_vec::<u8>()?, [0, 100, 255]);
+    assert_eq!(bytes.hardtanh(-5.0, 300.0)?.to_vec::<u8>()?, [0, 100, 255]);
+    assert_eq!(bytes.hardtanh(1.5, 200.9)?.to_vec::<u8>()?, [1, 100, 200]);
+    let whole = Tensor::new([-5, 5], ())?;
+    assert_eq!(whole.clamp(0, 1i64 << 40)?.to_vec::<i32>()?, [0, 5]);
+    assert_eq!(whole.clamp(0, i64::MAX)?.to_vec::<i32>()?, [0, 5]);
+    // nothing is as small or as large as that
+    assert!(bytes.clamp_max(-1).is_err() && bytes.clamp(300, 400).is_err() && whole.clamp(0, -1i64 << 40).is_err());
+    Ok(())
+}
+
+#[test]
+fn integers_meet_what_they_are_taken_from() -> Result<()> {
+    let whole = Tensor::new([1, 2], ())?;
+    assert_eq!(whole.rsub_alpha(Tensor::new([1.0f32, 2.0], ())?, 0.5)?.to_vec::<f32>()?, [0.5, 1.0]);
+    assert_eq!(whole.rsub_alpha(1.5, 0.5)?.to_vec::<f32>()?, [1.0, 0.5]);
+    assert!(whole.rsub_alpha(&whole, 0.5).is_err());
+    assert!(whole.equal(&Tensor::new([1.0f32, 2.0], ())?)? && !whole.equal(&Tensor::new([1.0f32, 2.5], ())?)?);
+    Ok(())
+}

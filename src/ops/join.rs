@@ -5,6 +5,7 @@ use super::build::Build;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
+use crate::ops::index::whole;
 use crate::shape::{Dims, checked_numel, dim as check_dim};
 use crate::tensor::grad::Grads;
 use crate::tensor::{PARTS, Tensor, side_by_side};
@@ -411,7 +412,7 @@ impl Tensor {
         let mut shape = self.shape();
         let rank = shape.len();
         shape.push(classes);
-        let index = self.detach().to_dtype(DType::I32)?.unsqueeze(-1)?;
+        let index = whole("one_hot", &self.detach())?.unsqueeze(-1)?;
         let mut b = Build::default();
         let mut coords: Vec<u16> = (0..rank).map(|d| b.body.coord(d)).collect();
         coords.push(b.number(0));

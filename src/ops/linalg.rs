@@ -346,7 +346,7 @@ impl Tensor {
     pub fn det(&self) -> Result<Tensor> {
         if square("linalg.det", self)? == 1 {
             let shape = self.shape();
-            return self.reshape(&shape[..shape.len() - 2]);
+            return self.reshape(&shape[..shape.len() - 2])?.apart_from(self);
         }
         let out = no_grad(|| {
             let (pivots, signs, lead) = pivots("linalg.det", self)?;
@@ -482,7 +482,7 @@ impl Tensor {
             }
             left >>= 1;
             match out {
-                Some(out) if left == 0 => return Ok(out),
+                Some(out) if left == 0 => return out.apart_from(self),
                 _ => square = square.matmul(&square)?,
             }
         }

@@ -395,7 +395,7 @@ impl Tensor {
         }
         checked_numel("repeat", &out)?;
         let t = self.reshape(&view)?.expand(&wide)?.reshape(&out)?;
-        if t.shares_storage(self) { t.try_clone() } else { Ok(t) }
+        t.apart_from(self)
     }
 
     /// [`Tensor::repeat`] where missing sizes in front are 1.
@@ -429,7 +429,7 @@ impl Tensor {
         shape[d] = shape[d].saturating_mul(times);
         checked_numel("repeat_interleave", &shape)?;
         let out = x.unsqueeze(d as isize + 1)?.expand(&wide)?.reshape(&shape)?;
-        if out.shares_storage(self) { out.try_clone() } else { Ok(out) }
+        out.apart_from(self)
     }
 
     /// Element `i` of a dimension `times[i]` times in a row; `times` holds one number for each, or one for all. Reads
@@ -539,8 +539,17 @@ impl Tensor {
             if (left, right) == (0, 0) {
                 continue;
             }
+            // what negative sides leave is what goes round
+            let (first, kept) = (-left.min(0), n + left.min(0) + right.min(0));
+            if mode == PadMode::Circular && left.max(right) > kept.max(0) {
+                bail!(
+                    Shape,
+                    "pad",
+                    "padding ({left}, {right}) at dimension {d} would wrap {kept} elements more than once"
+                );
+            }
             let place = |i: isize| match mode {
-                PadMode::Circular => i.rem_euclid(n),
+                PadMode::Circular => first + (i - first).rem_euclid(kept),
                 PadMode::Replicate => i.clamp(0, n - 1),
                 _ if i < 0 => -i,
                 _ if i >= n => 2 * (n - 1) - i,
@@ -574,7 +583,7 @@ impl Tensor {
         let t = self.reshape([n, c, factor, factor, h, w])?.permute(&[0, 1, 4, 2, 5, 3])?;
         let mut shape = Dims::from_slice(lead);
         shape.extend_from_slice(&[c, h * factor, w * factor]);
-        t.reshape(&shape)
+        t.reshape(&shape)?.apart_from(self)
     }
 
     /// The inverse of [`Tensor::pixel_shuffle`]; of nothing, a copy of its shape.
@@ -607,7 +616,7 @@ impl Tensor {
         let t = self.reshape([n, c, h, factor, w, factor])?.permute(&[0, 1, 3, 5, 2, 4])?;
         let mut shape = Dims::from_slice(lead);
         shape.extend_from_slice(&[c.saturating_mul(factor.saturating_mul(factor)), h, w]);
-        t.reshape(&shape)
+        t.reshape(&shape)?.apart_from(self)
     }
 
     /// Channels (dimension 1) of `groups` groups interleaved (Zhang et al., 2018).
@@ -634,28 +643,18 @@ impl Tensor {
 
 /// In-place forms that change how a tensor sees its storage.
 impl Tensor {
-    fn revise(&self, op: &str, view: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let old = self.detach();
-        let new = view(&old)?;
-        if self.requires_grad() && self.is_leaf() && crate::is_grad_enabled() {
-            bail!(Autograd, op, "a leaf Variable that requires grad is being used in an in-place operation");
-        }
+    fn revise(&self, op: &str, view: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        self.check_history(op)?;
+        let new = view(&self.detach())?;
+        let traced = self.requires_grad() && crate::is_grad_enabled();
         // views of the same storage look at their history anew
         self.count_write();
-        if self.requires_grad() && crate::is_grad_enabled() {
-            // the same storage under the view's history
-            let traced = self.alias(self.layout());
-            traced.adopt_history(self);
-            let (layout, own) = (new.layout(), self.shape());
-            let (outer, inner) = (self.layout(), layout.clone());
-            let out = traced.alias(layout.clone()).with_grad(op, &[&traced], |_| {
-                move |g: &Tensor| {
-                    let zero = Tensor::zeros(&own, (g.dtype(), g.device()))?;
-                    Ok(Grads::from_iter([Some(zero.with_region(&outer, &inner, g)?)]))
-                }
-            });
-            self.set_layout(layout);
-            self.adopt_history(&out);
+        if traced {
+            let old = self.alias(self.layout());
+            old.adopt_history(self);
+            let seen = view(&old)?;
+            self.set_layout(seen.layout());
+            self.adopt_history(&seen);
         } else {
             self.set_layout(new.layout());
         }

@@ -269,12 +269,20 @@ impl Tensor {
         }
         let (own, outer, inner) = (self.shape(), self.layout(), layout.clone());
         Ok(self.viewed("as_strided", layout, move |g| {
-            if inner.overlaps() {
+            if inner.overlaps() || outer.overlaps() {
                 // each element of the storage collects from all places that show it
-                let places: Vec<i32> = inner.positions().map(|p| p as i32).collect();
                 let size = outer.bounds().1.max(inner.bounds().1) as usize + 1;
-                let index = Tensor::from_slice(&places, [places.len()], g.device())?;
-                let sum = Tensor::zeros([size], (g.dtype(), g.device()))?.index_add(0, &index, &g.ravel()?, 1)?;
+                let collect = |layout: &Layout, values: &Tensor| {
+                    let places: Vec<i32> = layout.positions().map(|p| p as i32).collect();
+                    let index = Tensor::from_slice(&places, [places.len()], g.device())?;
+                    Tensor::zeros([size], (g.dtype(), g.device()))?.index_add(0, &index, &values.ravel()?, 1)
+                };
+                let mut sum = collect(&inner, g)?;
+                if outer.overlaps() {
+                    // those of this tensor that show one element share its gradient
+                    let shown = collect(&outer, &Tensor::ones(&own[..], (g.dtype(), g.device()))?)?;
+                    sum = sum.div(shown.clamp_min(1.0)?)?;
+                }
                 return sum.as_strided(&own, outer.strides(), outer.offset() as usize);
             }
             let zero = Tensor::zeros(&own[..], (g.dtype(), g.device()))?;

@@ -430,7 +430,7 @@ impl Tensor {
     pub(crate) fn accumulate_grad(&self, gradient: &Tensor) -> Result<()> {
         let sum = match self.grad() {
             // without create_graph the old gradient has no history, and an alias of it sees the sum
-            Some(old) if !is_grad_enabled() => {
+            Some(old) if !is_grad_enabled() && !old.layout().overlaps() => {
                 old.write(&old.snapshot()?.add(gradient)?)?;
                 return Ok(());
             }

@@ -14,6 +14,22 @@ use std::sync::Arc;
 impl Tensor {
     /// Refuses what an in-place operation must not write to.
     pub(crate) fn check_writable(&self, op: &str) -> Result<()> {
+        self.check_history(op)?;
+        if self.layout().overlaps() {
+            bail!(
+                Value,
+                op,
+                "unsupported operation: more than one element of the written-to tensor refers to a single memory \
+                 location, strides {:?} of shape {:?}; clone() the tensor before performing the operation",
+                self.layout().strides(),
+                self.shape()
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses what must not change in place while gradients are recorded.
+    pub(crate) fn check_history(&self, op: &str) -> Result<()> {
         if is_grad_enabled() {
             if self.meta().untracked {
                 bail!(
@@ -34,16 +50,6 @@ impl Tensor {
                     "a view of a leaf Variable that requires grad is being used in an in-place operation"
                 );
             }
-        }
-        if self.layout().overlaps() {
-            bail!(
-                Value,
-                op,
-                "unsupported operation: more than one element of the written-to tensor refers to a single memory \
-                 location, strides {:?} of shape {:?}; clone() the tensor before performing the operation",
-                self.layout().strides(),
-                self.shape()
-            );
         }
         Ok(())
     }

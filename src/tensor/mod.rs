@@ -264,6 +264,11 @@ impl Tensor {
         Arc::ptr_eq(&self.0.storage, &other.0.storage)
     }
 
+    /// It, or a copy where it is a view of `other`: for operations whose result may be written to.
+    pub(crate) fn apart_from(self, other: &Tensor) -> Result<Tensor> {
+        if self.shares_storage(other) { self.try_clone() } else { Ok(self) }
+    }
+
     /// Number of elements of its storage.
     pub(crate) fn storage_numel(&self) -> usize {
         self.0.storage.numel()

@@ -2,6 +2,7 @@
 
 use super::unary::unary;
 use super::{Item, Kind, call, except, map_n, only, operand};
+use crate::dtype::Scalar;
 use crate::error::{Result, bail};
 use crate::no_grad;
 use crate::tensor::Tensor;
@@ -250,7 +251,9 @@ impl Tensor {
         if min > max {
             bail!(Value, "hardtanh", "min_val cannot be greater than max_val, {min} > {max}");
         }
-        activation(("hardtanh", "hardtanh"), Kind::Number, self, &[min, max], move |x, g| {
+        // integers are not limited by what they cannot be
+        let limits = [min, max].map(|n| Scalar::Float(n).saturated(self.dtype()).as_f64());
+        activation(("hardtanh", "hardtanh"), Kind::Number, self, &limits, move |x, g| {
             only(&x.gt(min)?.logical_and(&x.lt(max)?)?, g)
         })
     }

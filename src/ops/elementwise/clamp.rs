@@ -1,14 +1,30 @@
 //! Limits.
 
 use super::{Kind, except, map_n, only};
-use crate::error::Result;
+use crate::dtype::DType;
+use crate::error::{Result, bail};
 use crate::ops::arg::{Arg, meet};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 
+/// A number as a limit of integers: beyond their range it limits nothing, or is refused where it leaves nothing.
+fn within(op: &str, limit: Arg, dtype: DType, lower: bool) -> Result<Arg> {
+    let Arg::Scalar(number) = limit else { return Ok(limit) };
+    let near = number.saturated(dtype);
+    let (near_is, is) = (near.as_f64(), number.as_f64());
+    if !dtype.is_float() && if lower { near_is < is } else { near_is > is } {
+        bail!(Value, op, "{} {number:?} is outside the range of {dtype}", if lower { "min" } else { "max" });
+    }
+    Ok(Arg::Scalar(near))
+}
+
 impl Tensor {
     /// Elements below `min` raised to it, those above `max` lowered to it; `max` where `min > max`. Gradients pass
-    /// between numbers, not at them; a tensor's limit shares that of an equal element.
+    /// between numbers, not at them; a tensor's limit shares that of an equal element. Integers are not limited by
+    /// numbers beyond their range.
+    ///
+    /// # Errors
+    /// A number above or below all that integers of this dtype can be, where it leaves none of them.
     ///
     /// ```
     /// let x = calor::Tensor::new([-2.0f32, 0.5, 3.0], ())?;
@@ -19,6 +35,7 @@ impl Tensor {
         let (min, max) = (min.into(), max.into());
         let dtype = Kind::Number.dtypes("clamp", meet(&[&self.into(), &min, &max])?)?.0;
         let device = self.device();
+        let (min, max) = (within("clamp", min, dtype, true)?, within("clamp", max, dtype, false)?);
         // strictly between numbers, as in PyTorch; limits that are tensors share ties and let NaN pass
         let numbers = !matches!((&min, &max), (Arg::Tensor(_), _) | (_, Arg::Tensor(_)));
         let (x, low, high) = (self.to_dtype(dtype)?, min.tensor(dtype, device)?, max.tensor(dtype, device)?);
@@ -76,7 +93,7 @@ impl Tensor {
     pub fn clamp_min(&self, min: impl Into<Arg>) -> Result<Tensor> {
         match min.into() {
             Arg::Tensor(min) => self.maximum(min),
-            min => self.limited("clamp_min", "maximum", min, |x, m| x.gt(m)),
+            min => self.limited("clamp_min", "maximum", (min, true), |x, m| x.gt(m)),
         }
     }
 
@@ -101,7 +118,7 @@ impl Tensor {
     pub fn clamp_max(&self, max: impl Into<Arg>) -> Result<Tensor> {
         match max.into() {
             Arg::Tensor(max) => self.minimum(max),
-            max => self.limited("clamp_max", "minimum", max, |x, m| x.lt(m)),
+            max => self.limited("clamp_max", "minimum", (max, false), |x, m| x.lt(m)),
         }
     }
 
@@ -120,10 +137,11 @@ impl Tensor {
         &self,
         op: &'static str,
         function: &'static str,
-        limit: Arg,
+        (limit, lower): (Arg, bool),
         inside: fn(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let dtype = Kind::Number.dtypes(op, meet(&[&self.into(), &limit])?)?.0;
+        let limit = within(op, limit, dtype, lower)?;
         let (x, limit) = (self.to_dtype(dtype)?, limit.tensor(dtype, self.device())?);
         let out = map_n(function, dtype, &[&x, &limit])?;
         let (sx, sl) = (x.shape(), limit.shape());

@@ -3,7 +3,7 @@
 use super::{Kind, add, div, map_n, operands, sub, zero};
 use crate::dtype::Scalar;
 use crate::error::{Result, bail};
-use crate::ops::arg::Arg;
+use crate::ops::arg::{Arg, device_of};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 
@@ -25,17 +25,17 @@ pub enum Rounding {
 }
 
 /// `alpha x`; itself where `alpha` is 1. Integers take no float.
-fn scaled(op: &str, x: Arg, other: &Tensor, alpha: Scalar) -> Result<Arg> {
+fn scaled(op: &str, x: Arg, other: &Arg, alpha: Scalar) -> Result<Arg> {
     if matches!(alpha, Scalar::Int(1) | Scalar::Bool(true)) || alpha == Scalar::Float(1.0) {
         return Ok(x);
     }
-    let dtype = super::meet(&[&x, &Arg::from(other)])?;
+    let dtype = super::meet(&[&x, other])?;
     if alpha.category() > dtype.category() {
         bail!(DType, op, "for {dtype} tensors, argument alpha must not be {alpha:?}");
     }
     Ok(Arg::Tensor(match x {
         Arg::Tensor(t) => t.mul(alpha)?,
-        x => super::mul(x.tensor(dtype.compute(), other.device())?, alpha)?,
+        x => super::mul(x.tensor(dtype.compute(), &device_of(&[other])?)?, alpha)?,
     }))
 }
 
@@ -48,7 +48,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn add_alpha(&self, other: impl Into<Arg>, alpha: impl Into<Scalar>) -> Result<Tensor> {
-        add(self, scaled("add", other.into(), self, alpha.into())?)
+        add(self, scaled("add", other.into(), &self.into(), alpha.into())?)
     }
 
     /// [`Tensor::add_alpha`] in place.
@@ -70,7 +70,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn sub_alpha(&self, other: impl Into<Arg>, alpha: impl Into<Scalar>) -> Result<Tensor> {
-        sub(self, scaled("sub", other.into(), self, alpha.into())?)
+        sub(self, scaled("sub", other.into(), &self.into(), alpha.into())?)
     }
 
     /// [`Tensor::sub_alpha`] in place.
@@ -101,7 +101,9 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn rsub_alpha(&self, other: impl Into<Arg>, alpha: impl Into<Scalar>) -> Result<Tensor> {
-        sub(other, scaled("rsub", self.into(), self, alpha.into())?)
+        let other = other.into();
+        let own = scaled("rsub", self.into(), &other, alpha.into())?;
+        sub(other, own)
     }
 
     /// [`Tensor::div`].

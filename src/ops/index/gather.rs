@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
 use crate::layout::Layout;
-use crate::shape::{Dims, broadcast, dim as check_dim, numel};
+use crate::shape::{Dims, broadcast, check_places, dim as check_dim, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::{Grads, no_grad};
 use smallvec::SmallVec;
@@ -59,6 +59,7 @@ impl Indices {
                     if sizes[d] == 0 && numel(&shape) > 0 {
                         bail!(Index, op, "an index is out of bounds for dimension {d} with size 0");
                     }
+                    check_places(op, sizes[d])?;
                     let t = no_grad(|| whole(op, t))?;
                     Some(t.alias(t.layout().expand(op, &shape)?))
                 }
@@ -299,6 +300,7 @@ impl Along {
     /// An index for dimension `dim` of a tensor of shape `sizes`, both with at least one dimension.
     pub(super) fn new(op: &'static str, sizes: &[usize], dim: isize, index: &Tensor) -> Result<Self> {
         let dim = check_dim(op, dim, sizes.len())?;
+        check_places(op, sizes.get(dim).copied().unwrap_or(1))?;
         let shape = index.shape();
         if numel(&shape) > 0 {
             if shape.len() != sizes.len() {

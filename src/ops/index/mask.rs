@@ -8,7 +8,7 @@ use crate::dtype::{DType, Element};
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::graph::Param;
 use crate::layout::Layout;
-use crate::shape::{Dims, broadcast, numel};
+use crate::shape::{Dims, broadcast, check_places, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::no_grad;
 use std::sync::Arc;
@@ -85,6 +85,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn nonzero(&self) -> Result<Tensor> {
+        self.shape().iter().try_for_each(|&size| check_places("nonzero", size))?;
         let places = true_places(&no_grad(|| self.detach().to_dtype(DType::Bool))?)?;
         let (shape, count) = (self.shape(), places.numel());
         if shape.is_empty() || count == 0 {
@@ -122,6 +123,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn nonzero_tuple(&self) -> Result<Vec<Tensor>> {
+        self.shape().iter().try_for_each(|&size| check_places("nonzero", size))?;
         let x = no_grad(|| at_least_1d(&self.detach().to_dtype(DType::Bool)?))?;
         let places = true_places(&x)?;
         (0..x.dim()).map(|d| coordinates(&places, &x.shape(), d)).collect()

@@ -24,7 +24,7 @@ use crate::tensor::Tensor;
 use std::sync::Arc;
 
 /// An index tensor as `i32`, cut off from later writes; 64-bit values out of range stay out of range.
-fn whole(op: &str, index: &Tensor) -> Result<Tensor> {
+pub(crate) fn whole(op: &str, index: &Tensor) -> Result<Tensor> {
     match index.dtype() {
         DType::I32 => index.detach().snapshot(),
         DType::U32 => index.to_dtype(DType::I32),

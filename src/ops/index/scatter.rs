@@ -141,7 +141,8 @@ impl Tensor {
         let n = i.numel();
         let mut list: SmallVec<[Option<Tensor>; 4]> = SmallVec::from_elem(None, d);
         list.push(Some(i));
-        let indices = Indices::new(op, &x.shape(), &list, false)?;
+        // slices that are filled may be counted from the end
+        let indices = Indices::new(op, &x.shape(), &list, source.is_none())?;
         let Some(source) = source else { return Ok((x, indices, None)) };
         same_dtype(op, self, source)?;
         let mut want = x.shape();
@@ -175,6 +176,7 @@ impl Tensor {
     pub fn index_add(&self, dim: isize, index: &Tensor, source: &Tensor, alpha: impl Into<Scalar>) -> Result<Tensor> {
         let (x, indices, s) = self.index_parts("index_add", dim, index, Some(source))?;
         let (alpha, wide) = (alpha.into(), meeting(self.dtype()));
+        let alpha = if self.dtype().is_float() { alpha } else { Scalar::Int(alpha.as_i64()) };
         let s = s.unwrap_or(x.clone()).to_dtype(wide)?;
         let s = if alpha.as_f64() == 1.0 { s } else { s.mul(alpha)? };
         let sum = indices.deposit(&s)?;

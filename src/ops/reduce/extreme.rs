@@ -6,7 +6,7 @@ use crate::error::{Result, bail};
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Body, IndexOp, Load, LowerCx, Lowering, Map, Param, Primitive, Prologue, Store, Template};
 use crate::layout::Layout;
-use crate::shape::{Dims, dim as check_dim, dims_or_all, numel};
+use crate::shape::{Dims, check_places, dim as check_dim, dims_or_all, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
@@ -97,6 +97,7 @@ fn arg_last(name: &'static str, side: Side, x: &Tensor) -> Result<Tensor> {
     let shape = x.shape();
     let keep = shape.len() - 1;
     let (kept, length) = (&shape[..keep], shape[keep]);
+    check_places(name, length)?;
     if numel(kept) == 0 {
         return Tensor::constant(kept, Scalar::Int(0), DType::I32, x.device());
     }

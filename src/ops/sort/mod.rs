@@ -16,7 +16,7 @@ use crate::dtype::{DType, Scalar};
 use crate::error::{Result, bail};
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
-use crate::shape::{dim as check_dim, numel};
+use crate::shape::{check_places, dim as check_dim, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 use std::sync::Arc;
@@ -284,6 +284,7 @@ impl Tensor {
         if self.dim() == 0 {
             return Ok((self.try_clone()?, Tensor::zeros([], (DType::I32, self.device()))?));
         }
+        check_places(op, self.size(d as isize)?)?;
         let order = order(self, d, descending)?;
         Ok((permuted(self, &order, d)?, order))
     }

@@ -102,7 +102,11 @@ impl Tensor {
 
     fn middle(&self, name: &'static str, ignore: bool) -> Result<Tensor> {
         if self.numel() == 0 {
-            let nan = if self.dtype().is_float() { Scalar::Float(f64::NAN) } else { Scalar::Int(i64::MIN) };
+            let nan = if self.dtype().is_float() {
+                Scalar::Float(f64::NAN)
+            } else {
+                Scalar::Int(i64::MIN).saturated(self.dtype())
+            };
             return Tensor::full([], nan, (self.dtype(), self.device()));
         }
         let flat = self.detach().reshape([self.numel()])?;

@@ -7,7 +7,7 @@ use crate::error::{Result, bail};
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
 use crate::ops::reduce::{GROUP, parts, take, wide};
-use crate::shape::{dim as check_dim, numel};
+use crate::shape::{check_places, dim as check_dim, numel};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -111,6 +111,7 @@ impl Tensor {
         if self.dim() == 0 {
             return self.sort(dim, largest);
         }
+        check_places("topk", size)?;
         let index = best(self, d, k, largest)?;
         if k == 0 {
             return Ok((self.narrow(dim, 0, 0)?.contiguous()?, index));
