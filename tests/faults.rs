@@ -4,7 +4,7 @@ use calor::gpu::inject::{Injection, Point};
 use calor::gpu::{AdapterChoice, Pace};
 use calor::nn::{Layer, Linear, Module, ReLU, Sequential, functional};
 use calor::optim::{Optimizer, Sgd, SgdOptions};
-use calor::{Device, ErrorKind, Result, Tensor};
+use calor::{DType, Device, ErrorKind, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -375,7 +375,7 @@ fn submissions_are_cut_by_work() -> Result<()> {
     let product = 2 * 64 * 64 * 64;
     let bytes = 3 * 4 * 64 * 64;
     for (pace, submissions) in [
-        (Pace { submission_work: 1, ..usual }, 12.0),
+        (Pace { submission_work: product / 4, ..usual }, 12.0),
         (Pace { submission_work: 3 * product, ..usual }, 4.0),
         (Pace { submission_bytes: 4 * bytes, ..usual }, 3.0),
     ] {
@@ -386,6 +386,14 @@ fn submissions_are_cut_by_work() -> Result<()> {
         assert_eq!(cut.pop(), Some(submissions), "{pace:?}");
         assert_eq!(cut, whole);
     }
+    // a kernel of much more is cut itself, on a device that was open before as well
+    device.set_pace(Pace { submission_work: product / 64, ..usual });
+    let cut = work();
+    device.set_pace(usual);
+    let mut cut = cut?;
+    assert!(cut.pop() > Some(12.0));
+    assert_eq!(cut, whole);
+    assert_eq!(work()?.pop(), Some(1.0));
     Ok(())
 }
 
@@ -427,6 +435,39 @@ fn a_loop_that_never_reads_keeps_its_memory() -> Result<()> {
         y = (y * 1.001)?;
     }
     assert!(device.counters().submits >= submits + 5);
+    Ok(())
+}
+
+/// Sums that nobody reads, over values that were computed for others: they do not keep all of these.
+#[test]
+fn what_waits_does_not_keep_what_it_reads_for_ever() -> Result<()> {
+    let _turn = turn();
+    let n = 1 << 18;
+    let rounds = |device: &Device| -> Result<u64> {
+        let x = Tensor::from_slice(&numbers(n), [n], device)?;
+        let mut seen = Tensor::zeros([], device)?;
+        x.eval()?;
+        device.reset_peak();
+        for i in 0..40 {
+            let y = (&x * f64::from(i))?;
+            let right = y.gt(0.0)?.to_dtype(DType::F32)?.sum()?;
+            y.mean()?.item()?;
+            seen = (seen + right)?;
+        }
+        let peak = device.memory_stats().peak;
+        let positive = numbers(n).iter().filter(|v| **v > 0.0).count();
+        assert_eq!(seen.item()?, 39.0 * positive as f64);
+        Ok(peak)
+    };
+    // by the pace, and where memory ends
+    let paced = own(&[])?;
+    paced.set_pace(Pace { pending_bytes: 4 << 20, ..paced.pace() });
+    let peak = rounds(&paced)?;
+    assert!(peak < 12 << 20, "{peak}");
+    let short = own(&[])?;
+    short.set_memory_limit(Some(8 << 20));
+    let peak = rounds(&short)?;
+    assert!(peak <= 8 << 20, "{peak}");
     Ok(())
 }
 

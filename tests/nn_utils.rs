@@ -383,3 +383,36 @@ fn layers_that_do_not_fit_are_not_fused() -> Result<()> {
     assert!(fuse_linear_bn_weights(&Tensor::ones([2, 3], ())?, Some(&three), (&two, &two, 0.0), None, None).is_err());
     Ok(())
 }
+
+/// What a kernel leaves behind the elements of a gradient counts in no norm, whenever that was computed.
+#[test]
+fn a_gradient_that_is_read_before_its_norm() -> Result<()> {
+    for (n, dtype) in [(3, DType::F32), (5, DType::F32), (6, DType::F16)] {
+        let w = Parameter::new(&Tensor::zeros([n], dtype)?)?;
+        w.tensor().exp()?.sum()?.backward()?;
+        let g = w.grad().expect("of a parameter");
+        let norm = get_total_norm(&[g.clone()], 2.0, false)?;
+        assert_eq!(g.to_dtype(DType::F32)?.to_vec::<f32>()?, vec![1.0; n]);
+        g.eval()?;
+        assert!((norm.item()? - (n as f64).sqrt()).abs() < 1e-3, "{n} of {dtype}");
+    }
+    Ok(())
+}
+
+/// What is written over memory spares what others hold of it.
+#[test]
+fn a_gradient_that_is_held_is_not_clipped_with_the_rest() -> Result<()> {
+    let weights = (0..2).map(|_| Parameter::new(&Tensor::ones([64], ())?)).collect::<Result<Vec<_>>>()?;
+    for w in &weights {
+        w.tensor().square()?.mul(2.0)?.sum()?.backward()?;
+    }
+    clip_grad_value_(&weights, 1.0)?;
+    let probe = weights[0].grad().expect("clipped").sum()?;
+    let keep = weights[1].grad().expect("clipped").try_clone()?;
+    clip_grad_value_(&weights, 0.5)?;
+    assert_eq!(probe.item()?, 64.0);
+    probe.device().submit()?;
+    assert_eq!(keep.to_vec::<f32>()?, [1.0; 64]);
+    assert_eq!(weights[1].grad().expect("clipped twice").to_vec::<f32>()?, [0.5; 64]);
+    Ok(())
+}

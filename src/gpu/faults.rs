@@ -161,11 +161,12 @@ impl Gpu {
     pub(super) fn settle(&self, snapshot: &Snapshot, words: &[u32]) -> Result<()> {
         for (mark, launched) in snapshot {
             let Some(&code) = words.get(mark.word as usize) else { continue };
+            // between two submissions: whoever gets the word anew, as the shared one is, runs after it was cleared
+            let engine = (code != 0).then(|| lock(&self.0.engine));
             if !lock(&self.0.faults.0).settle(mark, *launched, code) {
                 continue;
             }
-            // between two submissions, and before the next one with this word
-            let engine = lock(&self.0.engine);
+            let Some(engine) = engine else { continue };
             scoped(&self.0.device, "read", || {
                 self.0.queue.write_buffer(&engine.fault, u64::from(mark.word) * 4, &[0; 4]);
             })?;

@@ -55,7 +55,7 @@ impl Pace {
     }
 
     /// Operations of a run that stays whole: cutting costs the end of each piece, where not all of a device is busy.
-    pub(super) fn run_work(&self) -> u64 {
+    pub(crate) fn run_work(&self) -> u64 {
         self.submission_work.saturating_mul(8)
     }
 }

@@ -184,6 +184,8 @@ impl Gpu {
         let mut load = Load::new(pace);
         // where commands begin that go together
         let mut together = None;
+        // what is free afterwards is kept until all of them have a place: without one they begin anew
+        let mut freed = Vec::new();
         while let Some(command) = recording.commands.get(progress.next) {
             if together.is_none() && !load.takes(command, recording) {
                 break;
@@ -199,6 +201,11 @@ impl Gpu {
                 Command::Dispatch(run) => (0, run.groups),
                 _ => (0, 0),
             };
+            if let (Some(_), Command::Free(slot)) = (together, command) {
+                freed.push(*slot);
+                progress.next += 1;
+                continue;
+            }
             match self.place_one(engine, command, slots, compiled, (progress.kernel, piece)) {
                 Ok(step) => steps.extend(step),
                 Err(e) => {
@@ -219,7 +226,7 @@ impl Gpu {
             progress.next += 1;
             progress.kernel += usize::from(matches!(command, Command::Dispatch(_)));
         }
-        Ok(())
+        freed.into_iter().try_for_each(|slot| slots.free(slot))
     }
 
     fn place_one(

@@ -41,6 +41,11 @@ impl Cache {
         Self { most: 0, ..Self::default() }
     }
 
+    /// Lets go of all plans.
+    pub fn forget(&mut self) {
+        *self = Self { most: self.most, ..Self::default() };
+    }
+
     /// The plan of a walk: a kept one, or what `make` gives. Its host numbers are still those of an earlier walk.
     pub fn plan(&mut self, walk: &Walk, options: Options, make: impl FnOnce() -> Result<Plan>) -> Result<&mut Plan> {
         self.clock += 1;

@@ -11,7 +11,7 @@ use super::walk::Walk;
 use super::watch::Watch;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
-use crate::gpu::{Buffer, Counters, Gpu, Origin};
+use crate::gpu::{Buffer, Counters, Facts, Gpu, Origin};
 use crate::shape::checked_numel;
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
@@ -37,6 +37,8 @@ pub struct Engine {
     pending: Mutex<Pending>,
     watch: Watch,
     running: Mutex<Running>,
+    /// Whoever computes what is pending: others wait, for it is no longer listed and not yet submitted.
+    relieving: Mutex<()>,
     plans: AtomicU64,
     messages: Mutex<Messages>,
     kernels: Held,
@@ -46,10 +48,23 @@ pub struct Engine {
 const TRIES: usize = 64;
 
 /// What running needs, one run at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Running {
     walk: Walk,
     cache: Cache,
+    /// Those of the device, with the pace of the plans that are kept.
+    facts: Facts,
+}
+
+impl Running {
+    /// Where runs are cut is part of a plan: with another pace those that are kept are of no use.
+    fn keep_pace(&mut self, gpu: &Gpu) {
+        let run_work = gpu.pace().run_work();
+        if self.facts.run_work != run_work {
+            self.facts.run_work = run_work;
+            self.cache.forget();
+        }
+    }
 }
 
 /// Locks, whoever panicked before: what the locks guard is never left half changed.
@@ -120,12 +135,14 @@ impl Engine {
     pub fn new(gpu: Gpu) -> Self {
         let on = |name| std::env::var(name).map_or(true, |v| v != "0");
         let cache = if on("CALOR_PLAN_CACHE") { Cache::default() } else { Cache::off() };
+        let facts = gpu.facts().clone();
         Self {
             gpu,
             fuse: AtomicBool::new(on("CALOR_FUSION")),
             pending: Mutex::default(),
             watch: Watch::default(),
-            running: Mutex::new(Running { walk: Walk::default(), cache }),
+            running: Mutex::new(Running { walk: Walk::default(), cache, facts }),
+            relieving: Mutex::default(),
             plans: AtomicU64::new(0),
             messages: Mutex::default(),
             kernels: Held::default(),
@@ -248,6 +265,11 @@ impl Engine {
         Ok(value)
     }
 
+    /// No run begins or goes on while this is held.
+    pub(super) fn between_runs(&self) -> impl Drop + '_ {
+        lock(&self.running)
+    }
+
     /// Nodes made from now on are kept, to be looked at.
     pub(crate) fn watch(&self) -> &Watch {
         &self.watch
@@ -325,8 +347,9 @@ impl Engine {
     /// ```
     pub fn plan(&self, roots: &[Value]) -> Result<Plan> {
         // a run stores values and drops their inputs: not while they are looked at
-        let _running = lock(&self.running);
-        self.plan_of(&Walk::new(roots))
+        let mut running = lock(&self.running);
+        running.keep_pace(&self.gpu);
+        self.plan_of(&Walk::new(roots), &running.facts)
     }
 
     /// That plan as a picture.
@@ -349,8 +372,8 @@ impl Engine {
         Options { fuse: self.fuses() }
     }
 
-    fn plan_of(&self, walk: &Walk) -> Result<Plan> {
-        Plan::new(walk, self.gpu.facts(), self.options(), &self.kernels)
+    fn plan_of(&self, walk: &Walk, facts: &Facts) -> Result<Plan> {
+        Plan::new(walk, facts, self.options(), &self.kernels)
     }
 
     /// Computes and submits `roots`, without waiting.
@@ -364,25 +387,39 @@ impl Engine {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn run(&self, roots: &[Value]) -> Result<()> {
+        let mut outcome = self.run_once(roots);
+        if matches!(&outcome, Err(e) if e.kind() == ErrorKind::OutOfMemory) {
+            // what waits may hold what is missing
+            self.relieve();
+            outcome = self.run_once(roots);
+        }
+        if outcome.is_ok() && lock(&self.pending).pins_much(&self.gpu.pace()) {
+            self.relieve();
+        }
+        outcome
+    }
+
+    fn run_once(&self, roots: &[Value]) -> Result<()> {
         self.gpu.alive("run")?;
         let mut running = lock(&self.running);
         let roots: SmallVec<[Value; 4]> = roots.iter().filter(|r| r.get().is_none()).cloned().collect();
         if roots.is_empty() {
             return Ok(());
         }
-        let Running { walk, cache } = &mut *running;
+        running.keep_pace(&self.gpu);
+        let Running { walk, cache, facts } = &mut *running;
         walk.visit(&roots);
         drop(roots);
-        let outcome = self.run_walk(walk, cache);
+        let outcome = self.run_walk(walk, cache, facts);
         walk.clear();
         outcome
     }
 
-    fn run_walk(&self, walk: &Walk, cache: &mut Cache) -> Result<()> {
+    fn run_walk(&self, walk: &Walk, cache: &mut Cache, facts: &Facts) -> Result<()> {
         let planning = self.gpu.span("plan");
         let plan = cache.plan(walk, self.options(), || {
             self.plans.fetch_add(1, Ordering::Relaxed);
-            self.plan_of(walk)
+            self.plan_of(walk, facts)
         })?;
         let tainted = walk.nodes.iter().any(|n| n.value.taint().is_some());
         let faults = plan.recording.dispatches().any(|d| d.kernel.faults);
@@ -406,8 +443,12 @@ impl Engine {
             walk.nodes[*node].value.store(Stored::Nowhere);
         }
         let mut named = Vec::with_capacity(plan.outputs.len());
+        let mut for_others = 0;
         for output in &plan.outputs {
             let value = &walk.nodes[output.node].value;
+            if !walk.nodes[output.node].root {
+                for_others += padded_bytes(&value.spec);
+            }
             let buffer = buffers.get(output.slot as usize).and_then(Option::as_ref);
             let range = |b: &Buffer| match output.owner == output.node {
                 true => Some(b.clone()),
@@ -423,6 +464,9 @@ impl Engine {
             value.store(Stored::Buffer(buffer));
         }
         self.gpu.name_buffers(named);
+        if for_others > 0 {
+            lock(&self.pending).stored(for_others);
+        }
         Ok(())
     }
 
@@ -454,6 +498,9 @@ impl Engine {
     }
 
     fn compute_pending(&self, everything: bool) -> Result<()> {
+        let _relieving = lock(&self.relieving);
+        // not amid a run: that has seen who holds what
+        let running = lock(&self.running);
         let (waiting, aside) = {
             let mut pending = lock(&self.pending);
             (pending.take(everything), pending.failed())
@@ -474,8 +521,9 @@ impl Engine {
         let roots: Vec<Value> = live.iter().filter(wanted).cloned().collect();
         // the references of this list must not count as holders
         drop(live);
+        drop(running);
         let mut salvage = Salvage::default();
-        match self.run(&roots) {
+        match self.run_once(&roots) {
             Err(error) if salvage.goes_on(&error) && roots.len() > 1 => {
                 if error.kind() != ErrorKind::OutOfMemory {
                     salvage.note(error);
@@ -505,7 +553,7 @@ impl Engine {
             if possible.is_empty() || salvage.tries == 0 {
                 continue;
             }
-            match self.run(&possible) {
+            match self.run_once(&possible) {
                 Ok(()) => {}
                 Err(error) if !salvage.goes_on(&error) => {
                     salvage.tries = 0;

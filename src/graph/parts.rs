@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A flat value whose buffer is those of its inputs one after the other, with zeros between. Behind the elements of an input
-/// that was stored before stands what stood there in its buffer.
+/// that was stored before stands zero too, but in the last word of half types and bytes.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Pack {
     /// Each input begins at a multiple of so many bytes.
@@ -100,6 +100,8 @@ impl Engine {
         if spec.numel() == 0 {
             return Ok(Node::stored(spec, Stored::Nowhere));
         }
+        // not amid a run: it takes the memory of what it saw nobody hold
+        let unmoved = self.between_runs();
         let begins = first.buffer().map(|b| (b.id(), b.offset()));
         let in_place = |(value, offset): (&Value, &u64)| match (value.buffer(), begins) {
             (Some(b), Some((id, start))) => b.id() == id && b.offset() == start + offset,
@@ -117,6 +119,7 @@ impl Engine {
         if let Some(flat) = self.flat_of(values, &offsets, &spec) {
             return Ok(flat);
         }
+        drop(unmoved);
         let inputs: SmallVec<[Input; 2]> = values.iter().map(|v| Input::whole(v, &v.spec.shape)).collect();
         self.admit(Arc::new(Pack { align }), spec, inputs, SmallVec::new())
     }

@@ -2,6 +2,7 @@
 
 use super::node::{Node, Value};
 use crate::gpu::Pace;
+use rustc_hash::FxHashMap as HashMap;
 use std::sync::{Arc, Weak};
 
 /// The list is not looked through while it is shorter.
@@ -15,6 +16,8 @@ pub(super) struct Pending {
     look: usize,
     /// Bytes uploaded meanwhile: pending nodes that read them keep them from being freed.
     bytes: u64,
+    /// Bytes that runs stored meanwhile for others than who asked for them: pending nodes, perhaps.
+    stored: u64,
     work: u64,
     /// What could not be computed when it was due: it waits for its reader, or until it is asked for.
     failed: Vec<Weak<Node>>,
@@ -35,6 +38,31 @@ impl Pending {
     /// Takes note of an upload.
     pub fn uploaded(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Takes note of what a run stored for others than who asked for it.
+    pub fn stored(&mut self, bytes: u64) {
+        self.stored = self.stored.saturating_add(bytes);
+    }
+
+    /// Whether what waits keeps much from being freed that nobody else holds.
+    pub fn pins_much(&mut self, pace: &Pace) -> bool {
+        if self.stored <= pace.pending_bytes {
+            return false;
+        }
+        let waiting: Vec<Value> = self.nodes.iter().filter_map(Weak::upgrade).filter(|n| n.get().is_none()).collect();
+        // how often each stored input is held by what waits, and by anybody
+        let mut inputs: HashMap<u64, (usize, usize, u64)> = HashMap::default();
+        for node in &waiting {
+            for input in node.inputs().iter() {
+                if let Some(buffer) = input.value.buffer() {
+                    let all = Arc::strong_count(&input.value);
+                    inputs.entry(input.value.id).or_insert((0, all, buffer.bytes())).0 += 1;
+                }
+            }
+        }
+        self.stored = inputs.values().filter(|(here, all, _)| here == all).map(|(.., bytes)| bytes).sum();
+        self.stored > pace.pending_bytes
     }
 
     /// Whether an upload of so many bytes should wait until what is pending was submitted.

@@ -371,7 +371,8 @@ impl Plan {
             return;
         }
         for &(input, to_offset) in &copied {
-            let bytes = padded_bytes(&graph.nodes[input].value.spec);
+            // not what a kernel left behind the elements
+            let bytes = graph.nodes[input].value.spec.bytes().next_multiple_of(4);
             if bytes > 0 {
                 let (from, from_offset) = self.place(graph, slots, input);
                 self.recording.commands.push(Command::Copy { from, from_offset, to, to_offset, bytes });

@@ -18,8 +18,11 @@ impl Graph {
             && from.windows == 1
     }
 
-    /// Whether a group reads a value only where it writes.
+    /// Whether a group reads a value only where it writes. Nobody must see a part of it, now or later.
     fn reads_in_place(&self, group: &Group, leaf: usize) -> bool {
+        if self.nodes[leaf].consumers.iter().any(|c| matches!(self.nodes[c.0].rule, Rule::Part(_))) {
+            return false;
+        }
         let inside = self.nodes[leaf].consumers.iter().filter(|c| group.members.contains(&c.0));
         inside.clone().count() > 0 && inside.clone().all(|&(c, k)| self.in_order(c, k) && !group.strays.contains(&c))
     }
