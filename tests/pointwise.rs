@@ -346,3 +346,36 @@ fn integers_meet_what_they_are_taken_from() -> Result<()> {
     assert!(whole.equal(&Tensor::new([1.0f32, 2.0], ())?)? && !whole.equal(&Tensor::new([1.0f32, 2.5], ())?)?);
     Ok(())
 }
+
+/// Truncation is of the rounded quotient, as in C, though kernels find it without trusting a GPU's division.
+#[test]
+fn truncated_quotients_are_those_of_the_host() -> Result<()> {
+    let mut state = 7u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 8
+    };
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for i in 0..60_000 {
+        let y = f32::from_bits((next() % (40 << 23)) + (107 << 23)) * if i % 3 == 0 { -1.0 } else { 1.0 };
+        // close to a multiple, or anything
+        let x =
+            if i % 2 == 0 { y * (next() % 5_000) as f32 } else { f32::from_bits((next() % (60 << 23)) + (100 << 23)) };
+        a.push(f32::from_bits(x.to_bits().wrapping_add(next() % 3).wrapping_sub(1)));
+        b.push(y);
+    }
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    for x in [0.0, -0.0, 41.0, -41.0, inf, -inf, nan, 16_777_217.0, 3e38] {
+        for y in [0.0, -0.0, 41.0, 0.5, -3.0, inf, -inf, nan, 1e-30] {
+            a.push(x);
+            b.push(y);
+        }
+    }
+    let want: Vec<f32> = a.iter().zip(&b).map(|(x, y)| (x / y).trunc()).collect();
+    let (x, y) = (Tensor::from_slice(&a, [a.len()], ())?, Tensor::from_slice(&b, [b.len()], ())?);
+    let got = x.div_mode(&y, Rounding::Trunc)?.to_vec::<f32>()?;
+    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+        assert!(g == w || (g.is_nan() && w.is_nan()), "{} / {}: {g}, expected {w}", a[i], b[i]);
+    }
+    Ok(())
+}

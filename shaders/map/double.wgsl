@@ -27,7 +27,7 @@ fn power_of_two(n: I) -> T { return bitcast<T>(bitcast<U>(n + I(1023)) << W(52))
 // x * 2^n, n in -2044 .. 2046.
 fn scale_by(x: T, n: I) -> T {
     let h = n >> W(1);
-    return x * power_of_two(h) * power_of_two(n - h);
+    return opaque(x * power_of_two(h)) * power_of_two(n - h);
 }
 
 fn op_isnan(x: T) -> B { return is_nan(x); }

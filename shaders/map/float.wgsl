@@ -24,10 +24,10 @@ fn whole(t: T) -> T { return t - 12582912.0; }
 fn whole_bits(t: T) -> I { return bitcast<I>(t) - I(0x4b400000); }
 // 2^n, n in -126 .. 127.
 fn power_of_two(n: I) -> T { return bitcast<T>(bitcast<U>(n + I(127)) << U(23u)); }
-// x * 2^n, n in -252 .. 254.
+// x * 2^n, n in -252 .. 254: in two steps, for 2^n alone may be too much.
 fn scale_by(x: T, n: I) -> T {
     let h = n >> U(1u);
-    return x * power_of_two(h) * power_of_two(n - h);
+    return opaque(x * power_of_two(h)) * power_of_two(n - h);
 }
 
 fn op_isnan(x: T) -> B { return is_nan(x); }
@@ -149,7 +149,20 @@ fn op_floor_divide(x: T, y: T) -> T {
     let zero = bitcast<T>(bits_sign(q));
     return select(select(r, zero, d == T(0.0)), q, (y == T(0.0)) & !is_nan(y));
 }
-fn op_trunc_divide(x: T, y: T) -> T { return op_trunc(x / y); }
+// trunc of the correctly rounded quotient, which is whole where the exact one lacks at most half of its last digit.
+fn op_trunc_divide(x: T, y: T) -> T {
+    let q = x / y;
+    let a = op_abs(x);
+    let b = op_abs(y);
+    let m = op_fmod(a, b);
+    let n = floor(opaque((a - m) / b + 0.5));
+    let next = n + 1.0;
+    let last = next - bitcast<T>(bitcast<U>(next) - U(1u));
+    let near = with_sign(select(n, next, b - m <= last * 0.5 * b), q);
+    // beyond, each quotient is whole; infinities and NaN leave no remainder
+    let small = (bits_abs(q) < U(0x4a800000u)) & (bits_abs(y) < U(0x7f800000u));
+    return select(op_trunc(q), near, small);
+}
 
 // exp(r) - 1 - r for |r| <= 0.347, error 2^-28.
 fn exp_tail(r: T) -> T {
@@ -271,18 +284,18 @@ fn op_pow(x: T, y: T) -> T {
     let sh = high_bits(s);
     let th = bitcast<T>((((ib >> U(1u)) & U(0xfffff000u)) | U(0x20000000u)) + U(0x00400000u)
         + select(U(0u), U(0x00200000u), middle));
-    let tl = a - (th - base);
+    let tl = a - opaque(th - base);
     let sl = v * ((u - sh * th) - sh * tl);
     let z = s * s;
     let r = z * z * (((((z * 2.0697501302e-01 + 2.3066075146e-01) * z + 2.7272811532e-01) * z
         + 3.3333334327e-01) * z + 4.2857143283e-01) * z + 6.0000002384e-01) + sl * (sh + s);
     let q = sh * sh;
     let g_high = high_bits(q + r + 3.0);
-    let g_low = r - ((g_high - 3.0) - q);
+    let g_low = r - (opaque(g_high - 3.0) - q);
     let eu = sh * g_high;
     let ev = sl * g_high + g_low * s;
     let ph = high_bits(eu + ev);
-    let pl = ev - (ph - eu);
+    let pl = ev - opaque(ph - eu);
     let zh = ph * 9.6191406250e-01;
     let zl = ph * -1.1736857402e-04 + pl * 9.6179670095e-01 + dl;
     let t1 = high_bits(((zh + zl) + dh) + n);

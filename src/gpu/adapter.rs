@@ -269,13 +269,15 @@ fn facts(
         pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
         immediates: limits.max_immediate_size,
         max_bindings: limits.max_storage_buffers_per_shader_stage,
-        max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !3,
+        // Metal's limit is that of a buffer, but what kernels are told of a binding's size ends at 2^32
+        max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(1 << 31) & !3,
         storage_align: limits.min_storage_buffer_offset_alignment,
         max_buffer_bytes: limits.max_buffer_size & !3,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_x: limits.max_compute_workgroup_size_x.min(limits.max_compute_invocations_per_workgroup),
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        max_groups: limits.max_compute_workgroups_per_dimension,
+        // shaders rely on grids of fewer than 2^16 workgroups along a side
+        max_groups: limits.max_compute_workgroups_per_dimension.min(u32::from(u16::MAX)),
         max_uniform_bytes: limits.max_uniform_buffer_binding_size.min(limits.max_buffer_size).min(ARENA_BYTES) as u32,
         uniform_align: align,
         max_loop_iterations: loop_limit,

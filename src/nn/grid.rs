@@ -109,7 +109,8 @@ impl Axis {
         let away = x.sub(low)?;
         let away = away.lt(0.0)?.where_(&away.neg()?, &away)?;
         let extra = away.fmod(span)?;
-        let odd = no_grad(|| away.div(span)?.floor()?.fmod(2.0)?.ne(0.0))?;
+        // exact, as `extra` is: the two must not disagree where a period ends
+        let odd = no_grad(|| away.floor_divide(span)?.fmod(2.0)?.ne(0.0))?;
         odd.where_(&extra.neg()?.add(span)?, &extra)?.add(low)
     }
 }

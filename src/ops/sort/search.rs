@@ -6,6 +6,7 @@ use crate::error::{Result, bail};
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
 use crate::ops::arg::{Arg, device_of, meet};
+use crate::ops::elementwise::Rounding;
 use crate::ops::reduce::{GROUP, take, wide};
 use crate::ops::scan::places;
 use crate::shape::numel;
@@ -257,7 +258,9 @@ impl Tensor {
         } else {
             (low, high)
         };
-        let place = x.sub(&low)?.mul(bins as f64)?.div(&high.sub(&low)?)?.floor()?.clamp_max(bins as f64 - 1.0)?;
+        let place = x.sub(&low)?.mul(bins as f64)?;
+        // GPUs need not divide exactly, and whole numbers must not fall into the bin below
+        let place = place.div_mode(&high.sub(&low)?, Rounding::Trunc)?.clamp_max(bins as f64 - 1.0)?;
         let inside = x.ge(&low)?.logical_and(&x.le(&high)?)?;
         // what lies outside goes into a bin of its own
         let place = inside.where_(&place, bins as f64)?.to_dtype(DType::I32)?;
