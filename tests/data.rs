@@ -7,6 +7,7 @@ use calor::data::{
 use calor::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 fn numbers(n: usize) -> Vec<usize> {
@@ -94,6 +95,46 @@ fn threads_are_started_once_where_they_are_kept() -> Result<()> {
     assert!(batches[0].as_ref().is_err_and(|e| e.to_string().contains("no start")) && batches.len() == 4);
     assert!(DataLoader::new(numbers(4), Ok).persistent_workers(true).iter().is_err());
     assert!(DataLoader::new(numbers(4), Ok).timeout(Duration::from_secs(1)).iter().is_err());
+    Ok(())
+}
+
+/// The number and thread of each batch.
+type Traced = Vec<(usize, ThreadId)>;
+
+/// Epochs of which one is begun before the other is at its end; a thread that never answers is an error.
+fn interleaved<I: Iterator<Item = Result<(usize, ThreadId)>>>(epoch: impl Fn() -> Result<I>, n: usize) -> Result<()> {
+    let first: Traced = epoch()?.collect::<Result<_>>()?;
+    let mut a = epoch()?;
+    let mut traced = vec![a.next().expect("a batch")?];
+    // while the first epoch's worker waits for a place
+    let b: Traced = epoch()?.collect::<Result<_>>()?;
+    traced.extend(a.by_ref().collect::<Result<Traced>>()?);
+    assert_eq!(traced.iter().map(|t| t.0).collect::<Vec<_>>(), numbers(n));
+    assert_eq!(b.iter().map(|t| t.0).collect::<Vec<_>>(), numbers(n));
+    assert!(traced.iter().all(|t| t.1 == first[0].1) && b[0].1 != first[0].1);
+    // the first epoch is at its end, though it is still there
+    let c: Traced = epoch()?.collect::<Result<_>>()?;
+    assert_eq!(c, first);
+    drop(a);
+    Ok(())
+}
+
+#[test]
+fn two_epochs_go_on_at_once_where_threads_are_kept() -> Result<()> {
+    let long = Duration::from_secs(60);
+    let traced = |items: Vec<usize>| Ok((items[0], std::thread::current().id()));
+    let loader = DataLoader::new(numbers(20), traced).workers(1).persistent_workers(true).timeout(long);
+    interleaved(|| loader.iter(), 20)?;
+    let stream = IterableDataLoader::new(From(0, Some(20)), traced).workers(1).persistent_workers(true).timeout(long);
+    interleaved(|| stream.iter(), 20)
+}
+
+#[test]
+fn as_many_batches_as_there_are_may_be_made_ahead() -> Result<()> {
+    let loader = DataLoader::unbatched(numbers(9)).workers(1).prefetch(usize::MAX);
+    assert_eq!(loader.iter()?.collect::<Result<Vec<_>>>()?, numbers(9));
+    let stream = IterableDataLoader::unbatched(From(0, Some(9))).workers(1).prefetch(usize::MAX);
+    assert_eq!(stream.iter()?.collect::<Result<Vec<_>>>()?, numbers(9));
     Ok(())
 }
 

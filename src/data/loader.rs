@@ -1,6 +1,6 @@
 //! `DataLoader`: batches of a dataset, made ahead by worker threads.
 
-use super::worker::{Threads, received};
+use super::worker::{Lease, Threads, received};
 use super::{Batching, Dataset, RandomSampler, Sampler, SequentialSampler, WorkerInfo};
 use crate::error::{Error, ErrorKind, Result, bail};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -201,7 +201,7 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
         self
     }
 
-    /// Keeps the threads for the next epoch.
+    /// Keeps the threads for the next epoch. One that is begun before another is at its end has threads of its own.
     ///
     /// ```
     /// use calor::data::DataLoader;
@@ -217,7 +217,7 @@ impl<D: Dataset, B: Send + 'static> DataLoader<D, B> {
         self
     }
 
-    /// Batches that each thread makes ahead.
+    /// Batches that each thread makes ahead, 65536 at most.
     ///
     /// ```
     /// let loader = calor::data::DataLoader::new(vec![1, 2, 3], Ok).workers(1).prefetch(8);
@@ -382,6 +382,7 @@ pub struct Batches<B> {
     // one channel a worker: batch `i` comes from worker `i % workers`, so order needs no sorting
     channels: Vec<Receiver<Result<B>>>,
     workers: Vec<JoinHandle<()>>,
+    lease: Option<Lease>,
     stop: Arc<AtomicUsize>,
     timeout: Option<Duration>,
     /// Whether a worker took too long.
@@ -390,7 +391,7 @@ pub struct Batches<B> {
 
 impl<B: Send + 'static> Batches<B> {
     fn new(make: Make<B>, count: usize, threads: &Threads, epoch: u64) -> Self {
-        let (workers, prefetch) = (threads.workers.min(count), threads.prefetch.min(count));
+        let (workers, prefetch) = (threads.workers.min(count), threads.ahead(count));
         let stop = Arc::new(AtomicUsize::new(0));
         let mut batches = Self {
             make,
@@ -398,6 +399,7 @@ impl<B: Send + 'static> Batches<B> {
             count,
             channels: Vec::new(),
             workers: Vec::new(),
+            lease: threads.lease(),
             stop: stop.clone(),
             timeout: threads.timeout,
             late: false,
@@ -411,7 +413,7 @@ impl<B: Send + 'static> Batches<B> {
                 // whoever is no longer asked need not tell
                 Err(e) => drop(sender.send(Err(e))),
             };
-            match threads.start(info, run) {
+            match threads.start(batches.lease.as_ref(), info, run) {
                 Ok(handle) => {
                     batches.channels.push(receiver);
                     batches.workers.extend(handle);
@@ -440,6 +442,7 @@ impl<B> Iterator for Batches<B> {
 
     fn next(&mut self) -> Option<Result<B>> {
         if self.next >= self.count {
+            self.lease = None;
             return None;
         }
         let batch = self.next;

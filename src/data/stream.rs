@@ -2,7 +2,7 @@
 
 use super::WorkerInfo;
 use super::loader::{Collate, alone, guarded};
-use super::worker::{Threads, received};
+use super::worker::{Lease, Threads, received};
 use crate::error::{Result, bail};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -326,7 +326,7 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
         self
     }
 
-    /// Keeps the threads for the next epoch.
+    /// Keeps the threads for the next epoch. One that is begun before another is at its end has threads of its own.
     ///
     /// ```
     /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
@@ -347,7 +347,7 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
         self
     }
 
-    /// Batches that each thread makes ahead.
+    /// Batches that each thread makes ahead, 65536 at most.
     ///
     /// ```
     /// # use calor::{Result, data::{ChainDataset, IterableDataLoader, IterableDataset, WorkerInfo}};
@@ -425,9 +425,10 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
             stream: Stream::Closed,
         };
         let (timeout, workers) = (self.threads.timeout, self.threads.workers);
-        let mut out = StreamBatches { sources: Vec::new(), next: 0, threads: Vec::new(), timeout, late: false };
+        let lease = self.threads.lease();
+        let mut out = StreamBatches { sources: Vec::new(), next: 0, threads: Vec::new(), lease, timeout, late: false };
         for id in 0..workers {
-            let (sender, receiver) = sync_channel(self.threads.prefetch);
+            let (sender, receiver) = sync_channel(self.threads.ahead(usize::MAX));
             let own = reader(id, workers);
             let worker = own.worker;
             // whoever is no longer asked goes
@@ -435,7 +436,7 @@ impl<D: IterableDataset, B: Send + 'static> IterableDataLoader<D, B> {
                 Ok(()) => drop(own.into_iter().map(|batch| sender.send(batch)).find(std::result::Result::is_err)),
                 Err(e) => drop(sender.send(Err(e))),
             };
-            match self.threads.start(worker, run) {
+            match self.threads.start(out.lease.as_ref(), worker, run) {
                 Ok(handle) => {
                     out.sources.push(Source::Thread(receiver));
                     out.threads.extend(handle);
@@ -529,6 +530,7 @@ pub struct StreamBatches<B> {
     /// Whose turn it is.
     next: usize,
     threads: Vec<JoinHandle<()>>,
+    lease: Option<Lease>,
     timeout: Option<Duration>,
     /// Whether a worker took too long.
     late: bool,
@@ -560,6 +562,7 @@ impl<B> Iterator for StreamBatches<B> {
                 None => drop(self.sources.remove(self.next)),
             }
         }
+        self.lease = None;
         None
     }
 }

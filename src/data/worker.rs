@@ -4,7 +4,7 @@ use super::loader::guarded;
 use crate::error::{Error, ErrorKind, Result, bail};
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -67,9 +67,23 @@ pub(super) struct Threads {
     pub timeout: Option<Duration>,
     pub init: Option<Init>,
     pub persistent: bool,
-    /// Those that wait for the next epoch; they end when their channels go.
-    kept: Mutex<Vec<Sender<Job>>>,
+    kept: Mutex<Kept>,
 }
+
+/// Threads that outlive an epoch.
+#[derive(Default)]
+struct Kept {
+    /// They end when their channels go.
+    senders: Vec<Sender<Job>>,
+    /// Alive while an epoch has them.
+    lent: Weak<()>,
+}
+
+/// What an epoch holds until its end while it has the kept threads.
+pub(super) type Lease = Arc<()>;
+
+/// Batches that a thread makes ahead at most: their places are taken at once.
+const MOST_AHEAD: usize = 1 << 16;
 
 impl Threads {
     pub(super) fn none() -> Self {
@@ -84,29 +98,47 @@ impl Threads {
         Ok(())
     }
 
-    /// Has a worker do something; gives what to join where its thread ends with it.
+    /// Batches that each thread makes ahead, of `count` in all.
+    pub(super) fn ahead(&self, count: usize) -> usize {
+        self.prefetch.min(count).min(MOST_AHEAD)
+    }
+
+    /// The kept threads for a new epoch; none where there are none, or another epoch still has them: a thread that waits for
+    /// that one's batches to be taken would never come to this one.
+    pub(super) fn lease(&self) -> Option<Lease> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.persistent || kept.lent.strong_count() > 0 {
+            return None;
+        }
+        let lease = Lease::default();
+        kept.lent = Arc::downgrade(&lease);
+        Some(lease)
+    }
+
+    /// Has a worker do something, a kept one where there is a lease; gives what to join where its thread ends with it.
     pub(super) fn start(
         &self,
+        lease: Option<&Lease>,
         info: WorkerInfo,
         job: impl FnOnce(Result<()>) + Send + 'static,
     ) -> std::io::Result<Option<JoinHandle<()>>> {
         let init = self.init.clone();
         let begin = move || init.map_or(Ok(()), |init| guarded(|| init(info)));
         let name = || std::thread::Builder::new().name("calor-loader".into());
-        if !self.persistent {
+        if lease.is_none() {
             return name().spawn(move || info.within(|| job(begin()))).map(Some);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() <= info.id {
+        if kept.senders.len() <= info.id {
             let (sender, jobs) = channel::<Job>();
             name().spawn(move || {
                 let began = info.within(begin);
                 jobs.iter().for_each(|job| job(began.clone()));
             })?;
-            kept.push(sender);
+            kept.senders.push(sender);
         }
         let job: Job = Box::new(move |began| info.within(|| job(began)));
-        let sent = kept.get(info.id).is_some_and(|worker| worker.send(job).is_ok());
+        let sent = kept.senders.get(info.id).is_some_and(|worker| worker.send(job).is_ok());
         if sent { Ok(None) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
     }
 }

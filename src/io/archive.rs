@@ -14,9 +14,12 @@ pub(super) struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// Reads the list of parts.
+    /// Reads the list of parts; refused where two have the same bytes, which many could inflate again and again.
     pub(super) fn new(op: &'static str, bytes: &'a [u8]) -> Result<Self> {
-        let zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken(op, "no zip archive", e))?;
+        let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken(op, "no zip archive", e))?;
+        if zip.has_overlapping_files().map_err(|e| broken(op, "no zip archive", e))? {
+            bail!(Io, op, "the archive has parts that lie in one another");
+        }
         Ok(Self { op, zip, bytes: bytes.len() })
     }
 
@@ -28,17 +31,34 @@ impl<'a> Archive<'a> {
         Ok(names)
     }
 
-    /// A part's bytes, with its checksum compared.
-    pub(super) fn read(&mut self, name: &str) -> Result<Vec<u8>> {
+    /// A part's bytes, with its checksum compared; refused where there are more than `most`.
+    pub(super) fn read(&mut self, name: &str, most: usize) -> Result<Vec<u8>> {
+        self.read_as(name, 0, |_| Ok(most))
+    }
+
+    /// [`Archive::read`] of a part whose first bytes, of which `head` are enough, say how many it may have.
+    pub(super) fn read_as(
+        &mut self,
+        name: &str,
+        head: usize,
+        most: impl FnOnce(&[u8]) -> Result<usize>,
+    ) -> Result<Vec<u8>> {
         let op = self.op;
         let mut part = self.zip.by_name(name).map_err(|e| broken(op, name, e))?;
         if part.encrypted() {
             bail!(Io, op, "{name} is encrypted");
         }
         let mut bytes = Vec::new();
+        part.by_ref().take(head as u64).read_to_end(&mut bytes).map_err(|e| broken(op, name, e))?;
+        let most = most(&bytes)?;
+        let left = most.saturating_sub(bytes.len());
         // the size is the file's word: only what is there takes memory
-        bytes.reserve_exact(part.size().min(self.bytes as u64) as usize);
-        part.read_to_end(&mut bytes).map_err(|e| broken(op, name, e))?;
+        bytes.reserve_exact(part.size().min(self.bytes.min(left) as u64) as usize);
+        // one more shows whether it goes on, or has the checksum compared
+        part.take((left as u64).saturating_add(1)).read_to_end(&mut bytes).map_err(|e| broken(op, name, e))?;
+        if bytes.len() > most {
+            bail!(Io, op, "{name} goes on behind the {most} bytes that it may have");
+        }
         Ok(bytes)
     }
 }

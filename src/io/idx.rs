@@ -64,13 +64,65 @@ pub fn read_idx(path: impl AsRef<Path>) -> Result<IdxArray> {
     let named = |e: &dyn std::fmt::Display| Error::new(ErrorKind::Io, OP, format!("{}: {e}", path.display()));
     let raw = std::fs::read(path).map_err(|e| named(&e))?;
     let parsed = if raw.starts_with(&[0x1f, 0x8b]) {
-        let mut plain = Vec::new();
-        GzDecoder::new(&raw[..]).read_to_end(&mut plain).map_err(|e| named(&e))?;
-        parse_idx(&plain)
+        inflated(&raw).and_then(|plain| parse_idx(&plain))
     } else {
         parse_idx(&raw)
     };
     parsed.map_err(|e| named(&e.message()))
+}
+
+/// What a gzipped file holds: its header is read first, then no more than that asks for.
+fn inflated(raw: &[u8]) -> Result<Vec<u8>> {
+    let failed = |e: std::io::Error| Error::new(ErrorKind::Io, OP, e.to_string());
+    let (mut from, mut plain) = (GzDecoder::new(raw), Vec::new());
+    // there are no more than 255 dimensions
+    from.by_ref().take(4 + 4 * 255).read_to_end(&mut plain).map_err(failed)?;
+    let header = Header::of(&plain)?;
+    let Some(whole) = header.bytes.and_then(|n| n.checked_add(header.start)) else {
+        // refused with the array
+        return Ok(plain);
+    };
+    let left = whole.saturating_sub(plain.len()) as u64;
+    // one more shows whether it goes on, or has the checksum compared
+    from.take(left.saturating_add(1)).read_to_end(&mut plain).map_err(failed)?;
+    if plain.len() > whole {
+        bail!(Io, OP, "it goes on behind the {whole} bytes that shape {:?} needs", header.shape);
+    }
+    Ok(plain)
+}
+
+/// What the bytes before the elements say.
+struct Header {
+    kind: u8,
+    /// Bytes of an element.
+    size: usize,
+    shape: Vec<usize>,
+    /// Bytes of all elements; none where they cannot be addressed.
+    bytes: Option<usize>,
+    /// Where elements start.
+    start: usize,
+}
+
+impl Header {
+    fn of(bytes: &[u8]) -> Result<Self> {
+        let [0, 0, kind, rank, rest @ ..] = bytes else {
+            bail!(Io, OP, "no IDX file: starts with {:02x?}", &bytes[..bytes.len().min(4)]);
+        };
+        let (kind, rank) = (*kind, usize::from(*rank));
+        let size = match kind {
+            0x08 | 0x09 => 1,
+            0x0b => 2,
+            0x0c | 0x0d => 4,
+            0x0e => 8,
+            _ => bail!(Io, OP, "unknown element type 0x{kind:02x}"),
+        };
+        let Some(head) = rest.get(..rank * 4) else {
+            bail!(Io, OP, "truncated: {} bytes of sizes, {rank} dimensions need {}", rest.len(), rank * 4);
+        };
+        let shape: Vec<usize> = words(head, |b| u32::from_be_bytes(b) as usize);
+        let bytes = shape.iter().try_fold(size, |n: usize, &d| n.checked_mul(d));
+        Ok(Self { kind, size, shape, bytes, start: 4 + rank * 4 })
+    }
 }
 
 /// The array in the bytes of an IDX file.
@@ -85,23 +137,8 @@ pub fn read_idx(path: impl AsRef<Path>) -> Result<IdxArray> {
 /// # Errors
 /// `Io` where they are none.
 pub fn parse_idx(bytes: &[u8]) -> Result<IdxArray> {
-    let [0, 0, kind, rank, rest @ ..] = bytes else {
-        bail!(Io, OP, "no IDX file: starts with {:02x?}", &bytes[..bytes.len().min(4)]);
-    };
-    let (kind, rank) = (*kind, usize::from(*rank));
-    let size = match kind {
-        0x08 | 0x09 => 1,
-        0x0b => 2,
-        0x0c | 0x0d => 4,
-        0x0e => 8,
-        _ => bail!(Io, OP, "unknown element type 0x{kind:02x}"),
-    };
-    if rest.len() < rank * 4 {
-        bail!(Io, OP, "truncated: {} bytes of sizes, {rank} dimensions need {}", rest.len(), rank * 4);
-    }
-    let (head, body) = rest.split_at(rank * 4);
-    let shape: Vec<usize> = words(head, |b| u32::from_be_bytes(b) as usize);
-    let wanted = shape.iter().try_fold(size, |n: usize, &d| n.checked_mul(d));
+    let Header { kind, size, shape, bytes: wanted, start } = Header::of(bytes)?;
+    let body = &bytes[start..];
     if wanted != Some(body.len()) {
         let wanted = wanted.map_or("more than can be addressed".to_string(), |n| n.to_string());
         bail!(Io, OP, "{} bytes of elements, shape {shape:?} of {size}-byte elements needs {wanted}", body.len());

@@ -9,6 +9,8 @@ use std::io::Write;
 use std::path::Path;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
+/// In an archive elements start no later: arrays of the types here have much shorter headers.
+const HEAD: usize = 1 << 16;
 
 /// Writes a tensor as a `.npy` file; waits for it. bf16, which NumPy lacks, is written as f32.
 ///
@@ -122,7 +124,11 @@ pub fn load_npz_bytes(bytes: &[u8], device: &Device) -> Result<StateDict> {
     let names = zip.names()?.into_iter();
     let arrays = names.map(|part| {
         let name = part.strip_suffix(".npy").unwrap_or(&part);
-        Ok((name.to_string(), array("load_npz", name, &zip.read(&part)?, device)?))
+        let bytes = zip.read_as(&part, HEAD, |head| {
+            let header = read_header("load_npz", name, head)?;
+            Ok(header.bytes().and_then(|n| n.checked_add(header.start)).unwrap_or(head.len()))
+        })?;
+        Ok((name.to_string(), array("load_npz", name, &bytes, device)?))
     });
     arrays.collect()
 }
@@ -172,16 +178,29 @@ struct Header<'a> {
     big_endian: bool,
     columns_first: bool,
     shape: Vec<usize>,
+    dtype: DType,
+    /// Bytes of an element in the file.
+    size: usize,
+    /// Where elements start.
+    start: usize,
 }
 
-fn array(op: &str, name: &str, bytes: &[u8], device: &Device) -> Result<Tensor> {
-    let Some((text, data)) = split(bytes) else {
+impl Header<'_> {
+    /// Bytes of all elements.
+    fn bytes(&self) -> Option<usize> {
+        self.shape.iter().try_fold(self.size, |n: usize, &d| n.checked_mul(d))
+    }
+}
+
+/// The header at the start of an array, of which the elements may not be there.
+fn read_header<'a>(op: &str, name: &str, bytes: &'a [u8]) -> Result<Header<'a>> {
+    let Some((text, start)) = split(bytes) else {
         bail!(Io, op, "{name} is no npy array, or is cut off");
     };
-    let Some(header) = parse(text) else {
+    let Some((kind, big_endian, columns_first, shape)) = parse(text) else {
         bail!(Io, op, "{name} has a header that is not NumPy's: {:?}", text.get(..200).unwrap_or(text));
     };
-    let (dtype, size) = match header.kind {
+    let (dtype, size) = match kind {
         "b1" => (DType::Bool, 1),
         "u1" => (DType::U8, 1),
         "i1" => (DType::I32, 1),
@@ -194,8 +213,13 @@ fn array(op: &str, name: &str, bytes: &[u8], device: &Device) -> Result<Tensor> 
         "f8" => (DType::F64, 8),
         other => bail!(DType, op, "{name} holds {other:?}, which is not supported"),
     };
-    let wanted = header.shape.iter().try_fold(size, |n: usize, &d| n.checked_mul(d));
-    if wanted != Some(data.len()) {
+    Ok(Header { kind, big_endian, columns_first, shape, dtype, size, start })
+}
+
+fn array(op: &str, name: &str, bytes: &[u8], device: &Device) -> Result<Tensor> {
+    let header = read_header(op, name, bytes)?;
+    let (dtype, size, data) = (header.dtype, header.size, &bytes[header.start..]);
+    if header.bytes() != Some(data.len()) {
         bail!(Io, op, "{name} has shape {:?} of {}, but {} bytes", header.shape, header.kind, data.len());
     }
     let swapped: Vec<u8>;
@@ -227,8 +251,8 @@ pub(super) fn widened(kind: &str, data: &[u8]) -> Option<Vec<u8>> {
     Some(i32::to_bytes(&wide).into_owned())
 }
 
-/// The header's text and what follows it.
-fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
+/// The header's text, and where it ends.
+fn split(bytes: &[u8]) -> Option<(&str, usize)> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (version, rest) = rest.split_at_checked(2)?;
     let (length, rest) = match version[0] {
@@ -237,11 +261,12 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
         _ => return None,
     };
     let (text, data) = rest.split_at_checked(length)?;
-    Some((std::str::from_utf8(text).ok()?, data))
+    Some((std::str::from_utf8(text).ok()?, bytes.len() - data.len()))
 }
 
-/// A dict of three known keys whose values are a string, a truth value and a tuple of numbers.
-fn parse(text: &str) -> Option<Header<'_>> {
+/// A dict of three known keys whose values are a string, a truth value and a tuple of numbers: type, whether it is
+/// big-endian, whether columns come first, sizes.
+fn parse(text: &str) -> Option<(&str, bool, bool, Vec<usize>)> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let value = |key: &str| {
         let at = [format!("'{key}'"), format!("\"{key}\"")].iter().find_map(|k| Some(inner.find(k)? + k.len()))?;
@@ -265,5 +290,5 @@ fn parse(text: &str) -> Option<Header<'_>> {
     let sizes = sizes.split(',').map(str::trim).filter(|s| !s.is_empty());
     // Python 2 wrote 3L
     let shape = sizes.map(|s| s.strip_suffix('L').unwrap_or(s).parse().ok()).collect::<Option<Vec<usize>>>()?;
-    Some(Header { kind, big_endian, columns_first, shape })
+    Some((kind, big_endian, columns_first, shape))
 }

@@ -49,10 +49,6 @@ impl Graph {
         self.nodes.get(id).unwrap_or(&Node::Unknown("nothing"))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// The descriptions of what lies outside the pickle.
     pub(super) fn outside(&self) -> impl Iterator<Item = Id> {
         self.nodes.iter().filter_map(|node| if let Node::Persistent(id) = node { Some(*id) } else { None })
@@ -97,6 +93,8 @@ struct Machine<'a> {
     /// The stacks below the marks.
     below: Vec<Vec<Id>>,
     memo: HashMap<usize, Id>,
+    /// Bytes that names put together from texts may still take.
+    names: usize,
 }
 
 /// Reads one pickle from the start of `bytes`.
@@ -106,8 +104,9 @@ pub(super) fn read(op: &'static str, bytes: &[u8]) -> Result<Graph> {
 
 /// Reads one pickle from the start of `bytes`, which go on behind it then.
 pub(super) fn read_from(op: &'static str, bytes: &mut &[u8]) -> Result<Graph> {
-    let mut machine =
-        Machine { op, rest: bytes, nodes: Vec::new(), stack: Vec::new(), below: Vec::new(), memo: HashMap::new() };
+    let names = bytes.len().saturating_mul(8).saturating_add(1 << 16);
+    let (nodes, stack, below, memo) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
+    let mut machine = Machine { op, rest: bytes, nodes, stack, below, memo, names };
     loop {
         let [code] = machine.take_array()?;
         if code == b'.' {
@@ -397,7 +396,12 @@ impl<'a> Machine<'a> {
                     Some(Node::Text(text)) => Ok(text.as_str()),
                     _ => Err(self.broken("a name that is no text")),
                 };
-                let name = format!("{}.{}", text(module)?, text(name)?);
+                let (module, name) = (text(module)?, text(name)?);
+                // a long text may stand in the file once and be part of any number of names
+                let left = self.names.checked_sub(module.len() + name.len() + 1);
+                let left = left.ok_or_else(|| self.broken("names are repeated too often"))?;
+                let name = format!("{module}.{name}");
+                self.names = left;
                 self.push(Node::Global(name))
             }
             b'R' | 0x81 => self.call(),
@@ -583,7 +587,7 @@ mod tests {
         #[test]
         fn any_bytes_are_values_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(graph) = read("test", &bytes) {
-                prop_assert!(graph.root < graph.len());
+                prop_assert!(graph.root < graph.nodes.len());
             }
         }
     }

@@ -16,6 +16,12 @@ const LOAD: &str = "load_pt";
 const SAVE: &str = "save_pt";
 /// Deeper values are refused, so that none exhausts the call stack.
 const DEPTH: usize = 200;
+/// A deflated pickle may have these bytes and [`TIMES`] the archive's.
+const PICKLE: usize = 4 << 20;
+const TIMES: usize = 4;
+/// Values may take these bytes and [`COPIES`] the pickle's: what stands there once may be part of many.
+const VALUES: usize = 1 << 20;
+const COPIES: usize = 64;
 
 /// Reads what `torch.save` wrote: a tensor, a state dict, or a dict with one and whatever else.
 ///
@@ -63,9 +69,11 @@ pub fn load_pt_bytes(bytes: &[u8], device: &Device) -> Result<Object> {
         bail!(Io, LOAD, "the archive has no data.pkl: not a file of torch.save");
     };
     let order = format!("{folder}byteorder");
-    let big_endian = names.contains(&order) && archive.read(&order)? == b"big";
-    let graph = pickle::read(LOAD, &archive.read(&format!("{folder}data.pkl"))?)?;
-    Reader::new(Source::Archive(archive, folder), &graph, device, big_endian).object(graph.root, 0)
+    let big_endian = names.contains(&order) && archive.read(&order, 16)? == b"big";
+    let most = bytes.len().saturating_mul(TIMES).saturating_add(PICKLE);
+    let pickle = archive.read(&format!("{folder}data.pkl"), most)?;
+    let graph = pickle::read(LOAD, &pickle)?;
+    Reader::new(Source::Archive(archive, folder), &graph, pickle.len(), device, big_endian).object(graph.root, 0)
 }
 
 /// The end of the pickle of `0x1950a86a20f9469cfc6c`.
@@ -84,19 +92,19 @@ fn legacy(bytes: &[u8], device: &Device) -> Result<Object> {
         bail!(Io, LOAD, "a legacy file of version {:?}, not 1001", version.node(version.root));
     }
     pickle::read_from(LOAD, &mut rest)?;
+    let before = rest.len();
     let graph = pickle::read_from(LOAD, &mut rest)?;
+    let length = before - rest.len();
     let keys = pickle::read_from(LOAD, &mut rest)?;
-    let mut described = HashMap::new();
+    let mut known = HashMap::new();
     for id in graph.outside() {
-        if let &[_, class, key, _, count, ..] = graph.parts(id)
-            && let (Some(class), Some(key), Some(count)) = (graph.global(class), graph.text(key), graph.count(count))
-        {
-            described.insert(key, (class, count));
+        if let Some(storage) = described(&graph, id) {
+            known.insert(storage.key, (storage.class, storage.count));
         }
     }
     let mut storages = HashMap::new();
     for &key in keys.parts(keys.root) {
-        let Some((key, &(class, count))) = keys.text(key).and_then(|key| Some((key, described.get(key)?))) else {
+        let Some((key, &(class, count))) = keys.text(key).and_then(|key| Some((key, known.get(key)?))) else {
             bail!(Io, LOAD, "a storage that no tensor has");
         };
         let Some(kind) = kind(class) else {
@@ -107,10 +115,12 @@ fn legacy(bytes: &[u8], device: &Device) -> Result<Object> {
         let Some((data, more)) = length.and_then(|(more, length)| more.split_at_checked(length)) else {
             bail!(Io, LOAD, "storage {key} is cut off, or not of {count} elements");
         };
-        storages.insert(key.to_string(), data);
+        if storages.insert(key.to_string(), data).is_some() {
+            bail!(Io, LOAD, "storage {key} is there twice");
+        }
         rest = more;
     }
-    Reader::new(Source::Legacy(storages), &graph, device, false).object(graph.root, 0)
+    Reader::new(Source::Legacy(storages), &graph, length, device, false).object(graph.root, 0)
 }
 
 /// Where the bytes of storages are.
@@ -121,15 +131,34 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn read(&mut self, key: &str) -> Result<Vec<u8>> {
+    /// The bytes of a storage, refused where a part of an archive has more than `most`.
+    fn read(&mut self, key: &str, most: usize) -> Result<Vec<u8>> {
         match self {
-            Source::Archive(archive, folder) => archive.read(&format!("{folder}data/{key}")),
+            Source::Archive(archive, folder) => archive.read(&format!("{folder}data/{key}"), most),
             Source::Legacy(storages) => match storages.get(key) {
                 Some(data) => Ok(data.to_vec()),
                 None => bail!(Io, LOAD, "there is no storage {key}"),
             },
         }
     }
+}
+
+/// A storage as tensors name it.
+struct Described<'a> {
+    class: &'a str,
+    key: &'a str,
+    /// Number of elements.
+    count: usize,
+    /// Where old files say which part of another it is.
+    view: &'a [Id],
+}
+
+/// What a pickle says of something outside of it, where that is a storage.
+fn described(graph: &Graph, outside: Id) -> Option<Described<'_>> {
+    let &[_, class, key, _, count, ref view @ ..] = graph.parts(outside) else { return None };
+    // PyTorch's keys are numbers; long ones would be compared and hashed for each tensor
+    let key = graph.text(key).filter(|key| key.len() < 256)?;
+    Some(Described { class: graph.global(class)?, key, count: graph.count(count)?, view })
 }
 
 /// How elements of PyTorch's types lie in a file, by the name of a storage class or dtype.
@@ -167,38 +196,62 @@ struct Reader<'a> {
     /// Flat tensors by the storage's key and type.
     storages: HashMap<(String, DType), Tensor>,
     tensors: HashMap<Id, Tensor>,
+    /// Bytes that values may still take.
     left: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn new(source: Source<'a>, graph: &'a Graph, device: &'a Device, big_endian: bool) -> Self {
-        // shared values are copied: no more of them than a file of honest size has
-        let left = 1000 + 8 * graph.len();
+    /// `length` is that of the pickle in bytes.
+    fn new(source: Source<'a>, graph: &'a Graph, length: usize, device: &'a Device, big_endian: bool) -> Self {
+        let left = length.saturating_mul(COPIES).saturating_add(VALUES);
         Self { source, graph, device, big_endian, storages: HashMap::new(), tensors: HashMap::new(), left }
+    }
+
+    /// Begins a value so deep in others.
+    fn enter(&mut self, depth: usize) -> Result<()> {
+        if depth > DEPTH {
+            bail!(Io, LOAD, "values are nested more than {DEPTH} deep");
+        }
+        self.spend(size_of::<Object>())
+    }
+
+    /// Takes from what values may take.
+    fn spend(&mut self, bytes: usize) -> Result<()> {
+        match self.left.checked_sub(bytes) {
+            Some(left) => self.left = left,
+            None => bail!(Io, LOAD, "values are repeated too often"),
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) -> Result<String> {
+        self.spend(text.len())?;
+        Ok(text.into())
+    }
+
+    fn unknown(&mut self, name: &str) -> Result<Object> {
+        Ok(Object::Unknown(self.text(name)?))
     }
 
     fn object(&mut self, id: Id, depth: usize) -> Result<Object> {
         let graph = self.graph;
-        if depth > DEPTH {
-            bail!(Io, LOAD, "values are nested more than {DEPTH} deep");
-        }
-        self.left = match self.left.checked_sub(1) {
-            Some(left) => left,
-            None => bail!(Io, LOAD, "values are repeated too often"),
-        };
+        self.enter(depth)?;
         Ok(match graph.node(id) {
             Node::None => Object::None,
             Node::Bool(b) => Object::Bool(*b),
             Node::Int(n) => Object::Int(*n),
             Node::Float(x) => Object::Float(*x),
-            Node::Text(text) => Object::Text(text.clone()),
-            Node::Bytes(bytes) => Object::Bytes(bytes.clone()),
+            Node::Text(text) => Object::Text(self.text(text)?),
+            Node::Bytes(bytes) => {
+                self.spend(bytes.len())?;
+                Object::Bytes(bytes.clone())
+            }
             Node::List(items) => Object::List(self.objects(items, depth)?),
             Node::Tuple(items) => Object::Tuple(self.objects(items, depth)?),
             Node::Dict(entries) => self.dict(entries, depth)?,
             Node::Global(name) => match kind(name).filter(|_| !name.ends_with("Storage")) {
                 Some(kind) if kind.narrow.is_empty() => Object::DType(kind.dtype),
-                _ => Object::Unknown(name.clone()),
+                _ => self.unknown(name)?,
             },
             Node::Call { function, arguments, items, entries } => {
                 self.call(id, *function, *arguments, (items, entries), depth)?
@@ -227,6 +280,8 @@ impl<'a> Reader<'a> {
         depth: usize,
     ) -> Result<Object> {
         let graph = self.graph;
+        // calls may be made of calls, without an object between them
+        self.enter(depth)?;
         let Some(name) = graph.global(function) else {
             return Ok(Object::Unknown("a function that is no name".into()));
         };
@@ -235,8 +290,9 @@ impl<'a> Reader<'a> {
         Ok(match (name, first) {
             ("collections.OrderedDict" | "collections.defaultdict", _) => {
                 // older Pythons give the entries as a list of pairs
-                let listed = first.map_or(&[][..], |list| graph.parts(list)).iter();
-                let listed = listed.filter_map(|&pair| graph.parts(pair).first_chunk().map(|&[k, v]| (k, v)));
+                let listed = first.map_or(&[][..], |list| graph.parts(list));
+                self.spend((listed.len() + entries.len()) * size_of::<(Id, Id)>())?;
+                let listed = listed.iter().filter_map(|&pair| graph.parts(pair).first_chunk().map(|&[k, v]| (k, v)));
                 self.dict(&listed.chain(entries.iter().copied()).collect::<Vec<_>>(), depth)?
             }
             (
@@ -258,22 +314,29 @@ impl<'a> Reader<'a> {
             }
             ("torch.Size" | "builtins.tuple", Some(sizes)) => Object::Tuple(self.objects(graph.parts(sizes), depth)?),
             ("torch.device", Some(kind)) => match (graph.text(kind), given.get(1).and_then(|&i| graph.count(i))) {
-                (Some(kind), Some(index)) => Object::Text(format!("{kind}:{index}")),
-                (Some(kind), None) => Object::Text(kind.into()),
-                _ => Object::Unknown(name.into()),
+                (Some(kind), Some(index)) => Object::Text(format!("{}:{index}", self.text(kind)?)),
+                (Some(kind), None) => Object::Text(self.text(kind)?),
+                _ => self.unknown(name)?,
             },
             ("_codecs.encode", Some(text)) => match graph.text(text) {
-                Some(text) => Object::Bytes(text.chars().map(|c| c as u32 as u8).collect()),
-                None => Object::Unknown(name.into()),
+                Some(text) => {
+                    self.spend(text.len())?;
+                    Object::Bytes(text.chars().map(|c| c as u32 as u8).collect())
+                }
+                None => self.unknown(name)?,
             },
             ("builtins.set" | "__builtin__.set" | "builtins.frozenset" | "builtins.list", _) => {
                 let all = first.map_or(&[][..], |list| graph.parts(list));
+                self.spend((all.len() + items.len()) * size_of::<Id>())?;
                 Object::List(self.objects(&[all, items].concat(), depth)?)
             }
             ("numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar", Some(dtype)) => {
-                self.scalar(dtype, given.get(1).copied()).unwrap_or_else(|| Object::Unknown(name.into()))
+                match self.scalar(dtype, given.get(1).copied()) {
+                    Some(number) => number,
+                    None => self.unknown(name)?,
+                }
             }
-            _ => Object::Unknown(name.into()),
+            _ => self.unknown(name)?,
         })
     }
 
@@ -282,10 +345,12 @@ impl<'a> Reader<'a> {
         let graph = self.graph;
         let Node::Call { arguments, .. } = graph.node(dtype) else { return None };
         let kind = graph.text(*graph.parts(*arguments).first()?)?;
+        // nine are too many for any type here
         let bytes: Vec<u8> = match graph.node(bytes?) {
-            Node::Bytes(bytes) => bytes.clone(),
+            Node::Bytes(bytes) => bytes.iter().copied().take(9).collect(),
             Node::Call { arguments, .. } => {
-                graph.text(*graph.parts(*arguments).first()?)?.chars().map(|c| c as u32 as u8).collect()
+                let text = graph.text(*graph.parts(*arguments).first()?)?;
+                text.chars().map(|c| c as u32 as u8).take(9).collect()
             }
             _ => return None,
         };
@@ -308,10 +373,7 @@ impl<'a> Reader<'a> {
         let Node::Persistent(outside) = graph.node(storage) else {
             bail!(Io, LOAD, "a tensor without a storage");
         };
-        let &[_, class, key, _, count, ref view @ ..] = graph.parts(*outside) else {
-            bail!(Io, LOAD, "a storage that is not described as PyTorch does");
-        };
-        let (Some(class), Some(key), Some(count)) = (graph.global(class), graph.text(key), graph.count(count)) else {
+        let Some(Described { class, key, count, view }) = described(graph, *outside) else {
             bail!(Io, LOAD, "a storage that is not described as PyTorch does");
         };
         let typed = !function.ends_with("_v3");
@@ -323,6 +385,7 @@ impl<'a> Reader<'a> {
         let Some(kind) = kind(name) else {
             bail!(DType, LOAD, "storage {key} is of {name}, which is not supported");
         };
+        self.spend((graph.parts(sizes).len() + graph.parts(strides).len()) * size_of::<usize>())?;
         let counts = |id: Id| graph.parts(id).iter().map(|&n| graph.count(n)).collect::<Option<Vec<usize>>>();
         let (Some(offset), Some(sizes), Some(strides)) = (graph.count(offset), counts(sizes), counts(strides)) else {
             bail!(Io, LOAD, "a tensor of storage {key} has sizes, strides or an offset that are no numbers");
@@ -355,8 +418,9 @@ impl<'a> Reader<'a> {
         if let Some(flat) = self.storages.get(&known) {
             return Ok(flat.clone());
         }
-        let mut data = self.source.read(key)?;
-        if Some(data.len()) != bytes || data.len() % kind.size != 0 {
+        let Some(bytes) = bytes else { bail!(Io, LOAD, "storage {key} is larger than can be addressed") };
+        let mut data = self.source.read(key, bytes)?;
+        if data.len() != bytes || data.len() % kind.size != 0 {
             bail!(Io, LOAD, "storage {key} has {} bytes, not what its tensor says", data.len());
         }
         if self.big_endian {
@@ -583,6 +647,15 @@ mod tests {
         assert!(matches!(system, Object::Unknown(name) if name == "os.system"));
         // a list that holds itself
         assert_eq!(load(b"]q\x00h\x00a.").map(drop).expect_err("endless").kind(), ErrorKind::Io);
+        // and as what a call is made of, which is that call again
+        let again = b"ctorch._tensor\n_rebuild_from_type_v2\nq\x01]q\x00(h\x01Nh\x00eR.";
+        assert_eq!(load(again).map(drop).expect_err("endless").kind(), ErrorKind::Io);
+        let chain = [
+            &b"ctorch._tensor\n_rebuild_from_type_v2\nq\x00)"[..],
+            &b"q\x01(h\x00Nh\x01t".repeat(50_000),
+            b"q\x01h\x00h\x01R.",
+        ];
+        assert_eq!(load(&chain.concat()).map(drop).expect_err("too deep").kind(), ErrorKind::Io);
         // each list holds the one before ten times
         let mut laughs = b"]".to_vec();
         for i in 0..20u8 {
