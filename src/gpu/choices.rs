@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use super::choice::AdapterChoice;
 use super::facts::Facts;
@@ -32,6 +32,8 @@ pub struct Choices {
     measured: Mutex<Measured>,
     /// Held while something is measured: two measurements at a time would disturb each other.
     turn: Mutex<()>,
+    /// Whether cooperative matrices multiply rightly, once that was asked.
+    matrices: OnceLock<bool>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl Choices {
             forced: Mutex::new(forced),
             measured: Mutex::new(Measured { of, path, known: BTreeMap::new() }),
             turn: Mutex::default(),
+            matrices: OnceLock::new(),
         };
         choices.set_tuning(choice.tune);
         choices
@@ -88,6 +91,11 @@ impl Choices {
             None => forced.remove(op),
         };
         self.forcing.store(!forced.is_empty(), Relaxed);
+    }
+
+    /// Whether kernels with cooperative matrices compute rightly: as `check` finds, which is asked once.
+    pub(crate) fn trusts_matrices(&self, check: impl FnOnce() -> bool) -> bool {
+        *self.matrices.get_or_init(check)
     }
 
     /// Whether kernels are measured.

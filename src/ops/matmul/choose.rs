@@ -1,7 +1,7 @@
 //! Which kernel computes a product: by a table over the adapter's facts and the sizes, as it was forced, or as it was
 //! measured.
 
-use super::tune::fastest;
+use super::tune::{fastest, is_right};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::gpu::Facts;
@@ -295,6 +295,14 @@ pub(super) fn choose(device: &Device, p: &Problem) -> Result<Choice> {
             return Ok(choice);
         }
     }
-    let measured = if choices.tunes() { fastest(device, p)? } else { None };
-    Ok(measured.unwrap_or_else(|| Choice::table(p, facts)))
+    if choices.tunes()
+        && let Some(choice) = fastest(device, p)?
+    {
+        return Ok(choice);
+    }
+    let choice = Choice::table(p, facts);
+    if choice.kernel == Kernel::Coop && !choices.trusts_matrices(|| is_right(device, Kernel::Coop)) {
+        return Ok(Choice::table(p, &Facts { matrices: None, ..facts.clone() }));
+    }
+    Ok(choice)
 }

@@ -1,9 +1,9 @@
 //! Measures which kernel computes a kind of product fastest, once for each kind, and remembers it.
 
-use super::choose::{Choice, Problem};
+use super::choose::{Choice, Kernel, Problem};
 use super::computed;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::{Device, Profiler, Tensor};
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,36 @@ fn measure(device: &Device, p: &Problem) -> Result<Option<Choice>> {
     Ok(best.map(|(_, choice)| choice))
 }
 
+/// Whether a kernel multiplies small halves rightly on this device, as it does in programs: in each layout, at edges, with
+/// k in parts. Some drivers compile what few programs use wrongly.
+pub(super) fn is_right(device: &Device, kernel: Kernel) -> bool {
+    let layouts = [((true, true), 1), ((true, false), 2), ((false, true), 2), ((false, false), 1)];
+    let right = layouts.into_iter().try_fold(true, |right, (along, parts)| {
+        let p = Problem { batches: 2, m: 80, n: 72 - 2 * parts, k: 72, dtype: DType::F16, along };
+        Ok::<_, Error>(right && agrees(device, &p, |a, b| computed(a, b, Choice { kernel, parts }))?)
+    });
+    match right {
+        Ok(true) => return true,
+        Ok(false) => log::warn!("{kernel:?} multiplies wrongly on {:?} and is not used", device.facts().name),
+        Err(error) => log::warn!("{kernel:?} is not used: {error}"),
+    }
+    false
+}
+
+/// Whether a product is that of the host.
+fn agrees(device: &Device, p: &Problem, product: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<bool> {
+    let (a, b) = factors(device, p)?;
+    let got = product(&a, &b)?.to_vec::<f32>()?;
+    let [a, b] = [a.to_dtype(DType::F32)?.to_vec::<f32>()?, b.to_dtype(DType::F32)?.to_vec::<f32>()?];
+    let element = |(i, got): (usize, &f32)| {
+        let (batch, row, column) = (i / (p.m * p.n), i / p.n % p.m, i % p.n);
+        let of_a = a.iter().skip((batch * p.m + row) * p.k).take(p.k);
+        let of_b = b.iter().skip(batch * p.k * p.n + column).step_by(p.n);
+        of_a.zip(of_b).map(|(a, b)| a * b).sum::<f32>() == *got
+    };
+    Ok(got.len() == p.batches * p.m * p.n && got.iter().enumerate().all(element))
+}
+
 /// How long so many runs take: by the device's clock where it has one that nobody else uses, else by the host's.
 fn time(device: &Device, (a, b): (&Tensor, &Tensor), choice: Choice, runs: usize) -> Result<Duration> {
     let outs = (0..runs).map(|_| computed(a, b, choice)).collect::<Result<Vec<Tensor>>>()?;
@@ -177,6 +207,23 @@ mod tests {
         product(&x, &y);
         assert!(third.engine().gpu().choices().measured(&p.key()).is_some());
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// The check of kernels with matrices, made of others: it finds right ones right, and wrong ones wrong.
+    #[test]
+    fn a_kernel_that_multiplies_wrongly_is_found() {
+        let device = open(&folder("right"));
+        for kernel in [Kernel::Portable, Kernel::Tiles(32)] {
+            assert!(is_right(&device, kernel), "{kernel:?}");
+        }
+        for along in [(true, true), (false, true), (true, false), (false, false)] {
+            let p = Problem { batches: 2, m: 9, n: 10, k: 11, dtype: DType::F16, along };
+            let choice = Choice { kernel: Kernel::Portable, parts: 1 };
+            assert!(agrees(&device, &p, |a, b| computed(a, b, choice)).unwrap());
+            // the last step of k is lost, or rows lie elsewhere
+            assert!(!agrees(&device, &p, |a, b| computed(&a.narrow(2, 0, 10)?, &b.narrow(1, 0, 10)?, choice)).unwrap());
+            assert!(!agrees(&device, &p, |a, b| computed(&a.flip(&[1])?, b, choice)).unwrap());
+        }
     }
 
     #[test]
