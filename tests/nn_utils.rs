@@ -391,7 +391,7 @@ fn a_gradient_that_is_read_before_its_norm() -> Result<()> {
         let w = Parameter::new(&Tensor::zeros([n], dtype)?)?;
         w.tensor().exp()?.sum()?.backward()?;
         let g = w.grad().expect("of a parameter");
-        let norm = get_total_norm(&[g.clone()], 2.0, false)?;
+        let norm = get_total_norm(std::slice::from_ref(&g), 2.0, false)?;
         assert_eq!(g.to_dtype(DType::F32)?.to_vec::<f32>()?, vec![1.0; n]);
         g.eval()?;
         assert!((norm.item()? - (n as f64).sqrt()).abs() < 1e-3, "{n} of {dtype}");
