@@ -544,3 +544,23 @@ fn checkpoints_rewind_each_device_and_leave_it_as_it_was() -> Result<()> {
     assert_eq!(other.generator().state(), state);
     Ok(())
 }
+
+#[test]
+fn a_hook_from_before_a_write_can_be_removed() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    let times_ten = |g: &Tensor| Ok(Some((g * 10.0)?));
+    let y = (&x * 2.0)?;
+    let (before, view) = (y.register_hook(times_ten)?, y.narrow(0, 0, 1)?);
+    let of_view = view.register_hook(times_ten)?;
+    y.add_(1.0)?;
+    let after = y.register_hook(|g| Ok(Some((g + 1.0)?)))?;
+    y.remove_hook(before);
+    view.remove_hook(of_view);
+    Backward::new().retain_graph(true).run(&[&(y.sum()? + view.sum()?)?], &[None])?;
+    assert_eq!(grad_of(&x)?, [6.0, 4.0]);
+    y.remove_hook(after);
+    x.set_grad(None)?;
+    y.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [2.0, 2.0]);
+    Ok(())
+}
