@@ -1,10 +1,11 @@
 //! Modules as a whole: trees, names of parts, hooks.
 
+use calor::gpu::AdapterChoice;
 use calor::nn::{
-    BatchNorm2d, Conv2d, Dropout, Flatten, GRU, Hooked, Layer, Linear, MaxPool2d, Module, ModuleDict, ModuleList,
-    Parameter, ParameterDict, ReLU, Sequential, TransformerEncoderLayer, TransformerLayerOptions, init,
+    BatchNorm2d, Conv2d, Dropout, Flatten, GRU, Hooked, Layer, Linear, LinearOptions, MaxPool2d, Module, ModuleDict,
+    ModuleList, Parameter, ParameterDict, ReLU, Sequential, TransformerEncoderLayer, TransformerLayerOptions, init,
 };
-use calor::{DType, Error, ErrorKind, Result, Tensor};
+use calor::{DType, Device, Error, ErrorKind, Result, Tensor};
 use std::sync::{Arc, Mutex};
 
 #[derive(Module)]
@@ -138,5 +139,31 @@ fn a_dict_of_parameters_has_their_names() -> Result<()> {
     assert_eq!((names, dict.num_parameters()), (vec!["b".to_string(), "a".to_string()], 5));
     dict.requires_grad_(false)?;
     assert!(dict.get("a").is_some_and(|p| !p.requires_grad()) && dict.get("c").is_none());
+    Ok(())
+}
+
+#[test]
+fn gradients_and_hooks_go_along_with_their_parameter() -> Result<()> {
+    let other = Device::open(&AdapterChoice::from_env()?)?;
+    let linear = Linear::new(2, 2, LinearOptions::default().bias(false))?;
+    let calls = Arc::new(Mutex::new(0));
+    let seen = calls.clone();
+    let hook = linear.weight.tensor().register_hook(move |_| {
+        *seen.lock().expect("a count") += 1;
+        Ok(None)
+    })?;
+    let learn = |x: &Tensor| linear.forward(x)?.sum()?.backward();
+    learn(&Tensor::ones([1, 2], ())?)?;
+    linear.to_dtype(DType::F16)?;
+    learn(&Tensor::ones([1, 2], DType::F16)?)?;
+    linear.to_device(&other)?;
+    learn(&Tensor::ones([1, 2], (DType::F16, &other))?)?;
+    let gradient = linear.weight.grad().expect("a gradient");
+    assert!(gradient.device().same(&other));
+    assert_eq!(gradient.to_dtype(DType::F32)?.to_vec::<f32>()?, [3.0; 4]);
+    assert_eq!(*calls.lock().expect("a count"), 3);
+    linear.weight.tensor().remove_hook(hook);
+    learn(&Tensor::ones([1, 2], (DType::F16, &other))?)?;
+    assert_eq!(*calls.lock().expect("a count"), 3);
     Ok(())
 }

@@ -531,6 +531,12 @@ impl Tensor {
         }
     }
 
+    /// Gives a leaf that takes the place of `other` its hooks.
+    pub(crate) fn hook_as(&self, other: &Tensor) {
+        let hooks = other.meta().hooks.clone();
+        self.meta().hooks = hooks;
+    }
+
     /// The hooks of a leaf applied to its gradient.
     pub(crate) fn leaf_hooks(&self, mut gradient: Tensor) -> Result<Tensor> {
         let hooks: Vec<Hook> = self.meta().hooks.iter().map(|h| h.1.clone()).collect();
