@@ -1,5 +1,6 @@
 //! `Module`: a struct of parameters, buffers and other modules, walked by name.
 
+use super::mode::Modes;
 use super::parameter::{Buffer, Parameter, Training};
 use super::state::StateDict;
 use super::summary;
@@ -545,6 +546,31 @@ fn entries<M: Module + ?Sized>(module: &M) -> Vec<(String, Entry)> {
         level.flatten("", &mut out);
     }
     out
+}
+
+/// `own`, which was built as `from` was, as its copy: dtypes, devices, values, what is frozen, and training flags.
+pub(super) fn copied<M: Module>(own: M, from: &M) -> Result<M> {
+    let models = entries(from);
+    for (name, entry) in entries(&own) {
+        match (entry, models.iter().find(|m| m.0 == name).map(|m| &m.1)) {
+            (Entry::Parameter(p), Some(Entry::Parameter(model))) => {
+                let tensor = model.tensor();
+                p.to_dtype(tensor.dtype())?;
+                p.to_device(tensor.device())?;
+                p.requires_grad_(tensor.requires_grad())?;
+            }
+            (Entry::Buffer(b), Some(Entry::Buffer(model))) => {
+                let tensor = model.tensor();
+                b.to_dtype(tensor.dtype())?;
+                b.to_device(tensor.device())?;
+            }
+            // names are compared below
+            _ => {}
+        }
+    }
+    own.load_state_dict(&from.state_dict(), true)?;
+    Modes::of(from).restore(&own);
+    Ok(own)
 }
 
 /// Names that stand on one side only.
