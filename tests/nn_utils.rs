@@ -172,14 +172,20 @@ fn named(layer: &Parametrized<Linear>, name: &str) -> Parameter {
 #[test]
 fn weight_norm_learns_as_in_pytorch() -> Result<()> {
     let _turn = turn();
-    let want: [(Option<usize>, &[f32], [f32; 6]); 3] = [
-        (Some(0), &[14.436096, 10.228746], [2.114105, 7.040969, -0.355375, -0.616548, 1.140057, -0.607245]),
-        (Some(1), &[11.642238, 9.759827, 10.990648], [-0.79544, 1.14336, -1.423483, -1.093728, 3.430078, 0.854091]),
-        (None, &[17.445152], [0.336658, 7.525727, -1.324892, -1.917072, 1.302622, 1.018411]),
+    let want: [(Option<usize>, &[usize], &[f32], [f32; 6]); 3] = [
+        (Some(0), &[2, 1], &[14.436096, 10.228746], [2.114105, 7.040969, -0.355375, -0.616548, 1.140057, -0.607245]),
+        (
+            Some(1),
+            &[1, 3],
+            &[11.642238, 9.759827, 10.990648],
+            [-0.79544, 1.14336, -1.423483, -1.093728, 3.430078, 0.854091],
+        ),
+        (None, &[], &[17.445152], [0.336658, 7.525727, -1.324892, -1.917072, 1.302622, 1.018411]),
     ];
-    for (dim, g, v) in want {
+    for (dim, shape, g, v) in want {
         let layer = weight_norm(linear()?, "weight", dim)?;
         layer.forward(&numbers(&[4, 3])?)?.square()?.sum()?.backward()?;
+        assert_eq!(&named(&layer, "original0").shape()[..], shape);
         close("g", &grad(&named(&layer, "original0")), g)?;
         close("v", &grad(&named(&layer, "original1")), &v)?;
         close("weight", &layer.weight()?, &numbers(&[2, 3])?.to_vec::<f32>()?)?;
