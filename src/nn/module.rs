@@ -259,6 +259,22 @@ pub trait Module {
         self.named_buffers().iter().try_for_each(|(_, b)| b.to_device(&here(&b.tensor())))
     }
 
+    /// Forgets the running statistics of its own, not those of its parts, that belong to its parameters: whether it has such,
+    /// as batch normalisations do. [`update_bn`](crate::optim::update_bn) asks each module.
+    ///
+    /// ```
+    /// use calor::nn::{BatchNorm1d, Linear, Module, init};
+    /// let norm = BatchNorm1d::new(2, ())?;
+    /// let mean = norm.running_mean.as_ref().unwrap().tensor();
+    /// init::constant_(&mean, 3.0)?;
+    /// assert!(norm.forget_statistics()? && !Linear::new(2, 2, ())?.forget_statistics()?);
+    /// assert_eq!(mean.to_vec::<f32>()?, [0.0; 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    fn forget_statistics(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// What it is called: the type's name.
     ///
     /// ```

@@ -258,6 +258,10 @@ impl<L: Layer + Module> Module for Parametrized<L> {
         }
     }
 
+    fn forget_statistics(&self) -> Result<bool> {
+        self.layer.forget_statistics()
+    }
+
     fn kind(&self) -> String {
         format!("Parametrized{}", self.layer.kind())
     }
