@@ -389,3 +389,49 @@ fn layers_that_do_not_fit_are_not_fused() -> Result<()> {
     assert!(fuse_linear_bn_weights(&Tensor::ones([2, 3], ())?, Some(&three), (&two, &two, 0.0), None, None).is_err());
     Ok(())
 }
+
+#[test]
+fn gradients_that_are_parts_of_one_tensor_are_all_clipped() -> Result<()> {
+    let _turn = turn();
+    let [p, q] = [Parameter::new(&Tensor::zeros([2], ())?)?, Parameter::new(&Tensor::zeros([2], ())?)?];
+    let parts = || -> Result<Tensor> {
+        let flat = Tensor::new([3.0f32, 4.0, 5.0, 6.0], ())?;
+        p.tensor().set_grad(Some(flat.narrow(0, 0, 2)?))?;
+        q.tensor().set_grad(Some(flat.narrow(0, 2, 2)?))?;
+        Ok(flat)
+    };
+    let flat = parts()?;
+    let both = [p.clone(), q.clone()];
+    close("norm", &clip_grad_norm_(&both, 1.0, 2.0, false)?, &[9.273619])?;
+    close("scaled", &flat, &[0.3235, 0.431333, 0.539167, 0.647])?;
+    let flat = parts()?;
+    clip_grad_value_(&both, 4.5)?;
+    close("clamped", &flat, &[3.0, 4.0, 4.5, 4.5])?;
+    // one that both have counts once
+    q.tensor().set_grad(p.grad())?;
+    close("shared", &clip_grad_norm_(&both, 1.0, 2.0, false)?, &[5.0])?;
+    close("shared", &grad(&q), &[0.6, 0.8])
+}
+
+#[test]
+fn norms_of_any_order_are_those_of_pytorch() -> Result<()> {
+    let _turn = turn();
+    let [a, b] = [Tensor::new([1.0f32, 2.0, 3.0], ())?, Tensor::new([0.0f32, -2.0, 3.0], ())?];
+    let zeros = Tensor::zeros([2], ())?;
+    let want = [
+        (f64::NEG_INFINITY, [1.0, 0.0, 1.0, 0.0]),
+        (-1.0, [0.272727, 0.0, 0.545455, 0.0]),
+        (-2.0, [0.606092, 0.0, 0.857143, 0.0]),
+        (0.0, [2.0, 2.0, 1.0, 1.0]),
+        (0.5, [68.766, 53.181, 17.1915, 17.1915]),
+        (f64::INFINITY, [3.0; 4]),
+    ];
+    for (order, want) in want {
+        let of = |all: &[&Tensor]| get_total_norm(&all.iter().map(|&t| t.clone()).collect::<Vec<_>>(), order, false);
+        let got = [of(&[&a, &a])?, of(&[&a, &b])?, of(&[&a])?, of(&[&a, &zeros])?];
+        for (got, want) in got.iter().zip(want) {
+            close(&format!("order {order}"), got, &[want])?;
+        }
+    }
+    Ok(())
+}
