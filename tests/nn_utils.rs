@@ -172,7 +172,8 @@ fn named(layer: &Parametrized<Linear>, name: &str) -> Parameter {
 #[test]
 fn weight_norm_learns_as_in_pytorch() -> Result<()> {
     let _turn = turn();
-    let want: [(Option<usize>, &[usize], &[f32], [f32; 6]); 3] = [
+    type Want<'a> = (Option<usize>, &'a [usize], &'a [f32], [f32; 6]);
+    let want: [Want<'_>; 3] = [
         (Some(0), &[2, 1], &[14.436096, 10.228746], [2.114105, 7.040969, -0.355375, -0.616548, 1.140057, -0.607245]),
         (
             Some(1),
