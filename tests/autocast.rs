@@ -368,3 +368,21 @@ fn operands_of_two_types_meet_in_the_wider_one() -> Result<()> {
     assert_eq!(f::interpolate(&low, &twice)?.dtype(), DType::F32);
     Ok(())
 }
+
+#[test]
+fn a_weight_that_was_lowered_outside_learns_in_a_checkpoint() -> Result<()> {
+    let _turn = turn();
+    let (x, w) = (ones(&[1, 2], DType::F32)?, ones(&[2, 2], DType::F32)?.requires_grad_(true)?);
+    let y = {
+        let _on = autocast(DType::BF16)?;
+        let before = x.matmul(&w)?;
+        let (first, second) = (w.clone(), w.clone());
+        let y = calor::autograd::checkpoint(move |t| t[0].matmul(&first), &[&x])?;
+        let y = (y + calor::autograd::checkpoint(move |t| t[0].matmul(&second), &[&x])?)?;
+        ((before + y)? + x.matmul(&w)?)?
+    };
+    y.sum()?.backward()?;
+    let g = w.grad().expect("a gradient");
+    assert_eq!((g.dtype(), g.to_vec::<f32>()?), (DType::F32, vec![4.0; 4]));
+    Ok(())
+}

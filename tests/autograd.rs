@@ -544,3 +544,85 @@ fn checkpoints_rewind_each_device_and_leave_it_as_it_was() -> Result<()> {
     assert_eq!(other.generator().state(), state);
     Ok(())
 }
+
+#[test]
+fn checkpoints_give_what_they_capture_its_gradient() -> Result<()> {
+    let (x, w) = (leaf(&[0.5])?, leaf(&[3.0])?);
+    let near = |t: &Tensor, want: f32| -> Result<()> {
+        let got = t.detach().to_vec::<f32>()?;
+        assert!((got[0] - want).abs() < 1e-4 * want.abs(), "{got:?}, expected {want}");
+        Ok(())
+    };
+    // grad() finds what it is asked for and accumulates nothing
+    let own = w.clone();
+    let y = checkpoint(move |t| t[0].mul(&own)?.exp(), &[&x])?;
+    near(&Backward::new().retain_graph(true).grad(&[&y], &[&x], &[None])?[0].clone().expect("x"), 13.445067)?;
+    near(&derivative(&derivative(&y, &w)?, &w)?, 1.120422)?;
+    near(&autograd::grad(&[&y], &[&w])?[0], 2.240844)?;
+    assert!(x.grad().is_none() && w.grad().is_none());
+    // what an operation made may be used outside too, and its hooks are called once
+    let calls = Arc::new(AtomicUsize::new(0));
+    let h = (&w * 2.0)?;
+    for (t, weight) in [(&h, 1), (&w, 10)] {
+        let seen = calls.clone();
+        t.register_hook(move |_| {
+            seen.fetch_add(weight, Ordering::Relaxed);
+            Ok(None)
+        })?;
+    }
+    let (own, leaf_too) = (h.clone(), x.clone());
+    let y = checkpoint(move |t| t[0].mul(&own)?.add(&leaf_too), &[&x])?;
+    (&y * &h)?.sum()?.backward()?;
+    assert_eq!((grad_of(&x)?, grad_of(&w)?, calls.load(Ordering::Relaxed)), (vec![42.0], vec![13.0], 11));
+    // one of several outputs; no input requires a gradient
+    let parts = w.mul(&Tensor::new([2.0f32, 3.0], ())?)?.split(1, 0)?;
+    let (own, plain) = (parts[1].clone(), Tensor::new([0.5f32], ())?);
+    near(&autograd::grad(&[&checkpoint(move |t| t[0].mul(&own), &[&plain])?], &[&w])?[0], 1.5)?;
+    assert!(!checkpoint(|t| t[0].mul(2.0), &[&plain])?.requires_grad());
+    // inside of another one
+    let own = w.clone();
+    let outer = move |t: &[Tensor]| {
+        let own = own.clone();
+        checkpoint(move |t| t[0].mul(&own), &[&t[0].exp()?])
+    };
+    near(&autograd::grad(&[&checkpoint(outer, &[&plain])?], &[&w])?[0], 1.6487213)
+}
+
+#[test]
+fn a_checkpoint_that_takes_another_way_is_refused() -> Result<()> {
+    let (x, w, v) = (leaf(&[0.5])?, leaf(&[3.0])?, leaf(&[4.0])?);
+    let (first, second, runs) = (w.clone(), v.clone(), AtomicUsize::new(0));
+    let other = move |t: &[Tensor]| t[0].mul(if runs.fetch_add(1, Ordering::Relaxed) == 0 { &first } else { &second });
+    refused(checkpoint(other, &[&x])?.backward(), ErrorKind::Autograd, "did not reach the tensors again");
+    assert!(x.grad().is_none() && w.grad().is_none() && v.grad().is_none());
+    // one that was frozen since gets nothing, one that learns since is not in the graph, one of its own is nobody's
+    v.requires_grad_(false)?;
+    let (first, second) = (w.clone(), v.clone());
+    let y = checkpoint(move |t| t[0].mul(&first)?.mul(&second)?.mul(&leaf(&[2.0])?), &[&x])?;
+    w.requires_grad_(false)?;
+    v.requires_grad_(true)?;
+    y.backward()?;
+    assert_eq!(grad_of(&x)?, [24.0]);
+    assert!(w.grad().is_none() && v.grad().is_none());
+    Ok(())
+}
+
+#[test]
+fn a_hook_from_before_a_write_can_be_removed() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    let times_ten = |g: &Tensor| Ok(Some((g * 10.0)?));
+    let y = (&x * 2.0)?;
+    let (before, view) = (y.register_hook(times_ten)?, y.narrow(0, 0, 1)?);
+    let of_view = view.register_hook(times_ten)?;
+    y.add_(1.0)?;
+    let after = y.register_hook(|g| Ok(Some((g + 1.0)?)))?;
+    y.remove_hook(before);
+    view.remove_hook(of_view);
+    Backward::new().retain_graph(true).run(&[&(y.sum()? + view.sum()?)?], &[None])?;
+    assert_eq!(grad_of(&x)?, [6.0, 4.0]);
+    y.remove_hook(after);
+    x.set_grad(None)?;
+    y.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [2.0, 2.0]);
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! Averages of models against PyTorch's values (`tests/torch/optim.py`), their state, and what an update costs.
 
-use calor::nn::{BatchNorm1d, Dropout, Layer, Linear, Module, Sequential};
+use calor::nn::{BatchNorm1d, Buffer, Dropout, Hooked, Layer, Linear, Module, Sequential};
 use calor::optim::{AveragedModel, get_ema_avg_fn, get_swa_avg_fn, update_bn};
 use calor::{DType, Error, ErrorKind, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -159,5 +159,27 @@ fn what_cannot_be_averaged_is_refused() -> Result<()> {
     let want = linear.weight.tensor().detach().to_dtype(DType::F16)?;
     assert_eq!(weight.read_bytes()?, want.read_bytes()?);
     assert_eq!(linear.to(DType::I32).unwrap_err().kind(), ErrorKind::DType);
+    Ok(())
+}
+
+/// Its name begins as that of a batch normalisation does.
+#[derive(Module)]
+struct BatchNormNet {
+    norm: Hooked<BatchNorm1d>,
+    steps: Buffer,
+}
+
+#[test]
+fn only_statistics_of_batch_normalisations_are_computed_anew() -> Result<()> {
+    let _turn = turn();
+    let norm = Hooked::new(BatchNorm1d::new(1, ())?);
+    let net = BatchNormNet { norm, steps: Buffer::new(&Tensor::new([7.0f32], ())?) };
+    update_bn([numbers(&[4, 1], 3)?].map(Ok), &net, |x| net.norm.forward(&x))?;
+    assert_eq!(net.steps.tensor().item()?, 7.0);
+    let count = |net: &BatchNormNet| net.state_dict().get("norm.num_batches_tracked").expect("a count").item();
+    assert_eq!(count(&net)?, 1.0);
+    // they start anew, as the model itself or within another one
+    update_bn([numbers(&[4, 1], 3)?].map(Ok), &net.norm, |x| net.norm.forward(&x))?;
+    assert_eq!((count(&net)?, net.steps.tensor().item()?), (1.0, 7.0));
     Ok(())
 }

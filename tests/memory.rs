@@ -1,5 +1,6 @@
 //! Memory at its peak in a training step: what is kept for the backward pass, and what the update takes.
 
+use calor::autograd::checkpoint;
 use calor::nn::Parameter;
 use calor::nn::functional::layer_norm;
 use calor::optim::{AdamW, AdamWOptions, Optimizer};
@@ -172,5 +173,28 @@ fn gradients_of_what_was_joined_hold_no_more_than_themselves() -> Result<()> {
     assert!(held <= 2 * (count * size * 4) as u64, "{held} bytes for gradients of {}", count * size * 4);
     let first = leaves[3].grad().expect("a gradient").to_vec::<f32>()?;
     assert!(first.iter().all(|g| *g == 12.0), "{:?}", &first[..4]);
+    Ok(())
+}
+
+/// The record that finds out what its function captures is gone when it returns.
+#[test]
+fn a_checkpoint_keeps_its_inputs_alone() -> Result<()> {
+    let _turn = turn();
+    let (rows, width, layers) = (4096, 32, 8);
+    let weights = (0..layers).map(|_| (Tensor::randn([width, width], ())? * 0.1)?.requires_grad_(true));
+    let weights = weights.collect::<Result<Vec<_>>>()?;
+    let x = Tensor::randn([rows, width], ())?;
+    Tensor::eval_all(&weights)?;
+    x.eval()?;
+    let own = weights.clone();
+    let part = move |t: &[Tensor]| own.iter().try_fold(t[0].clone(), |h, w| h.matmul(w)?.tanh());
+    let before = x.device().memory_stats().current;
+    let y = checkpoint(part, &[&x])?;
+    y.eval()?;
+    x.device().synchronize()?;
+    let kept = (x.device().memory_stats().current - before) as f64 / (rows * width * 4) as f64;
+    assert!(kept < 1.1, "{kept} activations are kept");
+    y.sum()?.backward()?;
+    assert!(weights.iter().all(|w| w.grad().is_some()));
     Ok(())
 }

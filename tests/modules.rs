@@ -1,10 +1,12 @@
 //! Modules as a whole: trees, names of parts, hooks.
 
+use calor::gpu::AdapterChoice;
 use calor::nn::{
-    BatchNorm2d, Conv2d, Dropout, Flatten, GRU, Hooked, Layer, Linear, MaxPool2d, Module, ModuleDict, ModuleList,
-    Parameter, ParameterDict, ReLU, Sequential, TransformerEncoderLayer, TransformerLayerOptions, init,
+    BatchNorm2d, Conv2d, Dropout, Flatten, GRU, Hooked, Layer, Linear, LinearOptions, MaxPool2d, Module, ModuleDict,
+    ModuleList, Parameter, ParameterDict, ReLU, Sequential, TransformerDecoder, TransformerDecoderLayer,
+    TransformerEncoder, TransformerEncoderLayer, TransformerLayerOptions, init,
 };
-use calor::{DType, Error, ErrorKind, Result, Tensor};
+use calor::{DType, Device, Error, ErrorKind, Result, Tensor};
 use std::sync::{Arc, Mutex};
 
 #[derive(Module)]
@@ -138,5 +140,65 @@ fn a_dict_of_parameters_has_their_names() -> Result<()> {
     assert_eq!((names, dict.num_parameters()), (vec!["b".to_string(), "a".to_string()], 5));
     dict.requires_grad_(false)?;
     assert!(dict.get("a").is_some_and(|p| !p.requires_grad()) && dict.get("c").is_none());
+    Ok(())
+}
+
+#[test]
+fn layers_of_a_transformer_are_copies_in_all() -> Result<()> {
+    let other = Device::open(&AdapterChoice::from_env()?)?;
+    let options = TransformerLayerOptions::default().dim_feedforward(16);
+    let encoder = TransformerEncoderLayer::new(8, 2, options.clone())?;
+    let decoder = TransformerDecoderLayer::new(8, 2, options)?;
+    fn changed(layer: &impl Module, other: &Device) -> Result<()> {
+        layer.requires_grad_(false)?;
+        layer.eval();
+        layer.to_device(other)?;
+        let last = layer.parameters().pop().expect("a parameter");
+        last.to_dtype(DType::F16)?;
+        last.requires_grad_(true)
+    }
+    changed(&encoder, &other)?;
+    changed(&decoder, &other)?;
+    encoder.dropout1.train();
+    let encoders = TransformerEncoder::new(&encoder, 2, None)?;
+    let decoders = TransformerDecoder::new(&decoder, 2, None)?;
+    assert!(encoders.layers.iter().all(|l| l.dropout1.training.get() && !l.dropout2.training.get()));
+    assert!(decoders.layers.iter().all(|l| !l.dropout1.training.get() && !l.self_attn.training.get()));
+    fn same(layer: &impl Module, from: &impl Module) -> Result<()> {
+        for ((name, p), (_, q)) in layer.named_parameters().into_iter().zip(from.named_parameters()) {
+            let (own, from) = (p.tensor(), q.tensor());
+            assert!(!p.same(&q) && own.device().same(from.device()), "{name}");
+            assert_eq!((own.dtype(), own.requires_grad()), (from.dtype(), from.requires_grad()), "{name}");
+            assert_eq!(own.read_bytes()?, from.read_bytes()?, "{name}");
+        }
+        Ok(())
+    }
+    encoders.layers.iter().try_for_each(|l| same(l, &encoder))?;
+    decoders.layers.iter().try_for_each(|l| same(l, &decoder))
+}
+
+#[test]
+fn gradients_and_hooks_go_along_with_their_parameter() -> Result<()> {
+    let other = Device::open(&AdapterChoice::from_env()?)?;
+    let linear = Linear::new(2, 2, LinearOptions::default().bias(false))?;
+    let calls = Arc::new(Mutex::new(0));
+    let seen = calls.clone();
+    let hook = linear.weight.tensor().register_hook(move |_| {
+        *seen.lock().expect("a count") += 1;
+        Ok(None)
+    })?;
+    let learn = |x: &Tensor| linear.forward(x)?.sum()?.backward();
+    learn(&Tensor::ones([1, 2], ())?)?;
+    linear.to_dtype(DType::F16)?;
+    learn(&Tensor::ones([1, 2], DType::F16)?)?;
+    linear.to_device(&other)?;
+    learn(&Tensor::ones([1, 2], (DType::F16, &other))?)?;
+    let gradient = linear.weight.grad().expect("a gradient");
+    assert!(gradient.device().same(&other));
+    assert_eq!(gradient.to_dtype(DType::F32)?.to_vec::<f32>()?, [3.0; 4]);
+    assert_eq!(*calls.lock().expect("a count"), 3);
+    linear.weight.tensor().remove_hook(hook);
+    learn(&Tensor::ones([1, 2], (DType::F16, &other))?)?;
+    assert_eq!(*calls.lock().expect("a count"), 3);
     Ok(())
 }

@@ -172,14 +172,21 @@ fn named(layer: &Parametrized<Linear>, name: &str) -> Parameter {
 #[test]
 fn weight_norm_learns_as_in_pytorch() -> Result<()> {
     let _turn = turn();
-    let want: [(Option<usize>, &[f32], [f32; 6]); 3] = [
-        (Some(0), &[14.436096, 10.228746], [2.114105, 7.040969, -0.355375, -0.616548, 1.140057, -0.607245]),
-        (Some(1), &[11.642238, 9.759827, 10.990648], [-0.79544, 1.14336, -1.423483, -1.093728, 3.430078, 0.854091]),
-        (None, &[17.445152], [0.336658, 7.525727, -1.324892, -1.917072, 1.302622, 1.018411]),
+    type Want<'a> = (Option<usize>, &'a [usize], &'a [f32], [f32; 6]);
+    let want: [Want<'_>; 3] = [
+        (Some(0), &[2, 1], &[14.436096, 10.228746], [2.114105, 7.040969, -0.355375, -0.616548, 1.140057, -0.607245]),
+        (
+            Some(1),
+            &[1, 3],
+            &[11.642238, 9.759827, 10.990648],
+            [-0.79544, 1.14336, -1.423483, -1.093728, 3.430078, 0.854091],
+        ),
+        (None, &[], &[17.445152], [0.336658, 7.525727, -1.324892, -1.917072, 1.302622, 1.018411]),
     ];
-    for (dim, g, v) in want {
+    for (dim, shape, g, v) in want {
         let layer = weight_norm(linear()?, "weight", dim)?;
         layer.forward(&numbers(&[4, 3])?)?.square()?.sum()?.backward()?;
+        assert_eq!(&named(&layer, "original0").shape()[..], shape);
         close("g", &grad(&named(&layer, "original0")), g)?;
         close("v", &grad(&named(&layer, "original1")), &v)?;
         close("weight", &layer.weight()?, &numbers(&[2, 3])?.to_vec::<f32>()?)?;
@@ -387,7 +394,7 @@ fn layers_that_do_not_fit_are_not_fused() -> Result<()> {
 /// What a kernel leaves behind the elements of a gradient counts in no norm, whenever that was computed.
 #[test]
 fn a_gradient_that_is_read_before_its_norm() -> Result<()> {
-    for (n, dtype) in [(3, DType::F32), (5, DType::F32), (6, DType::F16)] {
+    for (n, dtype) in [(3, DType::F32), (5, DType::F32), (6, DType::F16), (5, DType::F16)] {
         let w = Parameter::new(&Tensor::zeros([n], dtype)?)?;
         w.tensor().exp()?.sum()?.backward()?;
         let g = w.grad().expect("of a parameter");
@@ -414,5 +421,51 @@ fn a_gradient_that_is_held_is_not_clipped_with_the_rest() -> Result<()> {
     probe.device().submit()?;
     assert_eq!(keep.to_vec::<f32>()?, [1.0; 64]);
     assert_eq!(weights[1].grad().expect("clipped twice").to_vec::<f32>()?, [0.5; 64]);
+    Ok(())
+}
+
+#[test]
+fn gradients_that_are_parts_of_one_tensor_are_all_clipped() -> Result<()> {
+    let _turn = turn();
+    let [p, q] = [Parameter::new(&Tensor::zeros([2], ())?)?, Parameter::new(&Tensor::zeros([2], ())?)?];
+    let parts = || -> Result<Tensor> {
+        let flat = Tensor::new([3.0f32, 4.0, 5.0, 6.0], ())?;
+        p.tensor().set_grad(Some(flat.narrow(0, 0, 2)?))?;
+        q.tensor().set_grad(Some(flat.narrow(0, 2, 2)?))?;
+        Ok(flat)
+    };
+    let flat = parts()?;
+    let both = [p.clone(), q.clone()];
+    close("norm", &clip_grad_norm_(&both, 1.0, 2.0, false)?, &[9.273619])?;
+    close("scaled", &flat, &[0.3235, 0.431333, 0.539167, 0.647])?;
+    let flat = parts()?;
+    clip_grad_value_(&both, 4.5)?;
+    close("clamped", &flat, &[3.0, 4.0, 4.5, 4.5])?;
+    // one that both have counts once
+    q.tensor().set_grad(p.grad())?;
+    close("shared", &clip_grad_norm_(&both, 1.0, 2.0, false)?, &[5.0])?;
+    close("shared", &grad(&q), &[0.6, 0.8])
+}
+
+#[test]
+fn norms_of_any_order_are_those_of_pytorch() -> Result<()> {
+    let _turn = turn();
+    let [a, b] = [Tensor::new([1.0f32, 2.0, 3.0], ())?, Tensor::new([0.0f32, -2.0, 3.0], ())?];
+    let zeros = Tensor::zeros([2], ())?;
+    let want = [
+        (f64::NEG_INFINITY, [1.0, 0.0, 1.0, 0.0]),
+        (-1.0, [0.272727, 0.0, 0.545455, 0.0]),
+        (-2.0, [0.606092, 0.0, 0.857143, 0.0]),
+        (0.0, [2.0, 2.0, 1.0, 1.0]),
+        (0.5, [68.766, 53.181, 17.1915, 17.1915]),
+        (f64::INFINITY, [3.0; 4]),
+    ];
+    for (order, want) in want {
+        let of = |all: &[&Tensor]| get_total_norm(&all.iter().map(|&t| t.clone()).collect::<Vec<_>>(), order, false);
+        let got = [of(&[&a, &a])?, of(&[&a, &b])?, of(&[&a])?, of(&[&a, &zeros])?];
+        for (got, want) in got.iter().zip(want) {
+            close(&format!("order {order}"), got, &[want])?;
+        }
+    }
     Ok(())
 }

@@ -302,3 +302,62 @@ fn a_plateau_and_a_scaler_are_kept_in_a_checkpoint() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn lengths_beyond_what_is_counted_never_end() -> Result<()> {
+    let never = u64::MAX;
+    let held = |name: &str, rate: f64, make: &dyn Fn(&mut Sgd) -> Result<Boxed>| -> Result<()> {
+        for far in [false, true] {
+            let mut own = one(1.0, None)?;
+            let mut schedule = make(&mut own)?;
+            (0..3).try_for_each(|_| schedule.step(&mut own))?;
+            if far {
+                schedule.step_to(&mut own, 5)?;
+                schedule.step(&mut own)?;
+            }
+            assert!((own.lr(0) - rate).abs() < 1e-12, "{name}: {}, expected {rate}", own.lr(0));
+            assert!(schedule.step_to(&mut own, never).is_err(), "{name}");
+        }
+        Ok(())
+    };
+    held("StepLR", 1.0, &|o| Ok(Box::new(StepLr::new(o, never, 0.1)?)))?;
+    held("MultiStepLR", 1.0, &|o| Ok(Box::new(MultiStepLr::new(o, [never], 0.1)?)))?;
+    held("ConstantLR", 0.5, &|o| Ok(Box::new(ConstantLr::new(o, 0.5, never)?)))?;
+    held("LinearLR", 0.5, &|o| Ok(Box::new(LinearLr::new(o, 0.5, 1.0, never)?)))?;
+    held("PolynomialLR", 1.0, &|o| Ok(Box::new(PolynomialLr::new(o, never, 1.0)?)))?;
+    held("CosineAnnealingLR", 1.0, &|o| Ok(Box::new(CosineAnnealingLr::new(o, never, 0.0)?)))?;
+    held("CosineAnnealingLR", 1.0, &|o| Ok(Box::new(CosineAnnealingLr::new(o, never / 2, 0.0)?)))?;
+    held("WarmRestarts", 1.0, &|o| Ok(Box::new(CosineAnnealingWarmRestarts::new(o, never, 1, 0.0)?)))?;
+    held("OneCycleLR", 0.04, &|o| Ok(Box::new(OneCycleLr::new(o, OneCycleOptions::new(1.0, never))?)))?;
+    held("SequentialLR", 1.0, &|o| {
+        let parts: Vec<Boxed> = vec![Box::new(StepLr::new(o, never, 0.1)?), Box::new(ExponentialLr::new(o, 0.5)?)];
+        Ok(Box::new(SequentialLr::new(o, parts, [never])?))
+    })
+}
+
+#[test]
+fn counts_of_a_state_are_counts() -> Result<()> {
+    let mut own = one(1.0, None)?;
+    let mut plateau = ReduceLrOnPlateau::new(&own, PlateauOptions::new())?;
+    let part: Boxed = Box::new(ExponentialLr::new(&mut own, 0.5)?);
+    let mut all: [Boxed; 2] =
+        [Box::new(ExponentialLr::new(&mut own, 0.5)?), Box::new(SequentialLr::new(&mut own, vec![part], [])?)];
+    for bad in [1e300, -1e300, f64::INFINITY, f64::NAN] {
+        for schedule in &mut all {
+            let names: Vec<String> = schedule.state_dict().into_keys().collect();
+            for name in names.iter().filter(|n| n.ends_with("last_epoch") || n.ends_with("_step_count")) {
+                let mut state = schedule.state_dict();
+                state.insert(name.clone(), bad);
+                assert!(schedule.load_state_dict(&state).is_err(), "{name} {bad}");
+            }
+            schedule.step(&mut own)?;
+        }
+        for name in ["num_bad_epochs", "cooldown_counter", "last_epoch"] {
+            let mut state = plateau.state_dict();
+            state.insert(name.into(), bad);
+            assert!(plateau.load_state_dict(&state).is_err(), "{name} {bad}");
+        }
+        plateau.step(&mut own, 1.0);
+    }
+    Ok(())
+}

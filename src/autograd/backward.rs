@@ -102,7 +102,7 @@ impl Backward {
     /// ```
     pub fn run(self, outputs: &[&Tensor], gradients: &[Option<&Tensor>]) -> Result<()> {
         let seeds = seeds("backward", outputs, gradients)?;
-        self.walk(seeds, Sinks { accumulates: true, ..Sinks::new(&[]) }, None)?;
+        self.walk(seeds, Sinks { accumulates: true, ..Sinks::default() }, None)?;
         Ok(())
     }
 
@@ -129,7 +129,8 @@ impl Backward {
         }
         let seeds = seeds("grad", outputs, gradients)?;
         let needed = needed(&seeds, inputs);
-        let found = self.walk(seeds, Sinks::new(inputs), Some(needed))?;
+        let edges: Vec<Edge> = inputs.iter().filter_map(|t| t.edge()).collect();
+        let found = self.walk(seeds, Sinks::new(&edges), Some(needed))?;
         if !self.allow_unused && found.iter().any(Option::is_none) {
             bail!(
                 Autograd,
@@ -141,11 +142,13 @@ impl Backward {
         Ok(found)
     }
 
-    /// The gradients of `output` for `stops`, tensors that operations made, behind which nothing runs; other leaves
-    /// accumulate theirs.
-    pub(super) fn until(self, output: &Tensor, stops: &[&Tensor], gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    /// The gradients of `output` that arrive at `edges`, behind which nothing runs: not even hooks, which the pass that goes
+    /// on from there calls.
+    pub(super) fn until(self, output: &Tensor, edges: &[Edge], gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let seeds = seeds("backward", &[output], &[Some(gradient)])?;
-        self.walk(seeds, Sinks { accumulates: true, ..Sinks::new(stops) }, None)
+        let sinks = Sinks::new(edges);
+        let ends = sinks.functions.keys().map(|key| key.0).collect();
+        self.walk(seeds, Sinks { passes_on: true, ends, ..sinks }, None)
     }
 
     fn walk(
@@ -178,18 +181,18 @@ impl Backward {
         }
         while let Some((_, (function, sums))) = ready.pop_last() {
             let mut gradients = Vec::with_capacity(sums.len());
+            let ends = sinks.ends.contains(&function.sequence);
             for (output, sum) in sums.into_iter().enumerate() {
-                let gradient = sum.finish()?.map(|gradient| function.notify(output, gradient)).transpose()?;
+                let mut gradient = sum.finish()?;
+                if !ends {
+                    gradient = gradient.map(|gradient| function.notify(output, gradient)).transpose()?;
+                }
                 if let Some(gradient) = &gradient {
                     sinks.output(&function, output, gradient);
                 }
                 gradients.push(gradient);
             }
-            let last = match &needed {
-                Some(needed) => needed.get(&function.sequence) == Some(&false),
-                None => sinks.functions.contains_key(&(function.sequence, 0)),
-            };
-            if last {
+            if ends || needed.as_ref().is_some_and(|needed| needed.get(&function.sequence) == Some(&false)) {
                 continue;
             }
             // parts of one tensor are put together when all are there
@@ -315,18 +318,22 @@ struct Sinks {
     inputs: HashMap<u64, Vec<usize>>,
     /// Which inputs an operation's output is, by the operation's number.
     functions: HashMap<(u64, usize), Vec<usize>>,
+    /// Operations behind whose outputs nothing runs.
+    ends: HashSet<u64>,
+    /// Whether another pass goes on with the gradients of leaves, and calls their hooks.
+    passes_on: bool,
     found: Vec<Option<Tensor>>,
     leaves: HashMap<u64, (Tensor, Sum)>,
     order: Vec<u64>,
 }
 
 impl Sinks {
-    fn new(inputs: &[&Tensor]) -> Self {
+    fn new(inputs: &[Edge]) -> Self {
         let mut sinks = Self { found: vec![None; inputs.len()], ..Self::default() };
         for (i, input) in inputs.iter().enumerate() {
-            match input.edge() {
-                Some(Edge::Fn(f, output)) => sinks.functions.entry((f.sequence, output)).or_default().push(i),
-                _ => sinks.inputs.entry(input.id()).or_default().push(i),
+            match input {
+                Edge::Fn(f, output) => sinks.functions.entry((f.sequence, *output)).or_default().push(i),
+                Edge::Leaf(leaf) => sinks.inputs.entry(leaf.id()).or_default().push(i),
             }
         }
         sinks
@@ -353,7 +360,7 @@ impl Sinks {
         for id in &self.order {
             let Some((leaf, sum)) = self.leaves.remove(id) else { continue };
             let Some(gradient) = sum.finish()? else { continue };
-            let gradient = leaf.leaf_hooks(gradient)?;
+            let gradient = if self.passes_on { gradient } else { leaf.leaf_hooks(gradient)? };
             match self.inputs.get(id) {
                 Some(inputs) => inputs.iter().for_each(|&i| self.found[i] = Some(gradient.clone())),
                 // one that was frozen after the forward pass is left alone

@@ -2,22 +2,27 @@
 
 use super::Backward;
 use crate::error::{Result, bail};
-use crate::tensor::grad::{GradFn, Grads, Saved, enable_grad, is_grad_enabled, no_grad};
+use crate::tensor::grad::{Edge, GradFn, Grads, Saved, enable_grad, is_grad_enabled};
 use crate::tensor::{Device, Tensor, autocast};
+use std::collections::HashSet;
 
 /// Runs `f` without keeping what it computes on the way; the backward pass runs it again.
 ///
-/// Random numbers that `f` draws are the same both times.
+/// What `f` captures gets its gradient as the inputs do. Random numbers that `f` draws are the same both times.
 ///
 /// ```
 /// use calor::{Tensor, autograd::checkpoint};
-/// let x = Tensor::new([0.5f32], ())?.requires_grad_(true)?;
-/// let y = checkpoint(|inputs| inputs[0].exp()?.sin(), &[&x])?;
+/// let (x, w) = (Tensor::new([0.5f32], ())?, Tensor::new([3.0f32], ())?.requires_grad_(true)?);
+/// let captured = w.clone();
+/// let y = checkpoint(move |inputs| inputs[0].mul(&captured)?.exp(), &[&x])?;
 /// y.sum()?.backward()?;
-/// let want = 0.5f64.exp().cos() * 0.5f64.exp();
-/// assert!((x.grad().unwrap().item()? - want).abs() < 1e-5);
+/// assert!((w.grad().unwrap().item()? - 0.5 * 1.5f64.exp()).abs() < 1e-5);
 /// # Ok::<(), calor::Error>(())
 /// ```
+///
+/// # Errors
+/// `Value` without inputs, and those of `f`. The backward pass fails with `Autograd` where `f` no longer reaches what it
+/// reached at first.
 pub fn checkpoint<F>(f: F, inputs: &[&Tensor]) -> Result<Tensor>
 where
     F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
@@ -26,6 +31,9 @@ where
     if owned.is_empty() {
         bail!(Value, "checkpoint", "needs at least one input");
     }
+    if !is_grad_enabled() {
+        return f(&owned);
+    }
     let mut states: States = Vec::new();
     for device in owned.iter().map(Tensor::device) {
         if !states.iter().any(|s| s.0.same(device)) {
@@ -33,48 +41,94 @@ where
         }
     }
     let precision = autocast::autocast_dtype();
-    let output = no_grad(|| f(&owned))?;
-    if !is_grad_enabled() || !output.dtype().is_float() {
-        return Ok(output);
+    // recorded to see what it leads to: what the record keeps is dropped below
+    let born = Born::now();
+    let recorded = autocast::own_casts(|| f(&owned))?;
+    let edges = born.before(&recorded);
+    if edges.is_empty() {
+        return Ok(recorded);
     }
-    let edges = inputs.iter().map(|t| t.edge()).collect();
+    let output = recorded.detach();
+    drop(recorded);
     let saved: Vec<Saved> = inputs.iter().map(|t| Saved::input(t)).collect();
-    let wanted: Vec<bool> = inputs.iter().map(|t| t.requires_grad()).collect();
+    let ends = edges.clone();
     let rule = Box::new(move |g: &[Option<Tensor>]| {
         let Some(Some(g)) = g.first() else { return Ok(Grads::new()) };
         let create = is_grad_enabled();
-        let inputs: Vec<Tensor> = saved
-            .iter()
-            .zip(&wanted)
-            .map(|(s, &w)| match create && w {
-                true => Ok(passed(&s.get()?)),
-                false => s.get()?.detach().requires_grad_(w),
-            })
-            .collect::<Result<_>>()?;
+        let inputs: Vec<Tensor> = saved.iter().map(Saved::get).collect::<Result<_>>()?;
         let output = {
             let _rewound = Rewound::to(&states);
             let _mode = autocast::restore(precision);
-            enable_grad(|| f(&inputs))?
+            enable_grad(|| autocast::own_casts(|| f(&inputs)))?
         };
-        if !output.requires_grad() {
-            return Ok(Grads::from_elem(None, inputs.len()));
+        let met = born.before(&output);
+        let places: HashSet<Place> = met.iter().map(place).collect();
+        let frozen = |edge: &Edge| matches!(edge, Edge::Leaf(leaf) if !leaf.requires_grad());
+        if ends.iter().any(|edge| !frozen(edge) && !places.contains(&place(edge))) {
+            bail!(
+                Autograd,
+                "checkpoint",
+                "the function did not reach the tensors again that it reached in the forward pass: it must do the same \
+                 both times"
+            );
         }
-        if !create {
-            Backward::new().run(&[&output], &[Some(g)])?;
-            return Ok(inputs.iter().map(Tensor::grad).collect());
+        if met.is_empty() {
+            return Ok(Grads::from_elem(None, ends.len()));
         }
-        let stops: Vec<&Tensor> = inputs.iter().zip(&wanted).filter(|i| *i.1).map(|i| i.0).collect();
-        let mut found = Backward::new().create_graph(true).until(&output, &stops, g)?.into_iter();
-        Ok(wanted.iter().map(|&w| if w { found.next().flatten() } else { None }).collect())
+        // what was unfrozen since is no part of the outer graph
+        let stops: Vec<Edge> = ends.iter().cloned().chain(met).collect();
+        let mut found = Backward::new().create_graph(create).until(&output, &stops, g)?;
+        found.truncate(ends.len());
+        Ok(Grads::from_vec(found))
     });
-    let output = output.detach();
+    let edges = edges.into_iter().map(Some).collect();
     output.set_output_of(&GradFn::new("CheckpointFunctionBackward", edges, 1, rule), 0);
     Ok(output)
 }
 
-/// The same elements as what an operation of its own gives: where a pass that is recorded can end.
-fn passed(t: &Tensor) -> Tensor {
-    t.alias(t.layout()).with_grad("view_as", &[t], |_| |g: &Tensor| Ok(Grads::from_iter([Some(g.clone())])))
+/// A time: the first numbers of operations and of tensors after it.
+struct Born {
+    operation: u64,
+    tensor: u64,
+}
+
+impl Born {
+    fn now() -> Self {
+        Self { operation: GradFn::next(), tensor: Tensor::next_id() }
+    }
+
+    /// Where the history of a tensor leads out of what was made since, each place once.
+    fn before(&self, output: &Tensor) -> Vec<Edge> {
+        let (mut out, mut seen) = (Vec::new(), HashSet::new());
+        let mut stack: Vec<Edge> = output.edge().into_iter().collect();
+        while let Some(edge) = stack.pop() {
+            match &edge {
+                Edge::Fn(f, _) if f.sequence >= self.operation => {
+                    if seen.insert((false, f.sequence, usize::MAX)) {
+                        stack.extend(f.edges().iter().flatten().cloned());
+                    }
+                }
+                // nobody else has it
+                Edge::Leaf(leaf) if leaf.id() >= self.tensor => {}
+                _ => {
+                    if seen.insert(place(&edge)) {
+                        out.push(edge);
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Whether it is a leaf, its number, and which output it is.
+type Place = (bool, u64, usize);
+
+fn place(edge: &Edge) -> Place {
+    match edge {
+        Edge::Fn(f, output) => (false, f.sequence, *output),
+        Edge::Leaf(leaf) => (true, leaf.id(), 0),
+    }
 }
 
 /// Devices with the states of their generators.

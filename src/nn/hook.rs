@@ -171,6 +171,10 @@ impl<L: Module> Module for Hooked<L> {
         Module::set_training(&self.layer, training);
     }
 
+    fn forget_statistics(&self) -> Result<bool> {
+        self.layer.forget_statistics()
+    }
+
     fn kind(&self) -> String {
         self.layer.kind()
     }

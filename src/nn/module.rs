@@ -1,5 +1,6 @@
 //! `Module`: a struct of parameters, buffers and other modules, walked by name.
 
+use super::mode::Modes;
 use super::parameter::{Buffer, Parameter, Training};
 use super::state::StateDict;
 use super::summary;
@@ -256,6 +257,22 @@ pub trait Module {
         let here = |tensor: &Tensor| options.device_or(tensor.device());
         self.parameters().iter().try_for_each(|p| p.to_device(&here(&p.tensor())))?;
         self.named_buffers().iter().try_for_each(|(_, b)| b.to_device(&here(&b.tensor())))
+    }
+
+    /// Forgets the running statistics of its own, not those of its parts, that belong to its parameters: whether it has such,
+    /// as batch normalisations do. [`update_bn`](crate::optim::update_bn) asks each module.
+    ///
+    /// ```
+    /// use calor::nn::{BatchNorm1d, Linear, Module, init};
+    /// let norm = BatchNorm1d::new(2, ())?;
+    /// let mean = norm.running_mean.as_ref().unwrap().tensor();
+    /// init::constant_(&mean, 3.0)?;
+    /// assert!(norm.forget_statistics()? && !Linear::new(2, 2, ())?.forget_statistics()?);
+    /// assert_eq!(mean.to_vec::<f32>()?, [0.0; 2]);
+    /// # Ok::<(), calor::Error>(())
+    /// ```
+    fn forget_statistics(&self) -> Result<bool> {
+        Ok(false)
     }
 
     /// What it is called: the type's name.
@@ -545,6 +562,31 @@ fn entries<M: Module + ?Sized>(module: &M) -> Vec<(String, Entry)> {
         level.flatten("", &mut out);
     }
     out
+}
+
+/// `own`, which was built as `from` was, as its copy: dtypes, devices, values, what is frozen, and training flags.
+pub(super) fn copied<M: Module>(own: M, from: &M) -> Result<M> {
+    let models = entries(from);
+    for (name, entry) in entries(&own) {
+        match (entry, models.iter().find(|m| m.0 == name).map(|m| &m.1)) {
+            (Entry::Parameter(p), Some(Entry::Parameter(model))) => {
+                let tensor = model.tensor();
+                p.to_dtype(tensor.dtype())?;
+                p.to_device(tensor.device())?;
+                p.requires_grad_(tensor.requires_grad())?;
+            }
+            (Entry::Buffer(b), Some(Entry::Buffer(model))) => {
+                let tensor = model.tensor();
+                b.to_dtype(tensor.dtype())?;
+                b.to_device(tensor.device())?;
+            }
+            // names are compared below
+            _ => {}
+        }
+    }
+    own.load_state_dict(&from.state_dict(), true)?;
+    Modes::of(from).restore(&own);
+    Ok(own)
 }
 
 /// Names that stand on one side only.

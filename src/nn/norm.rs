@@ -1,7 +1,7 @@
 //! Normalisation: over a batch, with running statistics, and over the last dimensions.
 
 use super::options::options;
-use super::{Buffer, Layer, Module, Parameter, Training, functional, init};
+use super::{Buffer, Field, Layer, Module, Parameter, Training, Visitor, functional, init};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
@@ -46,7 +46,7 @@ options! {
 /// assert_eq!(norm.state_dict().get("num_batches_tracked").unwrap().item()?, 1.0);
 /// # Ok::<(), calor::Error>(())
 /// ```
-#[derive(Clone, Debug, Module)]
+#[derive(Clone, Debug)]
 pub struct BatchNorm<const N: usize> {
     /// A factor for each channel; starts with ones.
     pub weight: Option<Parameter>,
@@ -61,7 +61,6 @@ pub struct BatchNorm<const N: usize> {
     /// Whether it trains.
     pub training: Training,
     channels: usize,
-    #[module(skip)]
     options: BatchNormOptions,
 }
 
@@ -149,6 +148,39 @@ impl<const N: usize> BatchNorm<N> {
             }
         }
         Ok(())
+    }
+}
+
+impl<const N: usize> Module for BatchNorm<N> {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        self.weight.visit_field("weight", visitor);
+        self.bias.visit_field("bias", visitor);
+        self.running_mean.visit_field("running_mean", visitor);
+        self.running_var.visit_field("running_var", visitor);
+        self.num_batches_tracked.visit_field("num_batches_tracked", visitor);
+        visitor.training(&self.training);
+        visitor.value("channels", &self.channels);
+    }
+
+    fn set_training(&self, training: bool) {
+        self.training.set(training);
+    }
+
+    fn forget_statistics(&self) -> Result<bool> {
+        self.reset_running_stats()?;
+        Ok(true)
+    }
+}
+
+impl<const N: usize> Field for BatchNorm<N> {
+    fn visit_field(&self, name: &str, visitor: &mut dyn Visitor) {
+        visitor.module(name, self);
+        self.visit(visitor);
+        visitor.leave();
+    }
+
+    fn set_training(&self, training: bool) {
+        self.training.set(training);
     }
 }
 

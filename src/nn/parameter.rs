@@ -170,7 +170,18 @@ impl Parameter {
         self.tensor().numel()
     }
 
-    /// Converts it; a no-op where it has that dtype.
+    /// Puts in what `f` makes of it; its gradient is converted along, its hooks stay.
+    fn convert(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<()> {
+        let own = self.tensor();
+        let new = leaf(&f(&own.detach())?, own.requires_grad())?;
+        let grad = own.grad().map(|g| f(&g.detach())).transpose()?;
+        new.put_grad(grad);
+        new.hook_as(&own);
+        self.0.put(new);
+        Ok(())
+    }
+
+    /// Converts it and its gradient; a no-op where it has that dtype.
     ///
     /// ```
     /// use calor::{DType, Tensor, nn::Parameter};
@@ -180,14 +191,13 @@ impl Parameter {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn to_dtype(&self, dtype: DType) -> Result<()> {
-        let own = self.tensor();
-        if own.dtype() != dtype {
-            self.replace(&own.detach().to_dtype(dtype)?)?;
+        match self.tensor().dtype() == dtype {
+            true => Ok(()),
+            false => self.convert(|t| t.to_dtype(dtype)),
         }
-        Ok(())
     }
 
-    /// Moves it, through the host; a no-op where it lies there.
+    /// Moves it and its gradient, through the host; a no-op where it lies there.
     ///
     /// ```
     /// use calor::{Device, Tensor, nn::Parameter};
@@ -197,11 +207,10 @@ impl Parameter {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn to_device(&self, device: &Device) -> Result<()> {
-        let own = self.tensor();
-        if !own.device().same(device) {
-            self.replace(&moved(&own, device)?)?;
+        match self.tensor().device().same(device) {
+            true => Ok(()),
+            false => self.convert(|t| moved(t, device)),
         }
-        Ok(())
     }
 
     /// Whether both are the same parameter, as where two modules share weights.

@@ -33,10 +33,10 @@ pub struct Parametrized<L> {
     rule: Rule,
 }
 
-/// The norm over all dimensions but one, which stays; over all without one.
+/// The norm over all dimensions but one, which stays as all others do; one number without one.
 fn norm_except(v: &Tensor, dim: Option<usize>) -> Result<Tensor> {
     let dims: Vec<isize> = (0..v.dim()).filter(|d| Some(*d) != dim).map(|d| d as isize).collect();
-    if dims.is_empty() { v.abs() } else { v.vector_norm(2.0, &dims, true) }
+    if dims.is_empty() { v.abs() } else { v.vector_norm(2.0, &dims, dim.is_some()) }
 }
 
 fn normalized(x: &Tensor, eps: f64) -> Result<Tensor> {
@@ -256,6 +256,10 @@ impl<L: Layer + Module> Module for Parametrized<L> {
         if let Rule::Spectral { training: own, .. } = &self.rule {
             own.set(training);
         }
+    }
+
+    fn forget_statistics(&self) -> Result<bool> {
+        self.layer.forget_statistics()
     }
 
     fn kind(&self) -> String {

@@ -1,6 +1,7 @@
 //! Transformers and their layers.
 
 use super::functional;
+use super::module::copied;
 use super::multihead::{AttentionCall, MultiheadAttention, MultiheadAttentionOptions};
 use super::options::{options, settings};
 use super::{Dropout, Layer, LayerNorm, LayerNormOptions, Linear, LinearOptions, Module, init};
@@ -264,7 +265,7 @@ impl TransformerEncoderLayer {
         })
     }
 
-    /// A layer of its own with the same values.
+    /// A layer of its own with the same values, dtypes and devices, as frozen and in the same modes; without gradients.
     ///
     /// ```
     /// use calor::nn::{TransformerEncoderLayer, TransformerLayerOptions};
@@ -275,10 +276,7 @@ impl TransformerEncoderLayer {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn duplicate(&self) -> Result<Self> {
-        let own = Self::new(self.size, self.heads, self.options.clone())?;
-        own.to_dtype(self.linear1.weight.tensor().dtype())?;
-        own.load_state_dict(&self.state_dict(), true)?;
-        Ok(own)
+        copied(Self::new(self.size, self.heads, self.options.clone())?, self)
     }
 
     /// The output for `[L, n, size]`, or with the batch first, or without one.
@@ -374,7 +372,7 @@ impl TransformerDecoderLayer {
         })
     }
 
-    /// A layer of its own with the same values.
+    /// A layer of its own with the same values, dtypes and devices, as frozen and in the same modes; without gradients.
     ///
     /// ```
     /// use calor::nn::{TransformerDecoderLayer, TransformerLayerOptions};
@@ -385,10 +383,7 @@ impl TransformerDecoderLayer {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn duplicate(&self) -> Result<Self> {
-        let own = Self::new(self.size, self.heads, self.options.clone())?;
-        own.to_dtype(self.linear1.weight.tensor().dtype())?;
-        own.load_state_dict(&self.state_dict(), true)?;
-        Ok(own)
+        copied(Self::new(self.size, self.heads, self.options.clone())?, self)
     }
 
     /// The output for `[T, n, size]` and an encoder's output `[S, n, size]`.

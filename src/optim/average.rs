@@ -2,7 +2,6 @@
 
 use crate::dtype::DType;
 use crate::error::{Result, bail};
-use crate::nn::init::constant_;
 use crate::nn::{Buffer, Layer, Modes, Module, Parameter, copy_into, cumulative, moved};
 use crate::no_grad;
 use crate::tensor::{Pack, Tensor};
@@ -291,8 +290,7 @@ pub fn update_bn<B, M: Module + ?Sized>(
     model: &M,
     mut forward: impl FnMut(B) -> Result<Tensor>,
 ) -> Result<()> {
-    let statistics = statistics(model)?;
-    if statistics == 0 {
+    if !forget_statistics(model)? {
         return Ok(());
     }
     let modes = Modes::of(model);
@@ -302,17 +300,12 @@ pub fn update_bn<B, M: Module + ?Sized>(
     done
 }
 
-/// Sets the statistics of batch normalisations to those of new ones; how many there are.
-fn statistics<M: Module + ?Sized>(model: &M) -> Result<usize> {
-    let mut count = 0;
-    let mut reset = |kind: String, buffers: Vec<(String, Buffer)>| -> Result<()> {
-        for (name, buffer) in buffers.iter().filter(|_| kind.starts_with("BatchNorm")) {
-            constant_(&buffer.tensor(), if name == "running_var" { 1.0 } else { 0.0 })?;
-            count += 1;
-        }
+/// Sets the statistics of batch normalisations to those of new ones; whether there are any.
+fn forget_statistics<M: Module + ?Sized>(model: &M) -> Result<bool> {
+    let mut any = model.forget_statistics()?;
+    model.apply(&mut |_, module| {
+        any |= module.forget_statistics()?;
         Ok(())
-    };
-    reset(model.kind(), model.named_buffers())?;
-    model.apply(&mut |_, module| reset(module.kind(), module.named_buffers()))?;
-    Ok(count)
+    })?;
+    Ok(any)
 }

@@ -125,6 +125,15 @@ pub(crate) fn forget_casts() {
     drop(CASTS.take());
 }
 
+/// Runs `f` with lowered weights of its own, so that what it computes has no history before it but that of the weights.
+pub(crate) fn own_casts<R>(f: impl FnOnce() -> R) -> R {
+    let before = CASTS.take();
+    let out = f();
+    // dropped outside of the cell
+    drop(CASTS.replace(before));
+    out
+}
+
 /// What is computed in f32 takes a half tensor so.
 pub(crate) fn full(x: &Tensor) -> Result<Tensor> {
     match MODE.get() {

@@ -35,7 +35,10 @@ pub(crate) struct Meta {
     /// Which output of `grad_fn` it is.
     pub output: usize,
     pub retain_grad: bool,
+    /// Its hooks by number, where it is a leaf.
     pub hooks: Vec<(u64, Hook)>,
+    /// Which operations, that made it at the time, hold other hooks: it may come from another one since.
+    pub hooked: Vec<(u64, Weak<GradFn>)>,
     pub view: Option<View>,
     /// That it is a view, made without recording, of something with a history: that would not learn of a write.
     pub untracked: bool,
@@ -494,7 +497,11 @@ impl Tensor {
         let hook: Hook = Arc::new(hook);
         match self.grad_fn() {
             Some(f) => {
-                let output = self.meta().output;
+                let output = {
+                    let mut meta = self.meta();
+                    meta.hooked.push((number, Arc::downgrade(&f)));
+                    meta.output
+                };
                 f.watchers().push((output, Watcher::Hook(number, hook)));
             }
             None => self.meta().hooks.push((number, hook)),
@@ -502,7 +509,7 @@ impl Tensor {
         Ok(number)
     }
 
-    /// Removes a hook by its number.
+    /// Removes a hook of this tensor by its number, also where the tensor was written to since.
     ///
     /// ```
     /// let w = calor::Tensor::new([2.0f32], ())?.requires_grad_(true)?;
@@ -513,10 +520,21 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn remove_hook(&self, number: u64) {
-        if let Some(f) = self.grad_fn() {
+        let function = {
+            let mut meta = self.meta();
+            meta.hooks.retain(|h| h.0 != number);
+            let at = meta.hooked.iter().position(|h| h.0 == number);
+            at.and_then(|at| meta.hooked.swap_remove(at).1.upgrade())
+        };
+        if let Some(f) = function {
             f.watchers().retain(|w| !matches!(w.1, Watcher::Hook(n, _) if n == number));
         }
-        self.meta().hooks.retain(|h| h.0 != number);
+    }
+
+    /// Gives a leaf that takes the place of `other` its hooks.
+    pub(crate) fn hook_as(&self, other: &Tensor) {
+        let hooks = other.meta().hooks.clone();
+        self.meta().hooks = hooks;
     }
 
     /// The hooks of a leaf applied to its gradient.

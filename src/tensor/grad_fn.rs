@@ -120,6 +120,11 @@ impl GradFn {
         })
     }
 
+    /// The number that the next one will have.
+    pub(crate) fn next() -> u64 {
+        SEQUENCE.load(Ordering::Relaxed)
+    }
+
     /// Which parts of its input its outputs are.
     pub(crate) fn parts(&self) -> Option<&Parts> {
         match &self.outputs_are {

@@ -154,6 +154,11 @@ impl Tensor {
         self.0.id
     }
 
+    /// The number that the next tensor will have.
+    pub(crate) fn next_id() -> u64 {
+        NEXT.load(Ordering::Relaxed)
+    }
+
     /// Where it lies.
     ///
     /// ```

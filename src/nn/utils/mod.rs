@@ -21,6 +21,7 @@ use crate::error::{Result, bail};
 use crate::no_grad;
 use crate::ops::join::{cat, stack};
 use crate::tensor::{Pack, Tensor};
+use std::collections::HashSet;
 
 pub use super::parametrize::{Parametrized, SpectralNormOptions, spectral_norm, weight_norm};
 
@@ -31,7 +32,7 @@ struct Flat {
     flat: Tensor,
 }
 
-/// The tensors as a few flat ones. Each storage counts once.
+/// The tensors as a few flat ones.
 fn flattened(tensors: &[Tensor]) -> Result<Vec<Flat>> {
     let mut kinds: Vec<Vec<Tensor>> = Vec::new();
     for t in tensors.iter().filter(|t| t.numel() > 0) {
@@ -46,21 +47,28 @@ fn flattened(tensors: &[Tensor]) -> Result<Vec<Flat>> {
     }
     let made = kinds.into_iter().map(|tensors| {
         let places = Pack::like(&tensors)?;
-        // what lies behind the elements of a stored one would count in a norm
-        let clean = |t: &Tensor| if t.numel().is_multiple_of(4) || !t.is_stored() { Ok(t.clone()) } else { t * 1.0 };
+        // what lies behind the elements of a stored one would count in a norm, and what shares a word with the last one
+        let clean = |t: &Tensor| {
+            let words = (t.numel() * t.dtype().size()).is_multiple_of(4);
+            if t.numel().is_multiple_of(4) || (words && !t.is_stored()) { Ok(t.clone()) } else { t * 1.0 }
+        };
         let flat = places.join(&tensors.iter().map(clean).collect::<Result<Vec<_>>>()?)?;
         Ok(Flat { tensors, places, flat })
     });
     made.collect()
 }
 
+/// The norm of the norms of all tensors, which is that of all as one vector where the order is positive.
 fn norm_of(flats: &[Flat], norm_type: f64) -> Result<Tensor> {
     let Some(first) = flats.first() else { return Tensor::zeros([], ()) };
     let device = first.flat.device();
-    let wide = |f: &Flat| f.flat.to_dtype(f.flat.dtype().compute())?.vector_norm(norm_type, &[], false)?.to(device);
-    let norms: Vec<Tensor> = flats.iter().map(wide).collect::<Result<_>>()?;
+    // the zeros between the tensors of a flat one count only in norms of other orders
+    let whole = norm_type > 0.0;
+    let parts = flats.iter().flat_map(|f| if whole { std::slice::from_ref(&f.flat) } else { &f.tensors[..] });
+    let wide = |t: &Tensor| t.to_dtype(t.dtype().compute())?.vector_norm(norm_type, &[], false)?.to(device);
+    let norms: Vec<Tensor> = parts.map(wide).collect::<Result<_>>()?;
     match &norms[..] {
-        [one] => Ok(one.clone()),
+        [one] if whole => Ok(one.clone()),
         _ => {
             let dtype = norms.iter().map(Tensor::dtype).find(|d| *d == DType::F64).unwrap_or(DType::F32);
             let norms = norms.iter().map(|n| n.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
@@ -81,7 +89,8 @@ fn refuse_nonfinite(norm: &Tensor, norm_type: f64) -> Result<()> {
     Ok(())
 }
 
-/// The norm of order `norm_type` of some tensors as one vector, a tensor without dimensions.
+/// The norm of order `norm_type` of some tensors as one vector, a tensor without dimensions. Of order 0 it is how many of them
+/// have an element that is not 0, as in PyTorch.
 ///
 /// ```
 /// use calor::{Tensor, nn::utils::get_total_norm};
@@ -102,14 +111,11 @@ pub fn get_total_norm(tensors: &[Tensor], norm_type: f64, error_if_nonfinite: bo
     })
 }
 
+/// The gradients there are. One that several parameters have counts once; parts of one storage are as many.
 fn gradients(parameters: &[Parameter]) -> Vec<Tensor> {
-    let mut out: Vec<Tensor> = Vec::new();
-    for gradient in parameters.iter().filter_map(Parameter::grad) {
-        if !out.iter().any(|known| known.storage_key() == gradient.storage_key()) {
-            out.push(gradient);
-        }
-    }
-    out
+    let mut known = HashSet::new();
+    let mut new = |gradient: &Tensor| known.insert((gradient.storage_key(), gradient.layout()));
+    parameters.iter().filter_map(Parameter::grad).filter(|gradient| new(gradient)).collect()
 }
 
 /// Scales gradients in place so that their norm of order `norm_type`, all as one vector, is at most `max_norm`; the norm

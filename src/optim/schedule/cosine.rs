@@ -1,6 +1,6 @@
 //! Cosine annealing, once and with warm restarts.
 
-use super::{At, Curve, Curved};
+use super::{At, Curve, Curved, MOST, count, counted};
 use crate::error::{Result, bail};
 use crate::optim::Optimizer;
 use std::f64::consts::PI;
@@ -45,7 +45,7 @@ impl CosineAnnealingLr {
         if t_max == 0 {
             bail!(Value, HalfCosine::NAME, "t_max must be above 0");
         }
-        Self::start(optimizer, HalfCosine { t_max: t_max as i64, eta_min })
+        Self::start(optimizer, HalfCosine { t_max: count(t_max), eta_min })
     }
 }
 
@@ -148,9 +148,6 @@ impl CosineAnnealingWarmRestarts {
     }
 }
 
-/// Above it not every number has its neighbour in double precision.
-const MOST: f64 = 9_007_199_254_740_992.0;
-
 impl Restarts {
     /// Finds the period of an epoch.
     fn place(&mut self, epoch: f64) {
@@ -188,8 +185,9 @@ impl Curve for Restarts {
             }
             return Ok(last + 1);
         };
+        let next = counted(Self::NAME, epoch)?;
         self.place(epoch as f64);
-        Ok(epoch as i64)
+        Ok(next)
     }
 
     fn counts(&mut self) -> Vec<(&'static str, &mut f64)> {

@@ -1,7 +1,7 @@
 //! Schedules that go up and down, of rates and momenta.
 
 use super::swa::Anneal;
-use super::{At, Curve, Curved, PerGroup, choices, momentum_name};
+use super::{At, Curve, Curved, PerGroup, choices, count, counted, momentum_name};
 use crate::error::{Result, bail};
 use crate::optim::Optimizer;
 
@@ -167,8 +167,8 @@ impl Curve for OneCycle {
     }
 
     fn next(&mut self, last: i64, to: Option<u64>) -> Result<i64> {
-        let epoch = to.map_or(last + 1, |epoch| epoch as i64);
-        if epoch > self.total_steps as i64 {
+        let epoch = to.map_or(Ok(last + 1), |epoch| counted(Self::NAME, epoch))?;
+        if epoch > count(self.total_steps) {
             bail!(Value, Self::NAME, "tried to step {epoch} times, the total number of steps is {}", self.total_steps);
         }
         Ok(epoch)

@@ -1,6 +1,6 @@
 //! Schedulers that multiply the rates by factors.
 
-use super::{At, Curve, Curved};
+use super::{At, Curve, Curved, count};
 use crate::error::{Result, bail};
 use crate::optim::Optimizer;
 use std::fmt;
@@ -43,7 +43,7 @@ impl StepLr {
         if step_size == 0 {
             bail!(Value, Stepped::NAME, "step_size must be above 0");
         }
-        Self::start(optimizer, Stepped { step_size: step_size as i64, gamma })
+        Self::start(optimizer, Stepped { step_size: count(step_size), gamma })
     }
 }
 
@@ -102,14 +102,14 @@ impl Curve for Milestones {
     const NAME: &'static str = "MultiStepLR";
 
     fn rate(&self, at: At) -> f64 {
-        match self.milestones.iter().filter(|m| **m as i64 == at.epoch).count() {
+        match self.milestones.iter().filter(|m| count(**m) == at.epoch).count() {
             0 => at.lr,
             times => at.lr * self.gamma.powf(times as f64),
         }
     }
 
     fn closed(&self, at: At) -> Option<f64> {
-        let passed = self.milestones.iter().filter(|m| **m as i64 <= at.epoch).count();
+        let passed = self.milestones.iter().filter(|m| count(**m) <= at.epoch).count();
         Some(at.base * self.gamma.powf(passed as f64))
     }
 }
@@ -152,7 +152,7 @@ impl ConstantLr {
         if !(0.0..=1.0).contains(&factor) {
             bail!(Value, Constant::NAME, "the factor must be between 0 and 1, it is {factor}");
         }
-        Self::start(optimizer, Constant { factor, total_iters: total_iters as i64 })
+        Self::start(optimizer, Constant { factor, total_iters: count(total_iters) })
     }
 }
 
@@ -214,7 +214,7 @@ impl LinearLr {
         if !(0.0..=1.0).contains(&end_factor) {
             bail!(Value, Linear::NAME, "the ending factor must be between 0 and 1, it is {end_factor}");
         }
-        Self::start(optimizer, Linear { start_factor, end_factor, total_iters: total_iters as i64 })
+        Self::start(optimizer, Linear { start_factor, end_factor, total_iters: count(total_iters) })
     }
 }
 
@@ -324,7 +324,7 @@ impl PolynomialLr {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn new(optimizer: &mut dyn Optimizer, total_iters: u64, power: f64) -> Result<Self> {
-        Self::start(optimizer, Polynomial { total_iters: total_iters as i64, power })
+        Self::start(optimizer, Polynomial { total_iters: count(total_iters), power })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Schedulers of schedulers: one after the other, and all at once.
 
-use super::{Scheduler, SchedulerState, initial_rates, need, put, rates, take};
+use super::{Scheduler, SchedulerState, count, counted, initial_rates, need_count, put, rates, take};
 use crate::error::{Result, bail};
 use crate::optim::Optimizer;
 
@@ -77,10 +77,7 @@ impl SequentialLr {
     /// # Errors
     /// `Value` for an epoch beyond what can be counted.
     pub fn resumed_at(mut self, epoch: u64) -> Result<Self> {
-        let Some(last) = i64::try_from(epoch).ok().filter(|&last| last < i64::MAX / 2) else {
-            bail!(Value, "SequentialLR", "{epoch} is beyond what can be counted");
-        };
-        self.last_epoch = last + 1;
+        self.last_epoch = counted("SequentialLR", epoch)? + 1;
         Ok(self)
     }
 }
@@ -88,8 +85,8 @@ impl SequentialLr {
 impl Scheduler for SequentialLr {
     fn step(&mut self, optimizer: &mut dyn Optimizer) -> Result<()> {
         self.last_epoch += 1;
-        let passed = self.milestones.iter().filter(|m| **m as i64 <= self.last_epoch).count();
-        let starts = passed > 0 && self.milestones[passed - 1] as i64 == self.last_epoch;
+        let passed = self.milestones.iter().filter(|m| count(**m) <= self.last_epoch).count();
+        let starts = passed > 0 && count(self.milestones[passed - 1]) == self.last_epoch;
         match &mut self.schedulers[passed] {
             scheduler if starts => scheduler.step_to(optimizer, 0)?,
             scheduler => scheduler.step(optimizer)?,
@@ -99,7 +96,7 @@ impl Scheduler for SequentialLr {
     }
 
     fn step_to(&mut self, optimizer: &mut dyn Optimizer, epoch: u64) -> Result<()> {
-        self.last_epoch = epoch as i64;
+        self.last_epoch = counted("SequentialLR", epoch)?;
         let passed = self.milestones.iter().filter(|m| **m <= epoch).count();
         let from = if passed > 0 { self.milestones[passed - 1] } else { 0 };
         self.schedulers[passed].step_to(optimizer, epoch - from)?;
@@ -127,9 +124,9 @@ impl Scheduler for SequentialLr {
     }
 
     fn load_state_dict(&mut self, state: &SchedulerState) -> Result<()> {
-        let last = need(state, "SequentialLR", "last_epoch")?;
+        let last = need_count(state, "SequentialLR", "last_epoch")?;
         self.last_lr = load_nested(&mut self.schedulers, state, "SequentialLR", &self.last_lr)?;
-        self.last_epoch = last as i64;
+        self.last_epoch = last;
         Ok(())
     }
 }

@@ -313,7 +313,7 @@ pub trait Curve {
     /// # Ok::<(), calor::Error>(())
     /// ```
     fn next(&mut self, last: i64, to: Option<u64>) -> Result<i64> {
-        Ok(to.map_or(last + 1, |epoch| epoch as i64))
+        to.map_or(Ok(last.saturating_add(1)), |epoch| counted(Self::NAME, epoch))
     }
 
     /// What it counts itself.
@@ -422,9 +422,7 @@ impl<C: Curve> Curved<C> {
                 "group {group} has no \"initial_lr\" to resume from: load the optimizer's state first"
             );
         }
-        let Some(last) = i64::try_from(epoch).ok().filter(|&last| last < i64::MAX / 2) else {
-            bail!(Value, C::NAME, "{epoch} is beyond what can be counted");
-        };
+        let last = counted(C::NAME, epoch)?;
         self.base = self.found.iter().filter_map(|f| f.initial_lr).collect();
         self.last_epoch = last;
         self.curve.resume(last);
@@ -514,11 +512,14 @@ impl<C: Curve + Clone> Scheduler for Curved<C> {
     }
 
     fn load_state_dict(&mut self, state: &SchedulerState) -> Result<()> {
-        let last = need(state, C::NAME, "last_epoch")?;
+        let last = need_count(state, C::NAME, "last_epoch")?;
+        let steps = match state.contains_key("_step_count") {
+            true => need_count(state, C::NAME, "_step_count")?,
+            false => last + 1,
+        };
         let base = take(state, C::NAME, "base_lrs", &self.base)?;
         self.last_lr = take(state, C::NAME, "_last_lr", &self.last_lr)?;
-        (self.last_epoch, self.base) = (last as i64, base);
-        self.step_count = state.get("_step_count").map_or(self.last_epoch + 1, |n| *n as i64);
+        (self.last_epoch, self.base, self.step_count) = (last, base, steps);
         for (name, value) in self.curve.counts() {
             *value = state.get(name).copied().unwrap_or(*value);
         }
@@ -555,6 +556,33 @@ fn need(state: &SchedulerState, rule: &str, name: &str) -> Result<f64> {
     match state.get(name) {
         Some(value) => Ok(*value),
         None => bail!(Value, rule, "the loaded state has no {name:?}"),
+    }
+}
+
+/// Above it not every number has its neighbour in double precision.
+const MOST: f64 = 9_007_199_254_740_992.0;
+
+/// A count of a state, which may stand before 0.
+fn need_count(state: &SchedulerState, rule: &str, name: &str) -> Result<i64> {
+    match need(state, rule, name)? {
+        n if (-MOST..=MOST).contains(&n) => Ok(n as i64),
+        n => bail!(Value, rule, "{name:?} of the loaded state is {n}, which is beyond what can be counted"),
+    }
+}
+
+/// Above it a count is as good as infinite; twice as much is still a number.
+const ENDLESS: i64 = i64::MAX / 4;
+
+/// A length that epochs are compared with.
+fn count(epochs: u64) -> i64 {
+    i64::try_from(epochs).map_or(ENDLESS, |epochs| epochs.min(ENDLESS))
+}
+
+/// An epoch that is gone to.
+fn counted(rule: &str, epoch: u64) -> Result<i64> {
+    match i64::try_from(epoch) {
+        Ok(epoch) if epoch < ENDLESS => Ok(epoch),
+        _ => bail!(Value, rule, "{epoch} is beyond what can be counted"),
     }
 }
 

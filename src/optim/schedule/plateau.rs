@@ -1,6 +1,6 @@
 //! Rates that fall where a measured value no longer gets better.
 
-use super::{PerGroup, SchedulerState, choices, need, put, rates, take};
+use super::{PerGroup, SchedulerState, choices, need, need_count, put, rates, take};
 use crate::error::{Result, bail};
 use crate::optim::Optimizer;
 
@@ -227,12 +227,12 @@ impl ReduceLrOnPlateau {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn load_state_dict(&mut self, state: &SchedulerState) -> Result<()> {
-        let number = |name| need(state, NAME, name);
-        let (best, bad, cool) = (number("best")?, number("num_bad_epochs")?, number("cooldown_counter")?);
+        let number = |name| need_count(state, NAME, name).map(|n| n.max(0) as u64);
+        let (best, bad, cool) = (need(state, NAME, "best")?, number("num_bad_epochs")?, number("cooldown_counter")?);
         let last = number("last_epoch")?;
         self.last_lr = take(state, NAME, "_last_lr", &self.last_lr)?;
         self.best = best;
-        (self.num_bad_epochs, self.cooldown_counter, self.last_epoch) = (bad as u64, cool as u64, last as u64);
+        (self.num_bad_epochs, self.cooldown_counter, self.last_epoch) = (bad, cool, last);
         Ok(())
     }
 }
