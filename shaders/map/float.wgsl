@@ -159,8 +159,9 @@ fn op_trunc_divide(x: T, y: T) -> T {
     let next = n + 1.0;
     let last = next - bitcast<T>(bitcast<U>(next) - U(1u));
     let near = with_sign(select(n, next, b - m <= last * 0.5 * b), q);
-    // beyond, each quotient is whole; infinities and NaN leave no remainder
-    let small = (bits_abs(q) < U(0x4a800000u)) & (bits_abs(y) < U(0x7f800000u));
+    // beyond 2^21, where a division may be off by half, it is what the device's division gives; infinities and NaN leave no
+    // remainder
+    let small = (bits_abs(q) < U(0x4a000000u)) & (bits_abs(y) < U(0x7f800000u));
     return select(op_trunc(q), near, small);
 }
 

@@ -93,9 +93,12 @@ impl Choices {
         self.forcing.store(!forced.is_empty(), Relaxed);
     }
 
-    /// Whether kernels with cooperative matrices compute rightly: as `check` finds, which is asked once.
-    pub(crate) fn trusts_matrices(&self, check: impl FnOnce() -> bool) -> bool {
-        *self.matrices.get_or_init(check)
+    /// Whether kernels with cooperative matrices compute rightly: as `check` found, which is asked until it can tell.
+    pub(crate) fn trusts_matrices(&self, check: impl FnOnce() -> Option<bool>) -> bool {
+        if let Some(trusted) = self.matrices.get() {
+            return *trusted;
+        }
+        check().is_some_and(|right| *self.matrices.get_or_init(|| right))
     }
 
     /// Whether kernels are measured.

@@ -60,7 +60,8 @@ pub struct Facts {
     pub uniform_align: u32,
     /// Loop iterations an invocation gets before the driver silently leaves its loops; `None` where no cap was found.
     pub max_loop_iterations: Option<u32>,
-    /// Operations of a run above which it may be cut, over several submissions: drivers stop what takes seconds.
+    /// Operations of a run above which it may be cut, over several submissions: drivers stop what takes seconds. By the pace
+    /// with which the device was opened.
     pub run_work: u64,
 }
 

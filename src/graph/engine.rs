@@ -364,8 +364,9 @@ impl Engine {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn dot(&self, roots: &[Value]) -> Result<String> {
-        let _running = lock(&self.running);
-        super::dot(&Walk::new(roots), self.gpu.facts(), self.options())
+        let mut running = lock(&self.running);
+        running.keep_pace(&self.gpu);
+        super::dot(&Walk::new(roots), &running.facts, self.options())
     }
 
     fn options(&self) -> Options {
@@ -393,10 +394,21 @@ impl Engine {
             self.relieve();
             outcome = self.run_once(roots);
         }
-        if outcome.is_ok() && lock(&self.pending).pins_much(&self.gpu.pace()) {
+        if outcome.is_ok() && self.pins_much() {
             self.relieve();
         }
         outcome
+    }
+
+    /// Whether what waits keeps much memory that nobody else holds.
+    fn pins_much(&self) -> bool {
+        let pace = self.gpu.pace();
+        if !lock(&self.pending).may_pin_much(&pace) {
+            return false;
+        }
+        // a run counts who holds what
+        let _unmoved = self.between_runs();
+        lock(&self.pending).pins_much(&pace)
     }
 
     fn run_once(&self, roots: &[Value]) -> Result<()> {
@@ -443,11 +455,11 @@ impl Engine {
             walk.nodes[*node].value.store(Stored::Nowhere);
         }
         let mut named = Vec::with_capacity(plan.outputs.len());
-        let mut for_others = 0;
+        let mut stored = 0;
         for output in &plan.outputs {
             let value = &walk.nodes[output.node].value;
-            if !walk.nodes[output.node].root {
-                for_others += padded_bytes(&value.spec);
+            if output.owner == output.node {
+                stored += padded_bytes(&value.spec);
             }
             let buffer = buffers.get(output.slot as usize).and_then(Option::as_ref);
             let range = |b: &Buffer| match output.owner == output.node {
@@ -464,9 +476,7 @@ impl Engine {
             value.store(Stored::Buffer(buffer));
         }
         self.gpu.name_buffers(named);
-        if for_others > 0 {
-            lock(&self.pending).stored(for_others);
-        }
+        lock(&self.pending).stored(stored);
         Ok(())
     }
 
@@ -613,12 +623,18 @@ impl Engine {
 
     /// What `take` makes of the bytes of a value's elements, row by row; waits for them.
     pub(crate) fn read_as<R>(&self, value: &Value, mut take: impl FnMut(&[u8]) -> R) -> Result<R> {
+        let taken = self.peek_as(value, &mut take)?;
+        self.check_value(value)?;
+        Ok(taken)
+    }
+
+    /// `read_as` that tells nobody of faults, for which whoever reads next is told.
+    pub(crate) fn peek_as<R>(&self, value: &Value, mut take: impl FnMut(&[u8]) -> R) -> Result<R> {
         self.run(std::slice::from_ref(value))?;
         let taken = match value.get() {
             Some(Stored::Buffer(b)) => self.gpu.read_as((b.clone(), 0, value.spec.bytes()), &mut take)?,
             _ => None,
         };
-        self.check_value(value)?;
         Ok(taken.unwrap_or_else(|| take(&[])))
     }
 

@@ -16,7 +16,7 @@ pub(super) struct Pending {
     look: usize,
     /// Bytes uploaded meanwhile: pending nodes that read them keep them from being freed.
     bytes: u64,
-    /// Bytes that runs stored meanwhile for others than who asked for them: pending nodes, perhaps.
+    /// Bytes that runs stored meanwhile: pending nodes may be the last to hold them.
     stored: u64,
     work: u64,
     /// What could not be computed when it was due: it waits for its reader, or until it is asked for.
@@ -40,16 +40,18 @@ impl Pending {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Takes note of what a run stored for others than who asked for it.
+    /// Takes note of what a run stored.
     pub fn stored(&mut self, bytes: u64) {
         self.stored = self.stored.saturating_add(bytes);
     }
 
-    /// Whether what waits keeps much from being freed that nobody else holds.
+    /// Whether enough was stored to look at what waits.
+    pub fn may_pin_much(&self, pace: &Pace) -> bool {
+        self.stored > pace.pending_bytes
+    }
+
+    /// Whether what waits keeps much from being freed that nobody else holds; no run may go on meanwhile.
     pub fn pins_much(&mut self, pace: &Pace) -> bool {
-        if self.stored <= pace.pending_bytes {
-            return false;
-        }
         let waiting: Vec<Value> = self.nodes.iter().filter_map(Weak::upgrade).filter(|n| n.get().is_none()).collect();
         // how often each stored input is held by what waits, and by anybody
         let mut inputs: HashMap<u64, (usize, usize, u64)> = HashMap::default();

@@ -259,8 +259,8 @@ pub trait Module {
         self.named_buffers().iter().try_for_each(|(_, b)| b.to_device(&here(&b.tensor())))
     }
 
-    /// Forgets the running statistics of its own, not those of its parts, that belong to its parameters: whether it has such,
-    /// as batch normalisations do. [`update_bn`](crate::optim::update_bn) asks each module.
+    /// Forgets the running statistics of its own, not those of its parts, that belong to its parameters: whether it is of a kind that
+    /// has such, as batch normalisations are. [`update_bn`](crate::optim::update_bn) asks each module.
     ///
     /// ```
     /// use calor::nn::{BatchNorm1d, Linear, Module, init};
