@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Shape and dtype of a value.
@@ -334,6 +334,8 @@ pub struct Node {
     inputs: Mutex<SmallVec<[Input; 2]>>,
     buffer: OnceLock<Stored>,
     /// What may have spoiled it.
+    /// Whether `taint` may hold anything: most nodes are never locked to be looked at.
+    tainted: AtomicBool,
     taint: Mutex<Option<Taint>>,
 }
 
@@ -377,6 +379,7 @@ impl Node {
             params,
             inputs: Mutex::new(inputs),
             buffer: OnceLock::new(),
+            tainted: AtomicBool::new(false),
             taint: Mutex::default(),
         })
     }
@@ -439,11 +442,16 @@ impl Node {
 
     /// Notes by which runs it may have been spoiled, before it is stored.
     pub(super) fn set_taint(&self, taint: Option<Taint>) {
+        let any = taint.is_some();
         *self.taint.lock().unwrap_or_else(PoisonError::into_inner) = taint;
+        self.tainted.store(any, Ordering::Release);
     }
 
     /// The runs by which it may have been spoiled, or was.
     pub(super) fn taint(&self) -> Option<Taint> {
+        if !self.tainted.load(Ordering::Acquire) {
+            return None;
+        }
         let mut taint = self.taint.lock().unwrap_or_else(PoisonError::into_inner);
         if taint.as_ref().is_some_and(|marks| marks.iter().all(|mark| mark.verdict() == Some(0))) {
             *taint = None;

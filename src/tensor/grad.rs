@@ -243,7 +243,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn grad_fn(&self) -> Option<Arc<GradFn>> {
-        let view = self.meta().view.clone();
+        let view = self.known()?.view.clone();
         if let Some(view) = view
             && view.version != self.version()
         {
@@ -291,23 +291,28 @@ impl Tensor {
     /// both.
     #[must_use]
     pub(crate) fn viewing(self, base: &Tensor) -> Tensor {
-        let root = base.meta().view.as_ref().map_or_else(|| base.clone(), |v| v.base.clone());
+        let (root, hidden) = match base.known() {
+            Some(meta) => (meta.view.as_ref().map(|v| v.base.clone()), meta.untracked),
+            None => (None, false),
+        };
+        let root = root.unwrap_or_else(|| base.clone());
         // writes under no_grad are not part of any history
         if is_grad_enabled() && self.dtype().is_float() {
             let version = self.version();
             self.meta().view = Some(View { base: root, version });
         }
-        let untracked = base.meta().untracked || (!is_grad_enabled() && base.requires_grad());
-        self.meta().untracked = untracked;
+        if hidden || (!is_grad_enabled() && base.requires_grad()) {
+            self.meta().untracked = true;
+        }
         self
     }
 
     pub(crate) fn adopt_history(&self, from: &Tensor) {
         let grad_fn = from.grad_fn();
-        let (requires, output) = {
-            let meta = from.meta();
-            (meta.requires_grad, meta.output)
-        };
+        let (requires, output) = from.known().map_or((false, 0), |meta| (meta.requires_grad, meta.output));
+        if !requires && self.known().is_none() {
+            return;
+        }
         let leaf = grad_fn.is_none() && requires;
         let mut meta = self.meta();
         meta.requires_grad = requires && !leaf;
@@ -324,7 +329,7 @@ impl Tensor {
     /// ```
     pub fn requires_grad(&self) -> bool {
         {
-            let meta = self.meta();
+            let Some(meta) = self.known() else { return false };
             if meta.view.as_ref().is_none_or(|v| v.version == self.version()) {
                 return meta.requires_grad;
             }
@@ -382,7 +387,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn grad(&self) -> Option<Tensor> {
-        self.meta().grad.clone()
+        self.known()?.grad.clone()
     }
 
     /// Puts a gradient in place of the accumulated one.
@@ -405,7 +410,11 @@ impl Tensor {
 
     pub(crate) fn put_grad(&self, grad: Option<Tensor>) {
         // what is dropped may be a graph that locks this again
-        let before = std::mem::replace(&mut self.meta().grad, grad);
+        let before = match grad {
+            // nothing in place of nothing
+            None => self.known().and_then(|mut meta| meta.grad.take()),
+            grad => std::mem::replace(&mut self.meta().grad, grad),
+        };
         drop(before);
     }
 
@@ -539,7 +548,8 @@ impl Tensor {
 
     /// The hooks of a leaf applied to its gradient.
     pub(crate) fn leaf_hooks(&self, mut gradient: Tensor) -> Result<Tensor> {
-        let hooks: Vec<Hook> = self.meta().hooks.iter().map(|h| h.1.clone()).collect();
+        let hooks: Vec<Hook> =
+            self.known().map(|meta| meta.hooks.iter().map(|h| h.1.clone()).collect()).unwrap_or_default();
         for hook in hooks {
             if let Some(new) = hook(&gradient)? {
                 new.check_like(&gradient, "backward", "the gradient that a hook gave")?;
@@ -572,7 +582,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn detach_(&self) -> Result<Tensor> {
-        if self.meta().view.is_some() {
+        if self.known().is_some_and(|meta| meta.view.is_some()) {
             bail!(Autograd, "detach_", "can't detach views in-place; use detach() instead");
         }
         self.set_grad_fn(None);

@@ -31,7 +31,7 @@ impl Tensor {
     /// Refuses what must not change in place while gradients are recorded.
     pub(crate) fn check_history(&self, op: &str) -> Result<()> {
         if is_grad_enabled() {
-            if self.meta().untracked {
+            if self.known().is_some_and(|meta| meta.untracked) {
                 bail!(
                     Autograd,
                     op,
@@ -39,7 +39,7 @@ impl Tensor {
                      both inside no_grad or both outside"
                 );
             }
-            let base = self.meta().view.clone().map(|v| v.base);
+            let base = self.known().and_then(|meta| meta.view.as_ref().map(|v| v.base.clone()));
             if self.requires_grad() && self.is_leaf() {
                 bail!(Autograd, op, "a leaf Variable that requires grad is being used in an in-place operation");
             }
@@ -113,7 +113,7 @@ impl Tensor {
         let layout = self.layout();
         let whole = layout.is_identity(self.0.storage.numel());
         let traced = is_grad_enabled() && (new.requires_grad() || self.requires_grad());
-        let base = self.meta().view.clone().map(|v| v.base);
+        let base = self.known().and_then(|meta| meta.view.as_ref().map(|v| v.base.clone()));
         // the base's history before the write
         let before = base.as_ref().map(Tensor::snapshot_history);
         if whole && new.layout().is_identity(new.0.storage.numel()) {

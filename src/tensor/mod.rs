@@ -32,7 +32,7 @@ use crate::shape::Dims;
 use grad::{GradFn, Meta};
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use storage::Storage;
 
 /// An n-dimensional array on a device: a handle on a lazy value.
@@ -55,8 +55,11 @@ pub(crate) struct Inner {
     device: Device,
     dtype: DType,
     storage: Arc<Storage>,
-    layout: RwLock<Layout>,
-    meta: Mutex<Meta>,
+    layout: Layout,
+    /// The layout since an in-place operation changed it. Few tensors have one, so few are locked to be looked at.
+    revised: OnceLock<Box<RwLock<Layout>>>,
+    /// Made when there is something to remember.
+    meta: OnceLock<Box<Mutex<Meta>>>,
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -68,8 +71,9 @@ impl Tensor {
             device: device.clone(),
             dtype,
             storage,
-            layout: RwLock::new(layout),
-            meta: Mutex::default(),
+            layout,
+            revised: OnceLock::new(),
+            meta: OnceLock::new(),
         }))
     }
 
@@ -188,11 +192,20 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn layout(&self) -> Layout {
-        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen(Layout::clone)
+    }
+
+    /// What `look` makes of the layout.
+    fn seen<R>(&self, look: impl FnOnce(&Layout) -> R) -> R {
+        match self.0.revised.get() {
+            None => look(&self.0.layout),
+            Some(revised) => look(&revised.read().unwrap_or_else(PoisonError::into_inner)),
+        }
     }
 
     pub(crate) fn set_layout(&self, layout: Layout) {
-        *self.0.layout.write().unwrap_or_else(PoisonError::into_inner) = layout;
+        let revised = self.0.revised.get_or_init(|| Box::new(RwLock::new(self.0.layout.clone())));
+        *revised.write().unwrap_or_else(PoisonError::into_inner) = layout;
     }
 
     /// Sizes of its dimensions.
@@ -203,12 +216,12 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn shape(&self) -> Dims {
-        Dims::from_slice(self.0.layout.read().unwrap_or_else(PoisonError::into_inner).shape())
+        self.seen(|layout| Dims::from_slice(layout.shape()))
     }
 
     /// Whether its sizes are these.
     pub(crate) fn has_shape(&self, shape: &[usize]) -> bool {
-        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).shape() == shape
+        self.seen(|layout| layout.shape() == shape)
     }
 
     /// Number of dimensions.
@@ -218,7 +231,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn dim(&self) -> usize {
-        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).rank()
+        self.seen(Layout::rank)
     }
 
     /// Number of elements.
@@ -228,7 +241,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn numel(&self) -> usize {
-        self.0.layout.read().unwrap_or_else(PoisonError::into_inner).numel()
+        self.seen(Layout::numel)
     }
 
     /// The size of one dimension.
@@ -255,7 +268,7 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn is_contiguous(&self) -> bool {
-        self.layout().is_contiguous()
+        self.seen(Layout::is_contiguous)
     }
 
     /// Whether both share storage, so that a write to one may be seen in the other.
@@ -298,7 +311,12 @@ impl Tensor {
     }
 
     fn meta(&self) -> MutexGuard<'_, Meta> {
-        self.0.meta.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.meta.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it remembers, where it remembers anything.
+    fn known(&self) -> Option<MutexGuard<'_, Meta>> {
+        self.0.meta.get().map(|meta| meta.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The kernels that would run to compute this tensor now, as text.

@@ -47,7 +47,7 @@ macro_rules! binary {
             )]
             pub fn $name(a: impl Into<Arg>, b: impl Into<Arg>) -> Result<Tensor> {
                 let name = stringify!($name);
-                let (x, y, dtype) = operands(name, Kind::$kind, &a.into(), &b.into())?;
+                let (x, y, dtype) = operands(name, Kind::$kind, a.into(), b.into())?;
                 let out = map_n(name, dtype, &[&x, &y])?;
                 binary!(@record out, x, y, name $(, $g => [$($ua)*] $ga, [$($ub)*] $gb)?)
             }

@@ -17,16 +17,21 @@ impl Tensor {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
+        self.clone().into_dtype(dtype)
+    }
+
+    /// [`Tensor::to_dtype`] of a handle that is given up.
+    pub(crate) fn into_dtype(self, dtype: DType) -> Result<Tensor> {
         let from = self.dtype();
         if from == dtype {
-            return Ok(self.clone());
+            return Ok(self);
         }
         let mut body = Body::new();
         let x = body.input(0);
         body.cast(dtype, x);
         let map = Arc::new(Map { name: "to".into(), body });
-        let out = Tensor::apply(map, self.device(), (&self.shape(), dtype), &[self], &[])?;
-        Ok(out.with_grad("to", &[self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.to_dtype(from)?)]))))
+        let out = Tensor::apply(map, self.device(), (&self.shape(), dtype), &[&self], &[])?;
+        Ok(out.with_grad("to", &[&self], |_| move |g: &Tensor| Ok(Grads::from_iter([Some(g.to_dtype(from)?)]))))
     }
 
     /// The same values with another dtype, on another device, or both; itself where nothing changes. Waits for the

@@ -142,7 +142,7 @@ impl Tensor {
             Rounding::Trunc => "trunc_divide",
             Rounding::Floor => "floor_divide",
         };
-        let (a, b, dtype) = operands("div", Kind::Number, &self.into(), &other.into())?;
+        let (a, b, dtype) = operands("div", Kind::Number, self.into(), other.into())?;
         let out = map_n(function, dtype, &[&a, &b])?;
         let (sa, sb) = (a.shape(), b.shape());
         let (da, db) = (a.dtype(), b.dtype());

@@ -32,6 +32,7 @@ use crate::shape::{Dims, broadcast};
 use crate::tensor::{Tensor, autocast};
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
+use std::cell::RefCell;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// How an operation chooses the dtypes it computes and gives.
@@ -128,6 +129,20 @@ type Shape = (&'static str, usize, u32, Option<DType>);
 
 /// The primitive of a library function; each is made once.
 fn function(shape: Shape) -> Arc<dyn Primitive> {
+    thread_local! {
+        /// Those that this thread asked for: found without a lock.
+        static OWN: RefCell<HashMap<Shape, Arc<Map>>> = RefCell::default();
+    }
+    let own = OWN.with(|own| own.borrow().get(&shape).cloned());
+    own.unwrap_or_else(|| {
+        let made = shared_function(shape);
+        OWN.with(|own| own.borrow_mut().insert(shape, made.clone()));
+        made
+    })
+}
+
+/// The same for all threads.
+fn shared_function(shape: Shape) -> Arc<Map> {
     static KNOWN: LazyLock<Mutex<HashMap<Shape, Arc<Map>>>> = LazyLock::new(Mutex::default);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let make = |(name, count, numbers, dtype): Shape| {
@@ -199,15 +214,22 @@ pub(crate) fn operand(op: &str, kind: Kind, x: &Tensor) -> Result<(Tensor, DType
 }
 
 /// Both operands as tensors of the dtype an operation computes in, and the dtype it gives.
-pub(crate) fn operands(op: &str, kind: Kind, a: &Arg, b: &Arg) -> Result<(Tensor, Tensor, DType)> {
-    let device = device_of(&[a, b])?;
-    let (compute, out) = kind.dtypes(op, meet(&[a, b])?)?;
-    // a number is not rounded to half precision before it is computed with
-    let tensor = |x: &Arg| match x {
-        Arg::Scalar(_) => x.tensor(compute.compute(), &device),
-        _ => x.tensor(compute, &device),
+pub(crate) fn operands(op: &str, kind: Kind, a: Arg, b: Arg) -> Result<(Tensor, Tensor, DType)> {
+    let (compute, out) = kind.dtypes(op, meet(&[&a, &b])?)?;
+    let (a, b) = match (a, b) {
+        (Arg::Tensor(a), Arg::Tensor(b)) => (a.into_dtype(compute)?, b.into_dtype(compute)?),
+        // a number is not rounded to half precision before it is computed with
+        (Arg::Tensor(a), b) => {
+            let b = b.tensor(compute.compute(), a.device())?;
+            (a.into_dtype(compute)?, b)
+        }
+        (a, Arg::Tensor(b)) => (a.tensor(compute.compute(), b.device())?, b.into_dtype(compute)?),
+        (a, b) => {
+            let device = device_of(&[])?;
+            (a.tensor(compute.compute(), &device)?, b.tensor(compute.compute(), &device)?)
+        }
     };
-    Ok((tensor(a)?, tensor(b)?, out))
+    Ok((a, b, out))
 }
 
 /// Zeros like a gradient: what a step function passes on.

@@ -21,8 +21,9 @@ pub fn pow(a: impl Into<Arg>, b: impl Into<Arg>) -> Result<Tensor> {
         number => Ok(number),
     };
     let (a, b) = (full(a.into())?, full(b.into())?);
-    let (x, y, dtype) = operands("pow", Kind::Number, &a, &b)?;
-    if let Arg::Scalar(e) = b {
+    let exponent = if let Arg::Scalar(e) = &b { Some(*e) } else { None };
+    let (x, y, dtype) = operands("pow", Kind::Number, a, b)?;
+    if let Some(e) = exponent {
         if dtype.is_int() && e.as_f64() < 0.0 {
             bail!(Value, "pow", "integers to negative integer powers are not allowed, got {}", e.as_i64());
         }
