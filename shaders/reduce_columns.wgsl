@@ -26,11 +26,17 @@ fn main(
     let lane = local.x;
     let quads = (p_columns + 3u) / 4u;
     let task = (p_first + group.x + group.y * groups.x) * GROUP + lane;
-    let part = task / quads;
-    let column = task % quads * 4u;
-    if part >= p_parts {
+    // few processors divide fast, and columns are mostly whole
+    var part = 0u;
+    var quad = task;
+    if SPLIT == 1u {
+        part = task / quads;
+        quad = task - part * quads;
+    }
+    if part >= p_parts || quad >= quads {
         return;
     }
+    let column = quad * 4u;
     let begin = part * p_chunk;
     let end = min(begin + p_chunk, p_length);
     // two sums, so that one load need not wait for the other's sum

@@ -4,6 +4,7 @@
 alias T = f32;
 const GROUP: u32 = 64u;
 const LANES: u32 = 1u;
+const SPLIT: u32 = 1u;
 var<private> INIT: T;
 var<private> p_first: u32;
 var<private> p_rows: u32;
@@ -26,8 +27,13 @@ fn main(
 ) {
     let lane = local.x;
     let task = (p_first + group.x + group.y * groups.x) * (GROUP / LANES) + lane / LANES;
-    let row = task / p_parts;
-    let part = task % p_parts;
+    // few processors divide fast, and rows are mostly whole
+    var part = 0u;
+    var row = task;
+    if SPLIT == 1u {
+        row = task / p_parts;
+        part = task - row * p_parts;
+    }
     let first = lane % LANES;
     let valid = row < p_rows;
     var sum = INIT;

@@ -117,8 +117,7 @@ pub(super) fn is_right(device: &Device, kernel: Kernel) -> Option<bool> {
 fn agrees(device: &Device, p: &Problem, product: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<bool> {
     let (a, b) = factors(device, p)?;
     // faults of other operations are for those who read
-    let got: Vec<f32> =
-        device.engine().peek_as(&product(&a, &b)?.value()?, |bytes| bytemuck::pod_collect_to_vec(bytes))?;
+    let got: Vec<f32> = device.engine().peek_as(&product(&a, &b)?.value()?, bytemuck::pod_collect_to_vec)?;
     let number = |(batch, row, column): (usize, usize, usize), (rows, columns): (usize, usize), along: bool| {
         let at = if along { (batch * rows + row) * columns + column } else { (batch * columns + column) * rows + row };
         (at % 7) as f32

@@ -112,7 +112,7 @@ impl Primitive for Reduce {
             name: "reduce_rows",
             source: shader!("reduce_rows.wgsl"),
             types: vec![("T", scalar(ty).to_string()), ("INIT", text)],
-            consts: Vec::new(),
+            consts: vec![("SPLIT", u32::from(split))],
             calls: vec![("join4", self.join, ty)],
             loads: vec![load("load4", Some(usize::from(!columns)))],
             stores: Vec::new(),
@@ -124,7 +124,6 @@ impl Primitive for Reduce {
         let tasks = if columns {
             template.name = "reduce_columns";
             template.source = shader!("reduce_columns.wgsl");
-            template.consts.push(("SPLIT", u32::from(split)));
             template.stores.push(if split { store("store", false) } else { store("store4", true) });
             template.params.push(("columns", rows as u32));
             rows.div_ceil(4) * self.parts
