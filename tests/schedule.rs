@@ -112,6 +112,13 @@ fn a_sequence_starts_its_next_scheduler_from_the_first_rates() -> Result<()> {
     }
     schedule.step_to(&mut own, 5)?;
     assert!((own.lr(0) - 0.4).abs() < 1e-12 && (own.lr(1) - 0.025).abs() < 1e-12);
+    // milestones in any order
+    let mut own = sgd()?;
+    let mut part = || Ok::<Boxed, calor::Error>(Box::new(StepLr::new(&mut own, 2, 0.5)?));
+    let parts = vec![part()?, part()?, part()?];
+    let mut schedule = SequentialLr::new(&mut own, parts, [9, 2])?;
+    schedule.step_to(&mut own, 4)?;
+    assert!((own.lr(0) - 0.4).abs() < 1e-12, "two epochs of the second: {}", own.lr(0));
     Ok(())
 }
 

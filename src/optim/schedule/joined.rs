@@ -98,7 +98,7 @@ impl Scheduler for SequentialLr {
     fn step_to(&mut self, optimizer: &mut dyn Optimizer, epoch: u64) -> Result<()> {
         self.last_epoch = counted("SequentialLR", epoch)?;
         let passed = self.milestones.iter().filter(|m| **m <= epoch).count();
-        let from = if passed > 0 { self.milestones[passed - 1] } else { 0 };
+        let from = self.milestones.iter().copied().filter(|m| *m <= epoch).max().unwrap_or(0);
         self.schedulers[passed].step_to(optimizer, epoch - from)?;
         self.last_lr = rates(optimizer);
         Ok(())
