@@ -271,6 +271,8 @@ fn dimensions_that_i32_cannot_count_are_not_indexed() -> Result {
         x.gather(0, &index),
         x.argmax(Some(0), false),
         x.sort(0, false).map(|s| s.0),
+        x.kthvalue(1, 0, false).map(|s| s.0),
+        x.cummax(0).map(|s| s.0),
         x.topk(1, 0, true).map(|s| s.0),
         x.nonzero(),
     ];

@@ -394,6 +394,7 @@ fn layers_that_do_not_fit_are_not_fused() -> Result<()> {
 /// What a kernel leaves behind the elements of a gradient counts in no norm, whenever that was computed.
 #[test]
 fn a_gradient_that_is_read_before_its_norm() -> Result<()> {
+    let _turn = turn();
     for (n, dtype) in [(3, DType::F32), (5, DType::F32), (6, DType::F16), (5, DType::F16)] {
         let w = Parameter::new(&Tensor::zeros([n], dtype)?)?;
         w.tensor().exp()?.sum()?.backward()?;
@@ -409,6 +410,7 @@ fn a_gradient_that_is_read_before_its_norm() -> Result<()> {
 /// What is written over memory spares what others hold of it.
 #[test]
 fn a_gradient_that_is_held_is_not_clipped_with_the_rest() -> Result<()> {
+    let _turn = turn();
     let weights = (0..2).map(|_| Parameter::new(&Tensor::ones([64], ())?)).collect::<Result<Vec<_>>>()?;
     for w in &weights {
         w.tensor().square()?.mul(2.0)?.sum()?.backward()?;

@@ -347,7 +347,8 @@ fn integers_meet_what_they_are_taken_from() -> Result<()> {
     Ok(())
 }
 
-/// Truncation is of the rounded quotient, as in C, though kernels find it without trusting a GPU's division.
+/// Truncation is of the rounded quotient, as in C, though below 2^21 kernels find it without trusting a
+/// GPU's division; what is shown here is that this agrees, not how a GPU divides.
 #[test]
 fn truncated_quotients_are_those_of_the_host() -> Result<()> {
     let mut state = 7u32;

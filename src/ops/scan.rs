@@ -6,7 +6,7 @@ use crate::error::{Result, bail};
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Body, IndexOp, Load, LowerCx, Lowering, Map, Param, Primitive, Prologue, Store, Template};
 use crate::ops::elementwise::{except, only};
-use crate::shape::{Dims, dim as check_dim, numel};
+use crate::shape::{Dims, check_places, dim as check_dim, numel};
 use crate::tensor::Tensor;
 use crate::tensor::autocast::full;
 use crate::tensor::grad::Grads;
@@ -319,6 +319,7 @@ impl Tensor {
         let Some((x, d)) = self.scan_input(name, dim, wide(dtype))? else {
             return Ok((self.try_clone()?, Tensor::zeros([], (DType::I32, self.device()))?));
         };
+        check_places(name, x.shape()[d])?;
         let values = scan(name, Step::Join(join), &[&x], d, false)?;
         let plain = x.detach();
         let reached = plain.eq(&values)?.logical_or(&plain.isnan()?.logical_and(&values.isnan()?)?)?;

@@ -103,14 +103,17 @@ pub(super) fn is_right(device: &Device, kernel: Kernel) -> Option<bool> {
         Ok::<_, Error>(right && agrees(device, &p, |a, b| computed(a, b, Choice { kernel, parts }))?)
     });
     match right {
-        Ok(false) => log::warn!("{kernel:?} multiplies wrongly on {:?} and is not used", device.facts().name),
-        Ok(true) => {}
+        Ok(right) => {
+            if !right {
+                log::warn!("{kernel:?} multiplies wrongly on {:?} and is not used", device.facts().name);
+            }
+            Some(right)
+        }
         Err(error) => {
             log::warn!("{kernel:?} is not used for now: {error}");
-            return None;
+            None
         }
     }
-    right.ok()
 }
 
 /// Whether a product is that of the host.

@@ -211,6 +211,7 @@ fn order(x: &Tensor, d: usize, descending: bool) -> Result<Tensor> {
     if numel(&shape) == 0 {
         return Tensor::constant(&shape, Scalar::Int(0), DType::I32, device);
     }
+    check_places("sort", shape[d])?;
     let x = x.detach().to_dtype(wide(x.dtype()))?;
     let block = if device.facts().is_cpu { RANKED } else { SLOTS };
     let blocks: Arc<dyn Primitive> =
@@ -284,7 +285,6 @@ impl Tensor {
         if self.dim() == 0 {
             return Ok((self.try_clone()?, Tensor::zeros([], (DType::I32, self.device()))?));
         }
-        check_places(op, self.size(d as isize)?)?;
         let order = order(self, d, descending)?;
         Ok((permuted(self, &order, d)?, order))
     }
