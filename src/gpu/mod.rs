@@ -63,7 +63,9 @@ pub use memory::{Allocation, MemorySnapshot, MemoryStats, Origin};
 pub use pace::Pace;
 pub use pool::{Buffer, Counters};
 pub use profile::{HostTime, KernelTime, Profile};
+pub(crate) use readback::Reading;
 pub use recording::{Access, Binding, Command, Dispatch, Kernel, Recording};
+pub(crate) use submit::Wanted;
 
 use crate::error::{Result, bail};
 use health::{Health, lock};

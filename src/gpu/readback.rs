@@ -11,6 +11,7 @@ use super::faults::{FAULT_BYTES, Snapshot};
 use super::health::{lock, now, scoped};
 use super::inject::Point;
 use super::pool::{Buffer, size_class};
+use super::submit::Engine;
 use crate::error::{Result, bail};
 
 /// Ranges share a staging buffer up to this size.
@@ -53,7 +54,7 @@ struct Batch {
 type Piece = (usize, u64, u64);
 
 /// A read on its way.
-struct Pending {
+pub(crate) struct Reading {
     gpu: Gpu,
     batches: Vec<Batch>,
     pieces: Vec<Piece>,
@@ -74,33 +75,31 @@ impl Gpu {
     /// ```
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
-        let mut pending = self.begin_read(ranges)?;
-        self.until_there(&pending)?;
-        self.finish_read(&mut pending, <[u8]>::to_vec)
+        let mut reading = self.begin_read(ranges)?;
+        self.until_there(&reading)?;
+        self.finish_read(&mut reading, <[u8]>::to_vec)
     }
 
-    /// What `take` makes of the bytes of a range, which are copied nowhere before.
+    /// Waits for a read of a range: what `take` makes of the bytes, which are copied nowhere before.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn read_as<R>(&self, range: (Buffer, u64, u64), take: impl FnMut(&[u8]) -> R) -> Result<Option<R>> {
-        let mut pending = self.begin_read(&[range])?;
-        self.until_there(&pending)?;
-        Ok(self.finish_read(&mut pending, take)?.pop())
+    pub(crate) fn end_read<R>(&self, mut reading: Reading, take: impl FnMut(&[u8]) -> R) -> Result<Option<R>> {
+        self.until_there(&reading)?;
+        Ok(self.finish_read(&mut reading, take)?.pop())
     }
 
     /// The same without blocking the thread.
-    pub(crate) async fn read_as_async<R>(
+    pub(crate) async fn end_read_async<R>(
         &self,
-        range: (Buffer, u64, u64),
+        mut reading: Reading,
         take: impl FnMut(&[u8]) -> R,
     ) -> Result<Option<R>> {
-        let mut pending = self.begin_read(&[range])?;
-        self.arrival(&mut pending).await?;
-        Ok(self.finish_read(&mut pending, take)?.pop())
+        self.arrival(&mut reading).await?;
+        Ok(self.finish_read(&mut reading, take)?.pop())
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn until_there(&self, pending: &Pending) -> Result<()> {
-        match &pending.index {
+    fn until_there(&self, reading: &Reading) -> Result<()> {
+        match &reading.index {
             Some(index) => self.wait("read", Some(index.clone())),
             None => Ok(()),
         }
@@ -116,19 +115,19 @@ impl Gpu {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub async fn read_async(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
-        let mut pending = self.begin_read(ranges)?;
-        self.arrival(&mut pending).await?;
-        self.finish_read(&mut pending, <[u8]>::to_vec)
+        let mut reading = self.begin_read(ranges)?;
+        self.arrival(&mut reading).await?;
+        self.finish_read(&mut reading, <[u8]>::to_vec)
     }
 
     /// A browser calls back by itself; here a thread has to wait in our place.
     #[cfg(not(target_arch = "wasm32"))]
-    async fn arrival(&self, pending: &mut Pending) -> Result<()> {
-        if pending.index.is_none() {
+    async fn arrival(&self, reading: &mut Reading) -> Result<()> {
+        if reading.index.is_none() {
             return Ok(());
         }
         let (done, waited) = oneshot_channel();
-        let (gpu, index) = (self.clone(), pending.index.clone());
+        let (gpu, index) = (self.clone(), reading.index.clone());
         let wait = move || {
             let outcome = gpu.wait("read", index);
             // Who waits may count on being the only one who holds the device.
@@ -137,17 +136,17 @@ impl Gpu {
             let _ = done.send(outcome);
         };
         if std::thread::Builder::new().name("calor read".to_owned()).spawn(wait).is_err() {
-            return self.wait("read", pending.index.clone());
+            return self.wait("read", reading.index.clone());
         }
         match waited.receive().await {
             Some(outcome) => outcome,
-            None => self.wait("read", pending.index.clone()),
+            None => self.wait("read", reading.index.clone()),
         }
     }
 
     #[cfg(target_arch = "wasm32")]
-    async fn arrival(&self, pending: &mut Pending) -> Result<()> {
-        for batch in &mut pending.batches {
+    async fn arrival(&self, reading: &mut Reading) -> Result<()> {
+        for batch in &mut reading.batches {
             let Some(mapped) = &batch.mapped else { continue };
             let outcome = mapped.receive().await;
             // The answer is looked at once more when the bytes are taken.
@@ -208,7 +207,9 @@ impl Gpu {
     }
 
     /// Lays the ranges into batches: whole words around each range, its bytes noted exactly.
-    fn lay_out(&self, ranges: &[(Buffer, u64, u64)], pending: &mut Pending) -> Result<()> {
+    fn lay_out(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Reading> {
+        let mut reading =
+            Reading { gpu: self.clone(), batches: Vec::new(), pieces: Vec::new(), fault: None, index: None };
         for (buffer, offset, bytes) in ranges {
             if !buffer.belongs_to(&self.0.pool) {
                 bail!(Value, "read", "the buffer belongs to another device");
@@ -217,59 +218,67 @@ impl Gpu {
                 bail!(Value, "read", "{bytes} bytes from {offset} of a buffer of {}", buffer.bytes());
             }
             let lead = (buffer.offset() + offset) % 4;
-            let (at, start) = pending.place(if *bytes == 0 { 0 } else { (lead + bytes).next_multiple_of(4) });
-            pending.pieces.push((at, start + lead, *bytes));
+            let (at, start) = reading.place(if *bytes == 0 { 0 } else { (lead + bytes).next_multiple_of(4) });
+            reading.pieces.push((at, start + lead, *bytes));
         }
         let snapshot = self.0.faults.snapshot();
         if !snapshot.is_empty() {
-            let (at, start) = pending.place(FAULT_BYTES);
-            pending.fault = Some(((at, start, FAULT_BYTES), snapshot));
+            let (at, start) = reading.place(FAULT_BYTES);
+            reading.fault = Some(((at, start, FAULT_BYTES), snapshot));
         }
-        Ok(())
+        Ok(reading)
     }
 
-    fn begin_read(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Pending> {
+    /// Begins to read some ranges, behind all that was submitted.
+    pub(crate) fn begin_read(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Reading> {
         const OP: &str = "read";
         let shared = &*self.0;
         let _span = self.span(OP);
         shared.health.check(OP)?;
-        let mut pending =
-            Pending { gpu: self.clone(), batches: Vec::new(), pieces: Vec::new(), fault: None, index: None };
-        self.lay_out(ranges, &mut pending)?;
-        if pending.batches.is_empty() {
-            return Ok(pending);
+        let mut reading = self.lay_out(ranges)?;
+        if reading.batches.is_empty() {
+            return Ok(reading);
         }
-        for batch in &mut pending.batches {
+        for batch in &mut reading.batches {
             batch.buffer = Some(self.spare(|| self.staging(batch.used))?);
         }
         let mut engine = lock(&shared.engine);
         self.make_room(&mut engine, OP)?;
         let commands = scoped(&shared.device, OP, || {
             let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-            let copies = ranges.iter().zip(&pending.pieces).filter(|((_, _, bytes), _)| *bytes > 0);
-            for ((buffer, offset, bytes), (at, start, _)) in copies {
-                let from = buffer.offset() + offset;
-                let lead = from % 4;
-                let whole = (lead + bytes).next_multiple_of(4);
-                if let (Some(raw), Some(staging)) = (buffer.raw(), &pending.batches[*at].buffer) {
-                    encoder.copy_buffer_to_buffer(raw, from - lead, staging, start - lead, Some(whole));
-                }
-            }
-            if let Some(((at, start, bytes), _)) = pending.fault
-                && let Some(staging) = &pending.batches[at].buffer
-            {
-                encoder.copy_buffer_to_buffer(&engine.fault, 0, staging, start, Some(bytes));
-            }
+            copy(&engine, &mut encoder, ranges, &reading);
             encoder.finish()
         })?;
         self.hand_over(&mut engine, OP, Some(commands))?;
-        pending.index = engine.newest();
-        drop(engine);
-        for batch in &mut pending.batches {
+        self.map(&engine, &mut reading)?;
+        Ok(reading)
+    }
+
+    /// A read in the submission of what it reads; [`Gpu::map`] follows once that is in the queue. `None` where memory is
+    /// short, or anything else is in the way: who begins to read then is told.
+    pub(super) fn join_read(
+        &self,
+        engine: &Engine,
+        encoder: &mut wgpu::CommandEncoder,
+        range: (Buffer, u64, u64),
+    ) -> Option<Reading> {
+        let ranges = [range];
+        let mut reading = self.lay_out(&ranges).ok().filter(|reading| !reading.batches.is_empty())?;
+        for batch in &mut reading.batches {
+            batch.buffer = Some(self.staging(batch.used).ok()?);
+        }
+        copy(engine, encoder, &ranges, &reading);
+        Some(reading)
+    }
+
+    /// Asks for the bytes once the newest submission has copied them.
+    pub(super) fn map(&self, engine: &Engine, reading: &mut Reading) -> Result<()> {
+        reading.index = engine.newest();
+        for batch in &mut reading.batches {
             let (answer, mapped) = oneshot_channel();
             batch.mapped = Some(mapped);
             if let Some(buffer) = &batch.buffer {
-                scoped(&shared.device, OP, || {
+                scoped(&self.0.device, "read", || {
                     buffer.map_async(wgpu::MapMode::Read, 0..batch.used, move |outcome| {
                         // Nobody listens when the read was given up.
                         let _ = answer.send(outcome.is_ok());
@@ -277,8 +286,8 @@ impl Gpu {
                 })?;
             }
         }
-        shared.pool.tally.readbacks.fetch_add(1, Relaxed);
-        Ok(pending)
+        self.0.pool.tally.readbacks.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// Whether a mapping succeeded. The work is done, but the thread that polls may be another one, which has taken our
@@ -305,12 +314,12 @@ impl Gpu {
         Ok(now(answer.receive()).flatten().unwrap_or(false))
     }
 
-    fn finish_read<R>(&self, pending: &mut Pending, mut take: impl FnMut(&[u8]) -> R) -> Result<Vec<R>> {
+    fn finish_read<R>(&self, reading: &mut Reading, mut take: impl FnMut(&[u8]) -> R) -> Result<Vec<R>> {
         const OP: &str = "read";
         self.may_fail(Point::Read, OP)?;
         self.0.health.alive(OP)?;
-        let mut views = Vec::with_capacity(pending.batches.len());
-        for batch in &pending.batches {
+        let mut views = Vec::with_capacity(reading.batches.len());
+        for batch in &reading.batches {
             let mapped = match &batch.mapped {
                 Some(answer) => self.mapped(answer)?,
                 None => false,
@@ -330,11 +339,11 @@ impl Gpu {
             Some(view) => view.get(*start as usize..(*start + *bytes) as usize).unwrap_or_default(),
             None => &[],
         };
-        let out = pending.pieces.iter().map(|piece| take(bytes(piece))).collect();
+        let out = reading.pieces.iter().map(|piece| take(bytes(piece))).collect();
         let words = |(piece, snapshot)| (bytemuck::pod_collect_to_vec(bytes(&piece)), snapshot);
-        let fault: Option<(Vec<u32>, Snapshot)> = pending.fault.take().map(words);
+        let fault: Option<(Vec<u32>, Snapshot)> = reading.fault.take().map(words);
         drop(views);
-        for buffer in pending.batches.iter_mut().filter_map(|batch| batch.buffer.take()) {
+        for buffer in reading.batches.iter_mut().filter_map(|batch| batch.buffer.take()) {
             buffer.unmap();
             lock(&self.0.staging).put(buffer);
         }
@@ -345,7 +354,25 @@ impl Gpu {
     }
 }
 
-impl Pending {
+/// Copies ranges, and the fault buffer where it is asked for, to where they can be mapped.
+fn copy(engine: &Engine, encoder: &mut wgpu::CommandEncoder, ranges: &[(Buffer, u64, u64)], reading: &Reading) {
+    let wanted = ranges.iter().zip(&reading.pieces).filter(|((_, _, bytes), _)| *bytes > 0);
+    for ((buffer, offset, bytes), (at, start, _)) in wanted {
+        let from = buffer.offset() + offset;
+        let lead = from % 4;
+        let whole = (lead + bytes).next_multiple_of(4);
+        if let (Some(raw), Some(staging)) = (buffer.raw(), &reading.batches[*at].buffer) {
+            encoder.copy_buffer_to_buffer(raw, from - lead, staging, start - lead, Some(whole));
+        }
+    }
+    if let Some(((at, start, bytes), _)) = reading.fault
+        && let Some(staging) = &reading.batches[at].buffer
+    {
+        encoder.copy_buffer_to_buffer(&engine.fault, 0, staging, start, Some(bytes));
+    }
+}
+
+impl Reading {
     /// Room for some bytes in the last batch or a new one: batch and offset.
     fn place(&mut self, bytes: u64) -> (usize, u64) {
         if bytes == 0 {

@@ -17,7 +17,8 @@ use super::kernels::{Compiled, Groups};
 use super::place::{Progress, Slots, Step, entry};
 use super::pool::{Buffer, size_class};
 use super::profile::{Timing, clock};
-use super::recording::{Command, Dispatch, Recording};
+use super::readback::Reading;
+use super::recording::{Dispatch, Recording};
 use crate::error::{ErrorKind, Result, bail};
 
 /// Submissions that may be unfinished before the next one waits.
@@ -45,6 +46,22 @@ struct Arena {
     written: Vec<u8>,
     /// Group 1 by parameter bytes and faults.
     groups: SmallVec<[((u64, bool), wgpu::BindGroup); 4]>,
+}
+
+/// A range of what a recording leaves in a slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub slot: u32,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// What is to be submitted.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    recording: &'a Recording,
+    compiled: &'a [Arc<Compiled>],
+    wanted: Option<Wanted>,
 }
 
 impl Engine {
@@ -330,36 +347,50 @@ impl Gpu {
     pub fn submit(&self, recording: &Recording, bound: Vec<Option<Buffer>>) -> Result<Vec<Option<Buffer>>> {
         let faults = recording.dispatches().any(|run| run.kernel.faults);
         let marks: Vec<Arc<Mark>> = faults.then(|| self.0.faults.share()).into_iter().collect();
-        self.submit_marked(recording, bound, &marks)
+        self.submit_marked(recording, bound, &marks, None).map(|(buffers, _)| buffers)
     }
 
-    /// The same with marks under which its kernels report.
+    /// The same with marks under which its kernels report, and a read of what it leaves in a slot. `None` where that could
+    /// not be part of the last submission: it is still to be begun.
     pub(crate) fn submit_marked(
         &self,
         recording: &Recording,
         bound: Vec<Option<Buffer>>,
         marks: &[Arc<Mark>],
-    ) -> Result<Vec<Option<Buffer>>> {
-        let outcome = self.submit_all(recording, bound);
-        // after an error some of it may have run
+        wanted: Option<Wanted>,
+    ) -> Result<(Vec<Option<Buffer>>, Option<Reading>)> {
+        let prepared = self.prepare(recording, bound);
+        let _span = self.span("encode");
+        let mut engine = lock(&self.0.engine);
+        // whoever asks from here on what became of them does so behind them; after an error some of them may have run
         self.0.faults.launched(marks);
-        outcome
+        let (slots, compiled) = prepared?;
+        self.submit_all(&mut engine, Work { recording, compiled: &compiled, wanted }, slots)
     }
 
-    fn submit_all(&self, recording: &Recording, bound: Vec<Option<Buffer>>) -> Result<Vec<Option<Buffer>>> {
+    fn prepare<'a>(
+        &self,
+        recording: &'a Recording,
+        bound: Vec<Option<Buffer>>,
+    ) -> Result<(Slots<'a>, Vec<Arc<Compiled>>)> {
+        self.0.health.check("submit")?;
+        let slots = self.slots(recording, bound)?;
+        let compiled = self.compile_all(recording.dispatches().map(|run| &run.kernel))?;
+        Ok((slots, compiled))
+    }
+
+    fn submit_all(
+        &self,
+        engine: &mut Engine,
+        work: Work<'_>,
+        mut slots: Slots<'_>,
+    ) -> Result<(Vec<Option<Buffer>>, Option<Reading>)> {
         const OP: &str = "submit";
         let shared = &*self.0;
-        shared.health.check(OP)?;
-        let mut slots = self.slots(recording, bound)?;
-        let compiled = self.compile_all(recording.commands.iter().filter_map(|command| match command {
-            Command::Dispatch(run) => Some(&run.kernel),
-            _ => None,
-        }))?;
-        let _span = self.span("encode");
-        let mut engine = lock(&shared.engine);
         let mut progress = Progress::default();
-        while progress.next < recording.commands.len() {
-            if let Err(e) = self.submit_some(&mut engine, recording, &mut slots, &compiled, &mut progress) {
+        let mut reading = None;
+        while progress.next < work.recording.commands.len() {
+            if let Err(e) = self.submit_some(engine, &work, &mut slots, &mut progress, &mut reading) {
                 // One of them may be what was refused; and what the arenas hold is not known.
                 engine.forget_all();
                 engine.arenas.iter_mut().for_each(|arena| arena.written.clear());
@@ -367,20 +398,21 @@ impl Gpu {
                 return Err(e);
             }
         }
-        shared.pool.tally.dispatches.fetch_add(compiled.len() as u64, Relaxed);
-        Ok(slots.buffers)
+        shared.pool.tally.dispatches.fetch_add(work.compiled.len() as u64, Relaxed);
+        Ok((slots.buffers, reading))
     }
 
     /// Submits commands until the submission is full, memory is short, or none is left.
     fn submit_some(
         &self,
         engine: &mut Engine,
-        recording: &Recording,
+        work: &Work<'_>,
         slots: &mut Slots<'_>,
-        compiled: &[Arc<Compiled>],
         progress: &mut Progress,
+        reading: &mut Option<Reading>,
     ) -> Result<()> {
         const OP: &str = "submit";
+        let Work { recording, compiled, wanted } = *work;
         self.make_room(engine, OP)?;
         for arena in &mut engine.arenas {
             arena.data.clear();
@@ -396,7 +428,15 @@ impl Gpu {
                 return Ok((short, None));
             }
             let mut timing = self.timing(steps.iter().filter(|s| matches!(s, Step::Dispatch { .. })).count());
-            let commands = self.encode(&steps, compiled, timing.as_mut());
+            let mut encoder = self.encode(&steps, compiled, timing.as_mut());
+            if let Some(Wanted { slot, offset, bytes }) = wanted
+                && short.is_none()
+                && progress.next == recording.commands.len()
+                && let Some(Some(buffer)) = slots.buffers.get(slot as usize)
+            {
+                *reading = self.join_read(engine, &mut encoder, (buffer.clone(), offset, bytes));
+            }
+            let commands = encoder.finish();
             for arena in &mut engine.arenas {
                 if !arena.written.starts_with(&arena.data) {
                     self.0.queue.write_buffer(&arena.buffer, 0, &arena.data);
@@ -409,6 +449,9 @@ impl Gpu {
         if let Some((commands, steps, timing)) = placed {
             let submitted = if self.profiles() { clock() } else { 0 };
             self.hand_over(engine, OP, Some(commands))?;
+            if let Some(reading) = reading {
+                self.map(engine, reading)?;
+            }
             log::trace!("submitted {} commands", steps.len());
             let now = engine.submissions;
             engine.groups.trim(now);
@@ -439,7 +482,7 @@ impl Gpu {
         steps: &[Step],
         compiled: &[Arc<Compiled>],
         mut timing: Option<&mut Timing>,
-    ) -> wgpu::CommandBuffer {
+    ) -> wgpu::CommandEncoder {
         let mut encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let mut pass: Option<wgpu::ComputePass<'static>> = None;
         let mut last = None;
@@ -480,7 +523,7 @@ impl Gpu {
         if let Some(timing) = timing {
             timing.resolve(&mut encoder);
         }
-        encoder.finish()
+        encoder
     }
 
     /// Waits for a submission, or for all. A driver that fails here makes wgpu panic; that is a lost device to us.

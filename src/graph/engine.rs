@@ -11,7 +11,7 @@ use super::walk::Walk;
 use super::watch::Watch;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
-use crate::gpu::{Buffer, Counters, Facts, Gpu, Origin};
+use crate::gpu::{Buffer, Counters, Facts, Gpu, Origin, Reading, Wanted};
 use crate::shape::checked_numel;
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
@@ -388,11 +388,16 @@ impl Engine {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn run(&self, roots: &[Value]) -> Result<()> {
-        let mut outcome = self.run_once(roots);
+        self.run_for(roots, false).map(drop)
+    }
+
+    /// The same, and begins to read the only root with it where that is possible.
+    fn run_for(&self, roots: &[Value], reads: bool) -> Result<Option<Reading>> {
+        let mut outcome = self.run_once(roots, reads);
         if matches!(&outcome, Err(e) if e.kind() == ErrorKind::OutOfMemory) {
             // what waits may hold what is missing
             self.relieve();
-            outcome = self.run_once(roots);
+            outcome = self.run_once(roots, reads);
         }
         if outcome.is_ok() && self.pins_much() {
             self.relieve();
@@ -411,23 +416,30 @@ impl Engine {
         lock(&self.pending).pins_much(&pace)
     }
 
-    fn run_once(&self, roots: &[Value]) -> Result<()> {
+    fn run_once(&self, roots: &[Value], reads: bool) -> Result<Option<Reading>> {
         self.gpu.alive("run")?;
         let mut running = lock(&self.running);
         let roots: SmallVec<[Value; 4]> = roots.iter().filter(|r| r.get().is_none()).cloned().collect();
         if roots.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         running.keep_pace(&self.gpu);
         let Running { walk, cache, facts } = &mut *running;
         walk.visit(&roots);
+        let read = roots.first().filter(|_| reads).and_then(|root| walk.number(root));
         drop(roots);
-        let outcome = self.run_walk(walk, cache, facts);
+        let outcome = self.run_walk(walk, cache, facts, read);
         walk.clear();
         outcome
     }
 
-    fn run_walk(&self, walk: &Walk, cache: &mut Cache, facts: &Facts) -> Result<()> {
+    fn run_walk(
+        &self,
+        walk: &Walk,
+        cache: &mut Cache,
+        facts: &Facts,
+        read: Option<usize>,
+    ) -> Result<Option<Reading>> {
         let planning = self.gpu.span("plan");
         let plan = cache.plan(walk, self.options(), || {
             self.plans.fetch_add(1, Ordering::Relaxed);
@@ -450,7 +462,12 @@ impl Engine {
         for (slot, node) in &plan.inputs {
             bound[*slot as usize] = walk.nodes[*node].value.buffer().cloned();
         }
-        let buffers = self.gpu.submit_marked(&plan.recording, bound, &marks)?;
+        let wanted = plan.outputs.iter().find(|output| read == Some(output.node)).map(|output| Wanted {
+            slot: output.slot,
+            offset: if output.owner == output.node { 0 } else { output.offset },
+            bytes: walk.nodes[output.node].value.spec.bytes(),
+        });
+        let (buffers, reading) = self.gpu.submit_marked(&plan.recording, bound, &marks, wanted)?;
         for node in &plan.empty {
             walk.nodes[*node].value.store(Stored::Nowhere);
         }
@@ -477,7 +494,7 @@ impl Engine {
         }
         self.gpu.name_buffers(named);
         lock(&self.pending).stored(stored);
-        Ok(())
+        Ok(reading)
     }
 
     /// Computes and submits every pending value that someone still holds, without waiting. Values made of nothing
@@ -533,7 +550,7 @@ impl Engine {
         drop(live);
         drop(running);
         let mut salvage = Salvage::default();
-        match self.run_once(&roots) {
+        match self.run_once(&roots, false) {
             Err(error) if salvage.goes_on(&error) && roots.len() > 1 => {
                 if error.kind() != ErrorKind::OutOfMemory {
                     salvage.note(error);
@@ -541,7 +558,7 @@ impl Engine {
                 self.salvage(&roots, &mut salvage);
             }
             Err(error) => salvage.note(error),
-            Ok(()) => {}
+            Ok(_) => {}
         }
         drop(roots);
         match salvage.first {
@@ -563,8 +580,8 @@ impl Engine {
             if possible.is_empty() || salvage.tries == 0 {
                 continue;
             }
-            match self.run_once(&possible) {
-                Ok(()) => {}
+            match self.run_once(&possible, false) {
+                Ok(_) => {}
                 Err(error) if !salvage.goes_on(&error) => {
                     salvage.tries = 0;
                     salvage.note(error);
@@ -630,12 +647,19 @@ impl Engine {
 
     /// `read_as` that tells nobody of faults, for which whoever reads next is told.
     pub(crate) fn peek_as<R>(&self, value: &Value, mut take: impl FnMut(&[u8]) -> R) -> Result<R> {
-        self.run(std::slice::from_ref(value))?;
-        let taken = match value.get() {
-            Some(Stored::Buffer(b)) => self.gpu.read_as((b.clone(), 0, value.spec.bytes()), &mut take)?,
-            _ => None,
+        let taken = match self.begin_read(value)? {
+            Some(reading) => self.gpu.end_read(reading, &mut take)?,
+            None => None,
         };
         Ok(taken.unwrap_or_else(|| take(&[])))
+    }
+
+    /// Computes a value and begins to read it: in one submission where something is left to compute.
+    fn begin_read(&self, value: &Value) -> Result<Option<Reading>> {
+        match (self.run_for(std::slice::from_ref(value), true)?, value.get()) {
+            (None, Some(Stored::Buffer(b))) => Ok(Some(self.gpu.begin_read(&[(b.clone(), 0, value.spec.bytes())])?)),
+            (reading, _) => Ok(reading),
+        }
     }
 
     /// `read` without blocking the thread.
@@ -653,10 +677,9 @@ impl Engine {
 
     /// `read_as` without blocking the thread.
     pub(crate) async fn read_as_async<R>(&self, value: &Value, mut take: impl FnMut(&[u8]) -> R) -> Result<R> {
-        self.run(std::slice::from_ref(value))?;
-        let taken = match value.get() {
-            Some(Stored::Buffer(b)) => self.gpu.read_as_async((b.clone(), 0, value.spec.bytes()), &mut take).await?,
-            _ => None,
+        let taken = match self.begin_read(value)? {
+            Some(reading) => self.gpu.end_read_async(reading, &mut take).await?,
+            None => None,
         };
         self.check_value(value)?;
         Ok(taken.unwrap_or_else(|| take(&[])))
