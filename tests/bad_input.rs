@@ -129,6 +129,7 @@ fn sizes_beyond_what_can_be_addressed() -> Result<()> {
     let flags = Tensor::ones([2], DType::I32)?;
     let image = Tensor::ones([1, 2, 3], ())?;
     let host = HostData { shape: vec![2], dtype: DType::F32, bytes: vec![0; 7] };
+    let to = |size, factor| f::Resize { size, scale_factor: factor, ..f::Resize::default() };
     let mut c = Cases::default();
     let many = "more elements than can be addressed";
     case!(c, "full", OutOfMemory, many, Tensor::zeros([HUGE, 2], ()));
@@ -157,10 +158,16 @@ fn sizes_beyond_what_can_be_addressed() -> Result<()> {
     case!(c, "one_hot", OutOfMemory, many, flags.one_hot(Some(HUGE)));
     case!(c, "pad", OutOfMemory, many, t.pad(&[isize::MAX, isize::MAX], calor::PadMode::Constant(0.0)));
     case!(c, "pad", OutOfMemory, many, image.pad(&[isize::MAX, isize::MAX], calor::PadMode::Replicate));
+    case!(c, "pad", Shape, "too large", image.pad(&[isize::MIN, isize::MAX], calor::PadMode::Replicate));
     case!(c, "pad", Shape, "", image.pad(&[isize::MAX, 0], calor::PadMode::Reflect));
     case!(c, "pad", Shape, "", image.pad(&[isize::MIN, isize::MIN], calor::PadMode::Constant(0.0)));
     case!(c, "matmul", OutOfMemory, many, one.expand([1 << 20, 1])?.matmul(&one.expand([1, 1 << 20])?));
     case!(c, "add", OutOfMemory, many, one.expand([1 << 20, 1])?.add(&one.expand([1, 1 << 20])?));
+    case!(c, "interpolate", OutOfMemory, many, f::interpolate(&image, &to(Some(vec![HUGE]), None)));
+    case!(c, "interpolate", OutOfMemory, many, f::interpolate(&image, &to(None, Some(vec![1e18]))));
+    case!(c, "affine_grid", OutOfMemory, many, f::affine_grid(&image.reshape([1, 2, 3])?, &[1, 1, HUGE, 2], false));
+    case!(c, "full", OutOfMemory, many, nn::LSTM::new(2, HUGE, ()));
+    case!(c, "full", OutOfMemory, many, nn::LSTMCell::new(2, HUGE, ()));
     case!(c, "arange", Value, "step must be nonzero", Tensor::arange(0, 5, 0, ()));
     case!(c, "arange", Value, "unsupported range", Tensor::arange(0.0, 5.0, f64::NAN, ()));
     case!(c, "arange", Value, "unsupported range", Tensor::arange(f64::NEG_INFINITY, 5.0, 1.0, ()));
@@ -293,6 +300,9 @@ fn convolution_and_pooling() -> Result<()> {
         f::conv(&x, w, None, (&[stride; 2], Padding::Sides(&[pad; 2]), &[dilation; 2]), groups)
     };
     let max = |k: usize, s: usize, p: usize| f::max_pool(&x, &nn::MaxPool2d::new(k).stride(s).padding(p));
+    let places = Tensor::zeros([1, 4, 5, 5], DType::I32)?;
+    let unpool = |pool, size| f::max_unpool(&x, &places, &pool, size);
+    let drawn = |kernel, size| f::fractional_max_pool(&x, kernel, nn::FractionalOutput::Size(size), None);
     let mut c = Cases::default();
     case!(c, "conv2d", Shape, "smaller than the kernel's 9", conv(&w, 1, 0, 4, 1));
     case!(c, "conv2d", Value, "must be positive", conv(&w, 0, 0, 1, 1));
@@ -343,8 +353,12 @@ fn convolution_and_pooling() -> Result<()> {
     case!(c, "pixel_shuffle", Shape, "divisible", x.pixel_shuffle(3));
     case!(c, "pixel_shuffle", Shape, "divisible", x.pixel_shuffle(HUGE));
     case!(c, "pixel_shuffle", Shape, "divisible", x.pixel_shuffle(0));
+    case!(c, "flatten", Dim, "dimension 5 is out of range", Tensor::scalar(1, ())?.flatten(0, 5));
     case!(c, "pixel_unshuffle", Shape, "divisible", x.pixel_unshuffle(2));
     case!(c, "channel_shuffle", Shape, "divisible", x.channel_shuffle(3));
+    case!(c, "full", OutOfMemory, "addressed", unpool(nn::MaxPool2d::new(HUGE), None));
+    case!(c, "max_unpool", Shape, "is not within", unpool(nn::MaxPool2d::new(2).padding(HUGE), Some([HUGE; 2])));
+    case!(c, "fractional_max_pool", Shape, "do not fit", drawn([HUGE; 2], [2; 2]));
     check(c);
     Ok(())
 }
@@ -361,6 +375,8 @@ fn layers_losses_and_state_dicts() -> Result<()> {
     extra.insert("nonsense", x.clone());
     let mut shapes = before.clone();
     shapes.insert("weight", Tensor::zeros([3, 4], ())?);
+    let (steps, labels) = (Tensor::ones([3, 2, 4], ())?, Tensor::new([1, 2], ())?);
+    let ctc = |lengths: [usize; 2]| f::ctc_loss(&steps, &labels, [3, 3], lengths, f::CtcOptions::default());
     let mut c = Cases::default();
     case!(c, "matmul", Shape, "inner sizes differ, [2, 4]", layer.forward(&Tensor::ones([2, 4], ())?));
     case!(c, "batch_norm", Shape, "more than 1 value per channel", one.forward(&Tensor::ones([1, 3], ())?));
@@ -379,6 +395,7 @@ fn layers_losses_and_state_dicts() -> Result<()> {
     case!(c, "nll_loss", Shape, "", f::nll_loss(&x, &wrong, ()));
     case!(c, "nll_loss", DType, "", f::nll_loss(&x, &x.select(1, 0)?, ()));
     case!(c, "cross_entropy", Shape, "", f::cross_entropy(&x, &wrong, ()));
+    case!(c, "ctc_loss", Shape, "expected 18446744073709551615 targets", ctc([HUGE, 3]));
     case!(c, "load_state_dict", Value, "bias", layer.load_state_dict(&missing, true));
     case!(c, "load_state_dict", Value, "nonsense", layer.load_state_dict(&extra, true));
     case!(c, "load_state_dict", Value, "[3, 4]", layer.load_state_dict(&shapes, true));

@@ -106,5 +106,11 @@ fn embeddings_keep_norms_and_share_gradients() -> Result<()> {
     let near = |got: &[f64], want: &[f64]| assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?}");
     near(&host(&embedding.weight.tensor().detach())?, &[0.6, 0.8, 0.3, 0.4, 6.0, 8.0]);
     near(&host(&embedding.weight.grad().expect("a gradient"))?, &[1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+    // of orders whose norm is no sum of powers
+    for (order, want) in [(f64::INFINITY, [0.5, -1.5]), (0.0, [0.75, -2.25]), (1.0, [0.375, -1.125])] {
+        let table = Embedding::new(1, 2, EmbeddingOptions::default().max_norm(Some(1.5)).norm_type(order))?;
+        table.weight.copy_from(&Tensor::new([[1.0f32, -3.0]], ())?)?;
+        near(&host(&table.forward(&Tensor::new([0], ())?)?)?, &want);
+    }
     Ok(())
 }

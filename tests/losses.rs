@@ -193,3 +193,27 @@ fn kl_divergence_of_a_number_is_divided_by_nothing() -> Result<()> {
     let loss = KLDivLoss::new().batch_mean(true).forward(&Tensor::new(-1.0f32, ())?, &Tensor::new(0.5f32, ())?)?;
     close(&loss, 0.5 * 0.5f64.ln() + 0.5)
 }
+
+/// PyTorch's gradients, and on its GPUs its mean: more targets than `f16` holds are counted in `f32`.
+#[test]
+fn far_targets_and_many_of_them() -> Result<()> {
+    let inf = f32::INFINITY;
+    for loss in [
+        |x: &Tensor, y: &Tensor| f::smooth_l1_loss(x, y, 1.0, Reduction::Sum),
+        |x: &Tensor, y: &Tensor| f::huber_loss(x, y, 1.0, None, Reduction::Sum),
+    ] {
+        let x = Tensor::new([inf, -inf, f32::NAN, 0.5, -2.0], ())?.requires_grad_(true)?;
+        loss(&x, &Tensor::zeros([5], ())?)?.backward()?;
+        let g = x.grad().expect("a gradient").to_vec::<f32>()?;
+        assert!(g[..2] == [1.0, -1.0] && g[2].is_nan() && g[3..] == [0.5, -1.0], "{g:?}");
+    }
+    let x = Tensor::zeros([70_000, 2], DType::F16)?.requires_grad_(true)?;
+    let loss = f::cross_entropy(&x, &Tensor::zeros([70_000], DType::I32)?, ())?;
+    assert_eq!(loss.dtype(), DType::F16);
+    close(&(loss.to_dtype(DType::F32)? * 1.0)?, 0.693_359_375)?;
+    loss.backward()?;
+    // -1/2 and 1/2 of 1 / 70000, in halves
+    let g = x.grad().expect("a gradient").to_dtype(DType::F32)?;
+    assert_eq!(g.select(0, 69_999)?.to_vec::<f32>()?, [-7.152_557_4e-6, 7.152_557_4e-6]);
+    Ok(())
+}

@@ -161,6 +161,7 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     refused(pack_padded_sequence(&x, &[2, 4, 0], false, false), Value, "greater than 0");
     refused(pack_padded_sequence(&x, &[2, 4, 1], false, true), Value, "sorted in decreasing order");
     refused(pack_padded_sequence(&x, &[5, 4, 1], false, true), Value, "at most the 4 steps");
+    refused(pack_padded_sequence(&x, &[usize::MAX, 4, 1], false, true), Value, "at most the 4 steps");
     refused(pack_padded_sequence(&x, &[4, 4, 4, 4], true, true), Value, "at most the 3 steps");
     refused(pack_padded_sequence(&numbers(&[0, 3], 1)?, &[1, 1, 1], false, true), Shape, "Cannot pack empty");
     refused(pack_padded_sequence(&numbers(&[3, 0], 1)?, &[], false, true), Shape, "Cannot pack empty");
@@ -178,6 +179,7 @@ fn what_does_not_fit_is_refused() -> Result<()> {
 
     let packed = pack_padded_sequence(&x, &[3, 2, 1], false, true)?;
     refused(pad_packed_sequence(&packed, false, 0, Some(2)), Value, "total_length=2 and max sequence length being 3");
+    refused(pad_packed_sequence(&packed, true, 0, Some(usize::MAX)), Shape, "more than an index can name");
     let data = numbers(&[5], 1)?;
     let wrong = |sizes: &[usize], order: Option<&[usize]>| {
         PackedSequence::new(data.clone(), sizes.to_vec(), order.map(<[usize]>::to_vec))

@@ -380,3 +380,20 @@ fn truncated_quotients_are_those_of_the_host() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn nan_reaches_the_gradient_of_a_bessel_function() -> Result<()> {
+    let x = new(&[NAN, 0.0, 0.5])?.requires_grad_(true)?;
+    x.i1()?.sum()?.backward()?;
+    let g = x.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f32>())?;
+    assert!(g[0].is_nan() && g[1] == 0.5 && near(g[2], 0.547_694_9), "{g:?}");
+    Ok(())
+}
+
+#[test]
+fn decimals_beyond_all_numbers() -> Result<()> {
+    for decimals in [i32::MIN, i32::MAX] {
+        assert!(new(&[1.5])?.round_decimals(decimals)?.item()?.is_nan(), "{decimals}");
+    }
+    Ok(())
+}

@@ -185,3 +185,22 @@ fn short_axes_that_lie_apart_are_summed_with_the_others() -> Result<()> {
     assert_eq!(sum.to_vec::<f32>()?, [2048.0; 8]);
     Ok(())
 }
+
+#[test]
+fn what_counts_has_a_history_and_no_gradient() -> Result<()> {
+    let x = new(&[1.0, 0.0, 2.0])?.requires_grad_(true)?;
+    let count = x.vector_norm(0.0, &[], false)?;
+    assert_eq!(count.item()?, 2.0);
+    count.backward()?;
+    assert!(x.grad().is_none());
+    Ok(())
+}
+
+#[test]
+fn trapezoids_are_not_of_truth_values() -> Result<()> {
+    let (x, on) = (new(&[1.0, 2.0])?, Tensor::new([true, true], ())?);
+    for refused in [on.trapezoid(1.0, -1), x.trapezoid_x(&on, -1), on.cumulative_trapezoid(1.0, -1)] {
+        assert_eq!(refused.map(drop).unwrap_err().kind(), calor::ErrorKind::DType);
+    }
+    Ok(())
+}

@@ -178,7 +178,7 @@ macro_rules! cell {
                 pub fn new(input: usize, hidden: usize, options: impl Into<$options>) -> Result<Self> {
                     let ($o, name) = (options.into(), stringify!($name));
                     let kind: Kind = $kind;
-                    let rows = kind.gates() * hidden;
+                    let rows = kind.gates().saturating_mul(hidden);
                     let bias = || $o.bias.then(|| weight(name, &[rows], hidden, &$o.tensor)).transpose();
                     Ok(Self {
                         weight_ih: weight(name, &[rows, input], hidden, &$o.tensor)?,

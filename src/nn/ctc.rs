@@ -167,13 +167,9 @@ impl Problem {
         let width = match (targets.dim(), outputs) {
             (2, _) => targets.size(1)?,
             (_, Lengths::List(list)) => {
-                if list.iter().sum::<usize>() != total {
-                    bail!(
-                        Shape,
-                        OP,
-                        "expected {} targets, the sum of their lengths, got {total}",
-                        list.iter().sum::<usize>()
-                    );
+                let sum = list.iter().fold(0usize, |sum, &n| sum.saturating_add(n));
+                if sum != total {
+                    bail!(Shape, OP, "expected {sum} targets, the sum of their lengths, got {total}");
                 }
                 list.iter().copied().max().unwrap_or(0)
             }

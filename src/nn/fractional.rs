@@ -58,7 +58,7 @@ pub fn fractional_max_pool<const N: usize>(
     let sizes: [usize; N] = std::array::from_fn(|d| shape[lead + d]);
     let output = output.of(OP, sizes)?;
     for d in 0..N {
-        if kernel[d] == 0 || output[d] == 0 || output[d] + kernel[d] - 1 > sizes[d] {
+        if kernel[d] == 0 || output[d] == 0 || output[d].saturating_add(kernel[d] - 1) > sizes[d] {
             let (k, o, s) = (kernel[d], output[d], sizes[d]);
             bail!(Shape, OP, "{o} windows of size {k} do not fit into dimension {d} of size {s}");
         }

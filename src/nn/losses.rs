@@ -204,8 +204,11 @@ impl Classes {
 
     fn reduce(&self, loss: &Tensor, reduction: Reduction) -> Result<Tensor> {
         match reduction {
-            // of those that count
-            Reduction::Mean => loss.sum()? / self.counts.sum()?,
+            // of those that count; a half type may not hold how many these are
+            Reduction::Mean => {
+                let wide = |t: &Tensor| t.to_dtype(t.dtype().compute())?.sum();
+                (wide(loss)? / wide(&self.counts)?)?.to_dtype(loss.dtype())
+            }
             other => other.of(loss),
         }
     }
@@ -429,6 +432,11 @@ fn probabilities(op: &'static str, x: &Tensor, name: &str) -> Result<Tensor> {
     checked(op, x, &[("op_ge", 0.0), ("op_le", 1.0)], message)
 }
 
+/// `far` where it is not beyond a limit: what is infinite must not meet the zero gradient of its square.
+fn near(beyond: &Tensor, far: &Tensor) -> Result<Tensor> {
+    beyond.where_(0.0, far)
+}
+
 /// `(x - target)^2 / (2 beta)` where the difference is below `beta`, else `|x - target| - beta / 2`.
 ///
 /// ```
@@ -448,7 +456,8 @@ pub fn smooth_l1_loss(x: &Tensor, target: &Tensor, beta: f64, reduction: Reducti
         return l1_loss(x, target, reduction);
     }
     let far = (full(x)? - full(target)?)?.abs()?;
-    let loss = far.lt(beta)?.where_(&(far.square()? * (0.5 / beta))?, &(&far - 0.5 * beta)?)?;
+    let beyond = far.ge(beta)?;
+    let loss = beyond.where_(&(&far - 0.5 * beta)?, &(near(&beyond, &far)?.square()? * (0.5 / beta))?)?;
     reduction.of(&loss)
 }
 
@@ -474,7 +483,8 @@ pub fn huber_loss(
         bail!(Value, "huber_loss", "does not support non-positive values for delta, got {delta}");
     }
     let far = (full(x)? - full(target)?)?.abs()?;
-    let mut loss = far.le(delta)?.where_(&(far.square()? * 0.5)?, &((&far - 0.5 * delta)? * delta)?)?;
+    let beyond = far.gt(delta)?;
+    let mut loss = beyond.where_(&((&far - 0.5 * delta)? * delta)?, &(near(&beyond, &far)?.square()? * 0.5)?)?;
     if let Some(weight) = weight {
         loss = (loss * weight)?;
     }

@@ -52,11 +52,11 @@ impl Stack {
         if self.proj >= self.hidden {
             bail!(Value, op, "proj_size has to be smaller than hidden_size");
         }
-        let rows = self.kind.gates() * self.hidden;
+        let rows = self.kind.gates().saturating_mul(self.hidden);
         let fresh = |shape: &[usize]| weight(op, shape, self.hidden, tensor);
         for layer in 0..self.layers {
             for direction in 0..self.directions {
-                let inputs = if layer == 0 { self.input } else { self.width() * self.directions };
+                let inputs = if layer == 0 { self.input } else { self.width().saturating_mul(self.directions) };
                 self.weights.push(Weights {
                     suffix: format!("l{layer}{}", if direction == 1 { "_reverse" } else { "" }),
                     ih: fresh(&[rows, inputs])?,

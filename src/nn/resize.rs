@@ -5,6 +5,7 @@ use super::adaptive::adaptive_avg_pool;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::ops::window::Sizes;
+use crate::shape::{checked_numel, numel};
 use crate::tensor::Tensor;
 use crate::tensor::autocast::full;
 
@@ -167,6 +168,8 @@ pub fn interpolate(x: &Tensor, options: &Resize) -> Result<Tensor> {
     if sizes.contains(&0) || shape[2..].contains(&0) {
         bail!(Value, OP, "input and output sizes should be greater than 0, got {:?} and {sizes:?}", &shape[2..]);
     }
+    // places are made on the host before anything else is
+    checked_numel(OP, &sizes)?;
     if !exact && !x.dtype().is_float() {
         bail!(DType, OP, "{:?} is not supported for {} tensors", options.mode, x.dtype());
     }
@@ -228,7 +231,7 @@ pub fn affine_grid(theta: &Tensor, size: &[usize], align_corners: bool) -> Resul
             (false, _) => (2.0 * i as f64 + 1.0) / n - 1.0,
         }
     };
-    let count: usize = sides.iter().product();
+    let count = checked_numel(OP, sides)?;
     let mut base = Vec::with_capacity(count * (rank + 1));
     for flat in 0..count {
         let mut left = flat;
@@ -282,10 +285,11 @@ pub fn max_unpool<const N: usize>(
     }
     let mut sizes = Sizes::new();
     for d in 0..N {
-        let (stride, whole) = (pool.stride[d], (shape[lead + d] - 1) * pool.stride[d] + pool.kernel_size[d]);
-        let usual = whole.saturating_sub(2 * pool.padding[d]);
+        let (stride, steps) = (pool.stride[d], shape[lead + d] - 1);
+        let whole = steps.saturating_mul(stride).saturating_add(pool.kernel_size[d]);
+        let usual = whole.saturating_sub(pool.padding[d].saturating_mul(2));
         let size = output_size.map_or(usual, |o| o[d]);
-        if output_size.is_some() && (size + stride <= usual || size >= usual + stride) {
+        if output_size.is_some() && (size.saturating_add(stride) <= usual || size >= usual.saturating_add(stride)) {
             bail!(Shape, OP, "output size {size} of dimension {d} is not within {stride} of {usual}");
         }
         sizes.push(size);
@@ -293,7 +297,7 @@ pub fn max_unpool<const N: usize>(
     let first = lead as isize;
     let mut flat = shape.clone();
     flat.truncate(lead);
-    flat.push(sizes.iter().product());
+    flat.push(numel(&sizes));
     let zeros = Tensor::zeros(&flat[..], (x.dtype(), x.device()))?;
     let out = zeros.scatter(-1, &indices.flatten(first, -1)?, x.flatten(first, -1)?)?;
     flat.truncate(lead);

@@ -540,7 +540,10 @@ impl Tensor {
                 continue;
             }
             // what negative sides leave is what goes round
-            let (first, kept) = (-left.min(0), n + left.min(0) + right.min(0));
+            let (Some(begin), Some(end)) = (left.checked_neg(), n.checked_add(right)) else {
+                bail!(Shape, "pad", "padding ({left}, {right}) at dimension {d} is too large for size {n}");
+            };
+            let (first, kept) = (begin.max(0), n + left.min(0) + right.min(0));
             if mode == PadMode::Circular && left.max(right) > kept.max(0) {
                 bail!(
                     Shape,
@@ -555,7 +558,7 @@ impl Tensor {
                 _ if i >= n => 2 * (n - 1) - i,
                 _ => i,
             };
-            let index: Vec<i32> = (-left..n + right).map(|i| place(i) as i32).collect();
+            let index: Vec<i32> = (begin..end).map(|i| place(i) as i32).collect();
             out = out.index_select(d as isize, &Tensor::from_slice(&index, [index.len()], self.device())?)?;
         }
         if out.id() == self.id() { out.try_clone() } else { Ok(out) }
@@ -582,7 +585,7 @@ impl Tensor {
         let n = numel(lead);
         let t = self.reshape([n, c, factor, factor, h, w])?.permute(&[0, 1, 4, 2, 5, 3])?;
         let mut shape = Dims::from_slice(lead);
-        shape.extend_from_slice(&[c, h * factor, w * factor]);
+        shape.extend_from_slice(&[c, h.saturating_mul(factor), w.saturating_mul(factor)]);
         t.reshape(&shape)?.apart_from(self)
     }
 

@@ -345,10 +345,10 @@ impl Tensor {
     /// ```
     pub fn flatten(&self, start: isize, end: isize) -> Result<Tensor> {
         let own = self.shape();
+        let (a, b) = (check_dim("flatten", start, own.len())?, check_dim("flatten", end, own.len())?);
         if own.is_empty() {
             return self.reshape([1]);
         }
-        let (a, b) = (check_dim("flatten", start, own.len())?, check_dim("flatten", end, own.len())?);
         if a > b {
             bail!(Dim, "flatten", "has invalid args: start {start} comes after end {end}");
         }

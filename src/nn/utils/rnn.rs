@@ -136,8 +136,10 @@ impl Runs {
         device: &Device,
     ) -> Result<Places> {
         let n = self.lengths.len();
-        let place =
-            |&(step, sample): &(usize, usize)| if batch_first { sample * steps + step } else { step * n + sample };
+        // more steps than can be counted are refused with the rows
+        let place = |&(step, sample): &(usize, usize)| {
+            if batch_first { sample.saturating_mul(steps).saturating_add(step) } else { step * n + sample }
+        };
         Places::new(op, self.rows.iter().map(place).collect(), steps.saturating_mul(n), device)
     }
 }
@@ -283,10 +285,10 @@ pub fn pack_padded_sequence(
             lengths.len()
         );
     }
-    let (runs, batch_sizes, sorted_indices) = packed(OP, lengths, enforce_sorted)?;
-    if runs.steps() > steps {
-        bail!(Value, OP, "expected lengths of at most the {steps} steps of the input, got {}", runs.steps());
+    if let Some(length) = lengths.iter().find(|length| **length > steps) {
+        bail!(Value, OP, "expected lengths of at most the {steps} steps of the input, got {length}");
     }
+    let (runs, batch_sizes, sorted_indices) = packed(OP, lengths, enforce_sorted)?;
     let data = runs.places(OP, steps, batch_first, input.device())?.gathered(&input.flatten(0, 1)?)?;
     let unsorted_indices = sorted_indices.as_deref().map(invert_permutation).transpose()?;
     Ok(PackedSequence { data, batch_sizes, sorted_indices, unsorted_indices })

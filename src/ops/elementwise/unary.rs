@@ -467,9 +467,9 @@ fn sinc_gradient(x: &Tensor, g: &Tensor) -> Result<Tensor> {
 }
 
 fn i1_slope(x: &Tensor) -> Result<Tensor> {
-    let far = x.abs()?.gt(f64::from(f32::EPSILON))?;
-    let safe = far.where_(x, f64::from(f32::EPSILON))?;
-    far.where_(safe.i0()?.sub(&safe.i1()?.div(&safe)?)?, 0.5)
+    let near = x.abs()?.le(f64::from(f32::EPSILON))?;
+    let safe = near.where_(f64::from(f32::EPSILON), x)?;
+    near.where_(0.5, safe.i0()?.sub(&safe.i1()?.div(&safe)?)?)
 }
 
 impl Tensor {
@@ -538,7 +538,7 @@ impl Tensor {
         if decimals == 0 || !x.dtype().is_float() {
             return x.round();
         }
-        let ten = 10f64.powi(decimals.abs());
+        let ten = 10f64.powi(decimals.saturating_abs());
         let out =
             crate::no_grad(
                 || {

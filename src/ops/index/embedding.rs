@@ -157,11 +157,7 @@ pub fn embedding(input: &Tensor, weight: &Tensor, options: impl Into<EmbeddingLo
 /// Scales the rows that are named and longer than `limit`, in place.
 fn renormalize(weight: &Tensor, indices: &Indices, limit: f64, p: f64) -> Result<()> {
     let w = weight.detach().to_dtype(weight.dtype().compute())?;
-    let norm = if p == 2.0 {
-        w.square()?.sum_dims(&[1], true)?.sqrt()?
-    } else {
-        w.abs()?.pow(p)?.sum_dims(&[1], true)?.pow(1.0 / p)?
-    };
+    let norm = w.vector_norm(p, &[1], true)?;
     // norms and factors have the table's precision
     let rounded = |t: Tensor| t.to_dtype(weight.dtype())?.to_dtype(w.dtype());
     let norm = rounded(norm)?;

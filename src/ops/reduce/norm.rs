@@ -42,7 +42,9 @@ impl Tensor {
             bail!(Shape, op, "the norm of order {p} of no elements is not defined, shape {:?}", &x.shape()[..]);
         }
         if p == 0.0 {
-            return x.ne(0.0)?.to_dtype(x.dtype())?.sum_dims(dims, keepdim)?.to_dtype(dtype);
+            // a count has a history, and no gradient
+            let out = x.ne(0.0)?.to_dtype(x.dtype())?.sum_dims(dims, keepdim)?;
+            return out.with_grad(op, &[&x], |_| |_: &Tensor| Ok(Grads::from_iter([None]))).to_dtype(dtype);
         }
         if p.is_infinite() {
             let a = x.abs()?;

@@ -280,6 +280,11 @@ impl Tensor {
 
     /// Twice the area between each two neighbours; points without `x` are 1 apart.
     fn trapezoids(&self, op: &str, x: Option<&Tensor>, dim: isize) -> Result<Tensor> {
+        for t in [Some(self), x].into_iter().flatten() {
+            if t.dtype() == DType::Bool {
+                bail!(DType, op, "received a bool input, but bool is not supported");
+            }
+        }
         let y = self.to_dtype(self.dtype().to_float())?;
         let rank = y.dim();
         if rank == 0 {
