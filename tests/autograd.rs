@@ -626,3 +626,31 @@ fn a_hook_from_before_a_write_can_be_removed() -> Result<()> {
     assert_eq!(grad_of(&x)?, [2.0, 2.0]);
     Ok(())
 }
+
+/// What a write is given may be a tensor that others hold: it is no part of the written one from then on.
+#[test]
+fn a_tensor_that_is_written_elsewhere_keeps_its_history() -> Result<()> {
+    let x = leaf(&[1.0, 2.0])?;
+    let y = Tensor::zeros([2], ())?;
+    y.modify("put", |_| Ok(x.clone()))?;
+    (&y * 3.0)?.sum()?.backward()?;
+    assert_eq!(grad_of(&x)?, [3.0, 3.0]);
+    // the derivative of an exponential is its result, which lies in `z` too
+    let (made, z) = (leaf(&[0.0])?.exp()?, Tensor::zeros([1], ())?);
+    z.modify("put", |_| Ok(made.clone()))?;
+    z.mul_(2.0)?;
+    made.sum()?.backward()
+}
+
+#[test]
+fn threads_add_to_the_gradient_of_one_leaf() -> Result<()> {
+    let (threads, passes) = (4, 100);
+    let x = leaf(&[1.0])?;
+    std::thread::scope(|scope| {
+        let pass = || (0..passes).try_for_each(|_| (&x * 2.0)?.sum()?.backward());
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(pass)).collect();
+        all.into_iter().try_for_each(|one| one.join().expect("no thread panics"))
+    })?;
+    assert_eq!(grad_of(&x)?, [(threads * passes) as f32 * 2.0]);
+    Ok(())
+}

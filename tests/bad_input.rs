@@ -414,6 +414,36 @@ fn layers_losses_and_state_dicts() -> Result<()> {
     Ok(())
 }
 
+/// An operation of one's own that speaks of what is not there.
+#[test]
+fn bodies_of_maps() -> Result<()> {
+    use calor::graph::{Body, IndexOp, Map};
+    let wrong: [fn(&mut Body) -> u16; 7] = [
+        |b| b.input(1),
+        |b| b.param(0),
+        |b| b.value(3, DType::F32),
+        |b| b.coord(2),
+        |b| b.load(0, &[]),
+        |b| b.load(0, &[7, 7]),
+        |b| b.index(IndexOp::Add, 0, 0),
+    ];
+    let (x, row) = (Tensor::ones([2, 3], ())?, Tensor::ones([3], ())?);
+    let run = |write: fn(&mut Body) -> u16, input: &Tensor| {
+        let mut body = Body::new();
+        write(&mut body);
+        let map = std::sync::Arc::new(Map { name: "own".into(), body });
+        Tensor::apply(map, x.device(), (&[2, 3], DType::F32), &[input], &[])?.to_vec::<f32>()
+    };
+    let mut c = Cases::default();
+    for write in &wrong {
+        case!(c, "own", Value, "that is not there", run(*write, &x));
+    }
+    case!(c, "own", Value, "that is not there", run(|b| b.input(0), &row));
+    check(c);
+    assert_eq!(run(|b| b.input(0), &x)?, [1.0; 6]);
+    Ok(())
+}
+
 #[test]
 fn optimizers_and_loaders() -> Result<()> {
     let p = || nn::Parameter::new(&Tensor::ones([2], ())?);

@@ -202,3 +202,20 @@ fn gradients_and_hooks_go_along_with_their_parameter() -> Result<()> {
     assert_eq!(*calls.lock().expect("a count"), 3);
     Ok(())
 }
+
+/// A state dict holds the very tensors of its module: a module may load its own, and two may load each other's in turn.
+#[test]
+fn states_are_loaded_to_and_fro() -> Result<()> {
+    let (online, target) = (Linear::new(2, 1, ())?, Linear::new(2, 1, ())?);
+    online.load_state_dict(&online.state_dict(), true)?;
+    target.load_state_dict(&online.state_dict(), true)?;
+    online.load_state_dict(&target.state_dict(), true)?;
+    let (a, b) = (online.weight.tensor(), target.weight.tensor());
+    assert_eq!(a.to_vec::<f32>()?, b.to_vec::<f32>()?);
+    // a write to the one that took the values is none to the other
+    let loss = online.forward(&Tensor::ones([1, 2], ())?.requires_grad_(true)?)?.sum()?;
+    let before = a.version();
+    calor::no_grad(|| b.mul_(0.5))?;
+    assert_eq!(a.version(), before);
+    loss.backward()
+}

@@ -112,6 +112,10 @@ impl AdapterChoice {
     /// # Ok::<(), calor::Error>(())
     /// ```
     pub fn from_env() -> Result<Self> {
+        if cfg!(target_arch = "wasm32") {
+            // a browser has no environment, and std panics when asked for it
+            return Self::from_vars([]);
+        }
         Self::from_vars(
             std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned())),
         )

@@ -29,6 +29,8 @@
 //! ```
 
 mod adapter;
+#[cfg(target_arch = "wasm32")]
+mod browser;
 mod choice;
 mod choices;
 mod facts;

@@ -326,6 +326,28 @@ impl Body {
         !self.ops.iter().any(|op| matches!(op, Op::Input(_) | Op::Load(..)))
     }
 
+    /// Whether it speaks of nothing that is not there: each step of earlier ones, of these inputs, and of so many host numbers.
+    pub(super) fn fits(&self, inputs: &[&[usize]], params: usize, shape: &[usize]) -> bool {
+        let step = |(at, op): (usize, &Op)| {
+            let known = |of: &[Ref]| of.iter().all(|&r| (r as usize) < at);
+            match op {
+                Op::Input(k) => inputs.get(*k as usize) == Some(&shape),
+                Op::Load(k, coords) => {
+                    inputs.get(*k as usize).is_some_and(|i| i.len() == coords.len()) && known(coords)
+                }
+                Op::Coord(d) => (*d as usize) < shape.len(),
+                Op::Flat => true,
+                Op::Param(k) | Op::Value(k, _) => (*k as usize) < params,
+                Op::Call(_, args) => known(args),
+                Op::Index(_, a, b) => known(&[*a, *b]),
+                Op::Cast(_, x) | Op::Bits(_, x) => known(&[*x]),
+                Op::Select(cond, yes, no) => known(&[*cond, *yes, *no]),
+                Op::Guard(cond, value, k) => known(&[*cond, *value]) && (*k as usize) < params,
+            }
+        };
+        self.ops.iter().enumerate().all(step)
+    }
+
     /// Rough count of instructions, for the choice between computing twice and storing.
     ///
     /// ```

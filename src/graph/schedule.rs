@@ -258,7 +258,18 @@ fn lower(value: &Value, inputs: &[(usize, Layout)], nodes: &[PlanNode], facts: &
     let specs: SmallVec<[InputSpec; 2]> = inputs.iter().map(spec).collect();
     let cx = LowerCx { inputs: &specs, output: &value.spec, facts };
     Ok(match value.prim.lower(&cx)? {
-        Lowering::Map(body) => Rule::Map(Box::new(body)),
+        Lowering::Map(body) => {
+            // whoever writes an operation of his own may err
+            let shapes: SmallVec<[&[usize]; 2]> = inputs.iter().map(|i| i.1.shape()).collect();
+            if !body.fits(&shapes, value.params.len(), &value.spec.shape) {
+                bail!(
+                    Value,
+                    value.prim.name(),
+                    "its body names an input, a number or a step that is not there: {body:?}"
+                );
+            }
+            Rule::Map(Box::new(body))
+        }
         Lowering::Template(template) => Rule::Template(Box::new(template)),
         Lowering::Fold(fold, template) => Rule::Fold(fold, Box::new(template)),
         Lowering::Pack { align } => Rule::Pack(align),

@@ -15,7 +15,7 @@ use crate::layout::Layout;
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 /// Gradients of an operation's inputs; `None` where there is none.
 pub type Grads = SmallVec<[Option<Tensor>; 3]>;
@@ -440,6 +440,7 @@ impl Tensor {
 
     /// Adds to the accumulated gradient.
     pub(crate) fn accumulate_grad(&self, gradient: &Tensor) -> Result<()> {
+        let _adding = self.0.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = match self.grad() {
             // without create_graph the old gradient has no history, and an alias of it sees the sum
             Some(old) if !is_grad_enabled() && !old.layout().overlaps() => {

@@ -69,7 +69,11 @@ impl Tensor {
         let old = self.snapshot()?;
         // what is written keeps its dtype
         let _off = super::autocast::autocast_off();
-        let new = make(&old)?;
+        let mut new = make(&old)?;
+        if Arc::strong_count(&new.0) > 1 {
+            // others hold it: its history and its writes stay its own
+            new = new.try_clone()?;
+        }
         if new.shape() != self.shape() {
             bail!(
                 Shape,
@@ -118,7 +122,10 @@ impl Tensor {
         let before = base.as_ref().map(Tensor::snapshot_history);
         if whole && new.layout().is_identity(new.0.storage.numel()) {
             self.0.storage.replace(new.value()?);
-            new.0.storage.taken_by(&self.0.storage);
+            if new.requires_grad() {
+                // its operation may have saved it
+                new.0.storage.taken_by(&self.0.storage);
+            }
         } else if whole {
             self.0.storage.replace(new.copy("copy_")?.value()?);
         } else if let Some(slot) = Cut::of(&layout, self.0.storage.numel()).filter(|c| c.0.pays(self.dtype().size())) {

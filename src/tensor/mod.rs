@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     revised: OnceLock<Box<RwLock<Layout>>>,
     /// Made when there is something to remember.
     meta: OnceLock<Box<Mutex<Meta>>>,
+    /// Held while a gradient is added: passes of several threads may reach one leaf.
+    adding: Mutex<()>,
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -74,6 +76,7 @@ impl Tensor {
             layout,
             revised: OnceLock::new(),
             meta: OnceLock::new(),
+            adding: Mutex::default(),
         }))
     }
 

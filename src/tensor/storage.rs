@@ -123,16 +123,15 @@ impl Storage {
 
     /// How often it was written to, or whoever took its value.
     pub(super) fn version(&self) -> u64 {
+        // one step: storages may have taken each other's values in turn
         let own = self.version.load(Ordering::Relaxed);
-        match self.taken.get() {
-            Some((taker, then)) => own + (taker.version() - then),
-            None => own,
-        }
+        let since = |(taker, then): &(Arc<Storage>, u64)| taker.version.load(Ordering::Relaxed) - then;
+        own + self.taken.get().map_or(0, since)
     }
 
     /// Notes that `taker` now holds this storage's value.
     pub(super) fn taken_by(&self, taker: &Arc<Storage>) {
         // a storage's value is taken once: the tensor around it is a temporary
-        let _ = self.taken.set((taker.clone(), taker.version()));
+        let _ = self.taken.set((taker.clone(), taker.version.load(Ordering::Relaxed)));
     }
 }
