@@ -1,8 +1,8 @@
 //! What waits for the device, in a browser: there the thread must not stand still, so it is refused, by the name of what to
 //! call instead.
 
-use super::pool::Buffer;
 use super::profile::Profile;
+use super::readback::Reading;
 use super::{AdapterChoice, Gpu};
 use crate::error::{Result, bail};
 
@@ -21,7 +21,7 @@ impl Gpu {
         refused("reopen", "reopen_async")
     }
 
-    pub(crate) fn read_as<R>(&self, _: (Buffer, u64, u64), _: impl FnMut(&[u8]) -> R) -> Result<Option<R>> {
+    pub(crate) fn end_read<R>(&self, _: Reading, _: impl FnMut(&[u8]) -> R) -> Result<Option<R>> {
         refused("read", "read_async or to_vec_async")
     }
 

@@ -316,6 +316,7 @@ impl Gpu {
 
     fn finish_read<R>(&self, reading: &mut Reading, mut take: impl FnMut(&[u8]) -> R) -> Result<Vec<R>> {
         const OP: &str = "read";
+        let _span = self.span(OP);
         self.may_fail(Point::Read, OP)?;
         self.0.health.alive(OP)?;
         let mut views = Vec::with_capacity(reading.batches.len());

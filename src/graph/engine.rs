@@ -433,13 +433,7 @@ impl Engine {
         outcome
     }
 
-    fn run_walk(
-        &self,
-        walk: &Walk,
-        cache: &mut Cache,
-        facts: &Facts,
-        read: Option<usize>,
-    ) -> Result<Option<Reading>> {
+    fn run_walk(&self, walk: &Walk, cache: &mut Cache, facts: &Facts, read: Option<usize>) -> Result<Option<Reading>> {
         let planning = self.gpu.span("plan");
         let plan = cache.plan(walk, self.options(), || {
             self.plans.fetch_add(1, Ordering::Relaxed);
