@@ -65,6 +65,25 @@ fn upload_words(words: &[u32]) -> Buffer {
 }
 
 #[test]
+fn a_read_joins_the_submission_of_what_it_reads() {
+    // one that nobody else submits to
+    let gpu = gpu().reopen().unwrap();
+    let copy = Command::Copy { from: 0, from_offset: 4, to: 1, to_offset: 0, bytes: 8 };
+    let recording = Recording { slots: vec![12, 8], commands: vec![copy] };
+    let bytes: Vec<u8> = (0..12).collect();
+    let submissions = || lock(&gpu.0.engine).submissions;
+    let run = |slot| {
+        let (bound, wanted) = (vec![Some(gpu.upload(&bytes)?), None], Wanted { slot, offset: 4, bytes: 3 });
+        let before = submissions();
+        let (_, reading) = gpu.submit_marked(&recording, bound, &[], Some(wanted))?;
+        let taken = reading.map(|reading| gpu.end_read(reading, <[u8]>::to_vec)).transpose()?.flatten();
+        Result::Ok((taken, submissions() - before))
+    };
+    assert_eq!(run(1).unwrap(), (Some(vec![8, 9, 10]), 1));
+    assert_eq!(run(7).unwrap(), (None, 1), "a slot that is not there is read by nobody");
+}
+
+#[test]
 fn bytes_survive_the_trip() {
     for n in [0usize, 1, 2, 3, 4, 5, 31, 255, 256, 257, 1000, 70_001] {
         let bytes: Vec<u8> = (0..n).map(|i| (i * 7 + i / 256) as u8).collect();
