@@ -365,6 +365,23 @@ fn what_cannot_be_addressed_or_allocated_is_refused() -> Result<()> {
 }
 
 #[test]
+fn tensors_of_very_many_dimensions() -> Result<()> {
+    let shape = |rank: usize| {
+        let mut shape = vec![1; rank];
+        (shape[0], shape[rank - 2], shape[rank - 1]) = (2, 2, 3);
+        shape
+    };
+    let x = Tensor::arange(0, 12, 1, (DType::F32, &Device::best()?))?;
+    let y = x.reshape(shape(128))?.transpose(0, -1)?.contiguous()?;
+    assert_eq!(y.to_vec::<f32>()?, [0.0, 6.0, 3.0, 9.0, 1.0, 7.0, 4.0, 10.0, 2.0, 8.0, 5.0, 11.0]);
+    // coordinates of more are not told apart
+    let e = x.reshape(shape(300))?.transpose(0, -1)?.contiguous().expect_err("too many dimensions");
+    assert_eq!(e.kind(), ErrorKind::Unsupported);
+    assert!(e.message().contains("300 dimensions"), "{e}");
+    Ok(())
+}
+
+#[test]
 fn what_is_not_there_is_named() {
     let open = |choice: AdapterChoice| Device::open(&choice).expect_err("no such adapter").to_string();
     let choice = AdapterChoice { adapter: Some("no such thing".into()), ..AdapterChoice::default() };

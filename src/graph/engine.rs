@@ -44,6 +44,9 @@ pub struct Engine {
     kernels: Held,
 }
 
+/// Dimensions of a value at most: bodies name coordinates, and the numbers of a place, by a byte.
+const RANK: usize = 128;
+
 /// How often computing a part of what waits may fail before the rest is left for later.
 const TRIES: usize = 64;
 
@@ -284,6 +287,9 @@ impl Engine {
         };
         if lacks {
             bail!(DType, op, "{} is not available on adapter {:?}", spec.dtype, facts.name);
+        }
+        if spec.shape.len() > RANK {
+            bail!(Unsupported, op, "{} dimensions, where {RANK} are the most", spec.shape.len());
         }
         checked_numel(op, &spec.shape)?;
         Ok(())
