@@ -164,7 +164,7 @@ impl Text {
         let number = |c: char| letters.binary_search(&c).map_or(0, |n| n as i32);
         let mut train: Vec<i32> = text.chars().map(number).collect();
         let test = train.split_off(train.len() * 9 / 10);
-        if test.len() < context + 2 {
+        if test.len() < context.saturating_add(2) {
             return Err(format!("a text of {} letters is too short", train.len() + test.len()).into());
         }
         Ok(Self { letters, train, test })
@@ -208,6 +208,9 @@ fn sample(model: &Gpt, text: &Text, o: &Options, device: &Device) -> Result<Stri
 
 fn main() -> Anyhow<()> {
     let o = Options::parse();
+    if o.context == 0 || o.width == 0 {
+        return Err("--context and --width must be at least 1".into());
+    }
     let device = o.common.open()?;
     let read = o.text.as_ref().map(std::fs::read_to_string).transpose()?;
     let text = Text::new(read.as_deref().unwrap_or(include_str!("data/coriolanus.txt")), o.context)?;

@@ -106,6 +106,9 @@ fn train(half: Option<DType>, o: &Options, steps: u64, device: &Device) -> Anyho
 
 fn main() -> Anyhow<()> {
     let o = Options::parse();
+    if o.common.resume || o.common.tensorboard {
+        return Err("three short runs are compared: nothing of them is kept to --resume, or for --tensorboard".into());
+    }
     let device = o.common.open()?;
     let steps = o.common.steps.unwrap_or(400);
     let out = o.common.out.clone().unwrap_or_else(|| "target/mixed_precision".into());

@@ -165,7 +165,7 @@ fn train(options: &Options, device: &Device) -> Anyhow<()> {
         .workers(1)
     };
     let steps = loader.len();
-    let mut schedule = CosineAnnealingLr::new(&mut adam, (run.planned * steps) as u64, run.lr * 0.01)?;
+    let mut schedule = CosineAnnealingLr::new(&mut adam, run.planned.saturating_mul(steps) as u64, run.lr * 0.01)?;
     if let Some(loaded) = &loaded {
         loaded.restore_model(&model)?;
         loaded.restore_optimizer(&mut adam)?;

@@ -292,11 +292,14 @@ impl WeightedRandomSampler {
     /// ```
     ///
     /// # Errors
-    /// `Value` for weights that are negative, not finite or all zero, and where more are drawn without replacement than have a weight.
+    /// `Value` for weights that are negative, not finite, all zero or too large to be added, and where more are drawn without replacement than have a weight.
     pub fn new(weights: Vec<f64>, count: usize, replacement: bool, seed: u64) -> Result<Self> {
         const OP: &str = "WeightedRandomSampler";
         if weights.iter().any(|w| !w.is_finite() || *w < 0.0) || weights.iter().all(|&w| w == 0.0) {
             bail!(Value, OP, "weights must be finite, not negative, and not all zero");
+        }
+        if !weights.iter().sum::<f64>().is_finite() {
+            bail!(Value, OP, "the sum of the weights must be finite");
         }
         let possible = weights.iter().filter(|w| **w > 0.0).count();
         if !replacement && count > possible {
@@ -406,7 +409,7 @@ mod tests {
         order.sort_unstable();
         assert_eq!(order, [0, 2]);
         assert!(WeightedRandomSampler::new(vec![1.0, 0.0], 2, false, 0).is_err());
-        for weights in [vec![], vec![0.0], vec![-1.0, 2.0], vec![f64::NAN], vec![f64::INFINITY]] {
+        for weights in [vec![], vec![0.0], vec![-1.0, 2.0], vec![f64::NAN], vec![f64::INFINITY], vec![1e308; 2]] {
             assert!(WeightedRandomSampler::new(weights, 1, true, 0).is_err());
         }
         Ok(())
