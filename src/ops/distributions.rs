@@ -1,6 +1,8 @@
 //! Random numbers of other distributions, made from uniform and normal ones.
 
 use super::arg::{Arg, device_of, meet};
+use super::build::checked;
+use super::random::held;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
@@ -112,6 +114,7 @@ impl Tensor {
     /// # Errors
     /// As those of [`Tensor::randint`].
     pub fn random_(&self, low: i64, high: i64) -> Result<Tensor> {
+        held("random_", self.dtype(), low, high)?;
         self.copy_(&Tensor::randint(low, high, self.shape(), self.device())?)
     }
 
@@ -159,7 +162,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// `Value` for a negative number as standard deviation, `DType` for integers.
+    /// `Value` for a negative standard deviation, once the result is read if it stands in a tensor; `DType` for integers.
     pub fn normal(mean: impl Into<Arg>, std: impl Into<Arg>) -> Result<Tensor> {
         const OP: &str = "normal";
         let (mean, std) = (mean.into(), std.into());
@@ -169,8 +172,12 @@ impl Tensor {
             bail!(Value, OP, "expects std >= 0.0, but found std {}", s.as_f64());
         }
         let (dtype, device) = (meet(&[&mean, &std])?, device_of(&[&mean, &std])?);
-        let (mean, std) = (mean.tensor(dtype, &device)?, std.tensor(dtype, &device)?);
+        let given = matches!(std, Arg::Tensor(_));
+        let (mean, mut std) = (mean.tensor(dtype, &device)?, std.tensor(dtype, &device)?);
         mean.refuse_integers(OP)?;
+        if given {
+            std = checked(OP, &std.detach(), &[("op_ge", 0.0)], "expects all elements of std >= 0.0")?;
+        }
         let shape = crate::shape::broadcast(OP, &mean.shape(), &std.shape())?;
         no_grad(|| (Tensor::randn(&shape, (dtype, &device))? * std)? + mean)
     }
