@@ -231,6 +231,7 @@ mod tests {
         assert!(t.log_normal_(0.0, 0.0).is_err() && t.cauchy_(0.0, -1.0).is_err() && t.geometric_(1.0).is_err());
         assert!(Tensor::normal(&t, -1.0).is_err() && Tensor::normal(&whole, &whole).is_err());
         assert!(Tensor::normal(&t, &Tensor::ones([2], ())?).is_err());
+        assert!(Tensor::normal(&t, &Tensor::new([1.0f32, -1.0, 1.0], ())?)?.to_vec::<f32>().is_err());
         assert_eq!(&Tensor::normal(&t, &Tensor::ones([2, 1], ())?)?.shape()[..], [2, 3]);
         assert_eq!(whole.randint_like(5, 6)?.to_vec::<i32>()?, [5; 3]);
         assert_eq!((t.rand_like()?.shape(), t.randn_like()?.dtype()), (t.shape(), DType::F32));

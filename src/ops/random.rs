@@ -334,6 +334,11 @@ mod tests {
         near(moments(Tensor::rand([40_000], (DType::BF16, &device))?)?, 0.5, 1.0 / 12.0);
         near(moments(Tensor::randn([40_000], &device)?)?, 0.0, 1.0);
         near(moments(Tensor::full([40_000], 0.3, &device)?.bernoulli()?)?, 0.3, 0.21);
+        // a half's few bits must not make small probabilities larger
+        for (dtype, p) in [(DType::BF16, 0.001), (DType::F16, 0.0001)] {
+            let hits = moments(Tensor::full([1 << 20], p, (dtype, &device))?.bernoulli()?)?.0;
+            assert!((hits / p - 1.0).abs() < 0.5, "{dtype}: {hits}");
+        }
         let mut order = Tensor::randperm(1000, &device)?.to_vec::<i32>()?;
         assert!(order.windows(2).any(|w| w[0] > w[1]));
         order.sort_unstable();
