@@ -36,6 +36,9 @@ pub fn numel(shape: &[usize]) -> usize {
     shape.iter().fold(1, |n, &d| n.saturating_mul(d))
 }
 
+/// The most elements of a tensor: places of 32 bits tell them apart.
+pub(crate) const MOST: usize = u32::MAX as usize - 65;
+
 /// `numel`, refused where it does not fit the engine's 32-bit indices.
 ///
 /// ```
@@ -51,7 +54,7 @@ pub fn checked_numel(op: &str, shape: &[usize]) -> Result<usize> {
     }
     let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     match n {
-        Some(n) if n < u32::MAX as usize - 64 => Ok(n),
+        Some(n) if n <= MOST => Ok(n),
         _ => bail!(OutOfMemory, op, "a tensor of shape {shape:?} has more elements than can be addressed (2^32)"),
     }
 }

@@ -468,3 +468,17 @@ fn a_mask_and_dropout_take_the_composed_form() -> Result<()> {
     assert_eq!(attention(&q, &k, &v, &options)?.to_vec::<f32>()?, [0.0; 40]);
     Ok(())
 }
+
+#[test]
+fn masks_of_whole_numbers_are_refused_and_queries_of_no_elements_see_all_keys_alike() -> Result<()> {
+    let _turn = turn();
+    let x = Tensor::ones([1, 2, 4], ())?;
+    for dtype in [DType::I32, DType::U8] {
+        let mask = Some(Tensor::ones([2, 2], dtype)?);
+        assert!(attention(&x, &x, &x, &AttentionOptions { attn_mask: mask, ..AttentionOptions::default() }).is_err());
+    }
+    let (q, k) = (Tensor::ones([1, 2, 0], ())?, Tensor::ones([1, 3, 0], ())?);
+    let v = Tensor::new([[[0.0f32, 1.0], [2.0, 3.0], [4.0, 5.0]]], ())?;
+    let y = attention(&q, &k, &v, &AttentionOptions::default())?;
+    close("nothing", &y, &[2.0, 3.0, 2.0, 3.0], 1e-6)
+}

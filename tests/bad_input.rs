@@ -196,6 +196,7 @@ fn sizes_beyond_what_can_be_addressed() -> Result<()> {
 fn dtypes_and_values() -> Result<()> {
     let (t, int) = (Tensor::ones([2, 3], ())?, Tensor::ones([2, 3], DType::I32)?);
     let flag = Tensor::ones([2, 3], DType::Bool)?;
+    let (byte, over) = (Tensor::zeros([3], DType::U8)?, "out of bounds for");
     let mut c = Cases::default();
     case!(c, "matmul", DType, "f32 and i32", t.matmul(&int.t()?));
     case!(c, "matmul", DType, "bool", flag.matmul(&flag.t()?));
@@ -217,6 +218,15 @@ fn dtypes_and_values() -> Result<()> {
     case!(c, "randn", DType, "bool", Tensor::randn([2], DType::Bool));
     case!(c, "randint", Value, "high", Tensor::randint(5, 5, [2], ()));
     case!(c, "randint", Value, "high", Tensor::randint(5, -5, [2], ()));
+    case!(c, "randint", Value, over, Tensor::randint(0, 300, [3], DType::U8));
+    case!(c, "randint", Value, over, Tensor::randint(-3, 4, [3], DType::U8));
+    case!(c, "randint", Value, over, Tensor::randint(0, 70_000, [3], DType::F16));
+    case!(c, "random_", Value, over, byte.random_(0, 300));
+    case!(c, "randperm", Value, over, Tensor::randperm(300, DType::U8));
+    case!(c, "randperm", Value, "tell apart", Tensor::randperm(3000, DType::F16));
+    case!(c, "uniform_", Value, over, t.uniform_(-3e38, 3e38));
+    case!(c, "uniform_", Value, over, t.uniform_(0.0, 1e39));
+    case!(c, "uniform_", Value, over, t.to_dtype(DType::F16)?.uniform_(0.0, 1e5));
     case!(c, "bernoulli", DType, "i32", int.bernoulli());
     case!(c, "dropout", Value, "between 0 and 1, but got -0.5", t.dropout(-0.5, true));
     case!(c, "dropout", Value, "between 0 and 1, but got NaN", t.dropout(f64::NAN, true));
@@ -350,6 +360,8 @@ fn convolution_and_pooling() -> Result<()> {
         "sliding blocks",
         f::fold(&Tensor::ones([1, 4, 3], ())?, &[4, 4], &[2, 2], (&[1, 1], &[0, 0], &[1, 1]))
     );
+    case!(c, "adaptive_avg_pool", OutOfMemory, "", f::adaptive_avg_pool(&x, &[Some(HUGE), None]));
+    case!(c, "adaptive_max_pool", OutOfMemory, "", f::adaptive_max_pool(&x, &[Some(HUGE), None]));
     case!(c, "pixel_shuffle", Shape, "divisible", x.pixel_shuffle(3));
     case!(c, "pixel_shuffle", Shape, "divisible", x.pixel_shuffle(HUGE));
     case!(c, "pixel_shuffle", Shape, "divisible", x.pixel_shuffle(0));

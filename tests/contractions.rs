@@ -351,3 +351,89 @@ fn an_ill_conditioned_inverse_is_as_good_as_doubles_make_it() -> Result<()> {
     assert_eq!((got[n * n - 1].round(), got[0].round()), (1.0, n as f32));
     Ok(())
 }
+
+fn near(got: &Tensor, want: &[f32]) -> Result<()> {
+    let got = got.to_vec::<f32>()?;
+    assert!(
+        got.len() == want.len() && got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-4),
+        "{got:?}, not {want:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn distances_have_the_gradients_of_pytorch() -> Result<()> {
+    let _turn = turn();
+    let a = Tensor::new([[0.0f32, 0.0], [3.0, 3.0], [1.0, -2.0]], ())?.requires_grad_(true)?;
+    let b = Tensor::new([[0.0f32, 0.0], [1.0, 1.0], [1.0, 2.0]], ())?.requires_grad_(true)?;
+    let weights = Tensor::arange(1, 10, 1, DType::F32)?.reshape([3, 3])?;
+    // each of equally large differences has all of it
+    a.cdist(&b, f64::INFINITY)?.mul(&weights)?.sum()?.backward()?;
+    let gradient = |t: &Tensor| t.grad().ok_or_else(|| calor::Error::new(calor::ErrorKind::Autograd, "grad", "none"));
+    near(&gradient(&a)?, &[-2.0, -5.0, 15.0, 9.0, 0.0, -24.0])?;
+    near(&gradient(&b)?, &[-4.0, 3.0, -3.0, 5.0, -6.0, 12.0])?;
+    let c = a.detach().requires_grad_(true)?;
+    f::pdist(&c, f64::INFINITY)?.mul(&Tensor::new([1.0f32, 2.0, 3.0], ())?)?.sum()?.backward()?;
+    near(&gradient(&c)?, &[-1.0, 1.0, 1.0, 4.0, 0.0, -5.0])?;
+    // of no columns
+    let none = |n: usize| Tensor::ones([n, 0], ());
+    near(&none(2)?.cdist(&none(3)?, f64::INFINITY)?, &[0.0; 6])
+}
+
+#[test]
+fn more_differences_than_can_be_counted() -> Result<()> {
+    let _turn = turn();
+    let (n, m, k) = (3000, 3000, 512);
+    let x = Tensor::arange(0, n as i64, 1, DType::F32)?.reshape([n, 1])?.expand([n, k])?;
+    let d = x.cdist(&x.narrow(0, 0, m)?, f64::INFINITY)?;
+    let want = Tensor::arange(0, n as i64, 1, DType::F32)?;
+    let want = want.unsqueeze(1)?.sub(&want.narrow(0, 0, m)?)?.abs()?;
+    assert!(d.equal(&want)?);
+    let x = Tensor::arange(0, 4, 1, DType::F32)?.reshape([4, 1])?.expand([4, 800_000_000])?;
+    assert_eq!(calor::nn::functional::pdist(&x, 1.0)?.shape()[..], [6]);
+    Ok(())
+}
+
+#[test]
+fn determinants_of_singular_matrices_have_gradients() -> Result<()> {
+    let _turn = turn();
+    let cofactors = |values: &[f32], n: usize, want: &[f32]| -> Result<()> {
+        let a = Tensor::from_slice(values, [values.len() / n / n, n, n], ())?.requires_grad_(true)?;
+        a.det()?.sum()?.backward()?;
+        near(&a.grad().unwrap_or(a), want)
+    };
+    // a regular one beside it
+    cofactors(&[1.0, 2.0, 2.0, 4.0, 1.0, 2.0, 3.0, 4.0], 2, &[4.0, -2.0, -2.0, 1.0, 4.0, -3.0, -2.0, 1.0])?;
+    let third = [4.0, 4.0, -4.0, -2.0, -2.0, 2.0, 0.0, 0.0, 0.0];
+    cofactors(&[1.0, 2.0, 3.0, 2.0, 4.0, 6.0, 1.0, 0.0, 1.0], 3, &third)?;
+    cofactors(&[0.0; 9], 3, &[0.0; 9])?;
+    // every pivot of this one is 0
+    let chain = [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0];
+    cofactors(&chain, 3, &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused() -> Result<()> {
+    let _turn = turn();
+    let ones = |shape: &[usize]| Tensor::ones(shape, ());
+    assert!(ones(&[2, 1])?.inner(&ones(&[3])?).is_err());
+    assert!(Tensor::eye(2, 2, ())?.linalg_solve(&ones(&[2])?, false).is_err());
+    let (x, y, w) = (ones(&[3, 2])?, ones(&[3, 4])?, ones(&[5, 2, 4])?);
+    assert!(
+        f::bilinear(&x, &y, &w, Some(&ones(&[1])?)).is_err() && f::bilinear(&x, &y, &w, Some(&ones(&[5])?)).is_ok()
+    );
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_searched_is_reported() -> Result<()> {
+    let _turn = turn();
+    let x = Tensor::new([1.0f32, f32::NAN, 2.0], ())?;
+    assert!(x.histc(4, 0.0, 0.0)?.to_vec::<f32>().is_err());
+    assert_eq!(x.histc(4, 0.0, 4.0)?.to_vec::<f32>()?, [0.0, 1.0, 1.0, 0.0]);
+    let (edges, at) = (Tensor::new([1.0f32, 3.0, 4.0], ())?, Tensor::new([2.0f32], ())?);
+    for sorter in [[0, 7, 1], [0, -1, 1]] {
+        assert!(edges.searchsorted(&at, true, Some(&Tensor::new(sorter, ())?))?.to_vec::<i32>().is_err());
+    }
+    Ok(())
+}

@@ -238,3 +238,16 @@ fn shared_rows() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn gradients_of_the_best_many() -> Result<()> {
+    // their number times that of all exceeds 2^32
+    let (n, k) = (70_001, 66_000);
+    let x = Tensor::arange(0, n, 1, DType::F32)?.flip(&[0])?.contiguous()?.requires_grad_(true)?;
+    let best = x.topk(k, 0, false)?.0;
+    best.mul(&Tensor::arange(0, k as i64, 1, DType::F32)?)?.sum()?.backward()?;
+    let gradient = x.grad().unwrap_or(x).to_vec::<f32>()?;
+    let want = |i: i64| if n - 1 - i < k as i64 { (n - 1 - i) as f32 } else { 0.0 };
+    assert!(gradient.iter().zip(0..).all(|(&g, i)| g == want(i)));
+    Ok(())
+}

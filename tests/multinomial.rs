@@ -1,6 +1,6 @@
 //! Draws of categories: how often each comes, that none comes twice without replacement, and what is refused.
 
-use calor::{Result, Tensor};
+use calor::{DType, Result, Tensor};
 
 #[test]
 fn draws_are_as_the_weights_say() -> Result<()> {
@@ -35,6 +35,20 @@ fn draws_are_as_the_weights_say() -> Result<()> {
         for replacement in [false, true] {
             assert!(Tensor::new(bad, ())?.multinomial(1, replacement)?.to_vec::<i32>().is_err(), "{bad:?}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_category_of_weight_0_among_many_is_never_drawn() -> Result<()> {
+    // a sum of so many is made of parts, whose ends and starts are rounded apart
+    let n = 1 << 18;
+    let odd = Tensor::arange(0, n, 1, ())?.remainder(2)?.to_dtype(DType::F32)?;
+    odd.device().manual_seed(5);
+    let p = odd.mul(&Tensor::rand([n as usize], ())?)?;
+    for _ in 0..4 {
+        let drawn = p.multinomial(1 << 20, true)?;
+        assert_eq!(p.take(&drawn)?.eq(0.0)?.to_dtype(DType::I32)?.sum()?.item()?, 0.0);
     }
     Ok(())
 }

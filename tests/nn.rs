@@ -434,3 +434,49 @@ fn adaptive_pooling_takes_empty_sides_where_a_mean_does() -> Result<()> {
     assert!(avg(&[5], &[Some(1)]).is_err() && avg(&[1, 1, 1, 5], &[Some(1)]).is_err());
     Ok(())
 }
+
+#[test]
+fn adaptive_windows_of_long_sides() -> Result<()> {
+    // whose product with a window's number exceeds 32 bits
+    let (from, to) = (100_000, 70_000);
+    let reach = |i: usize| i * from / to..((i + 1) * from).div_ceil(to);
+    let x = Tensor::arange(0, from as i64, 1, DType::F32)?.reshape([1, 1, from])?.requires_grad_(true)?;
+    let mean = functional::adaptive_avg_pool(&x, &[Some(to)])?;
+    let places = functional::adaptive_max_pool(&x.detach(), &[Some(to)])?.1.to_vec::<i32>()?;
+    let mut gradient = vec![0.0; from];
+    for (i, (mean, place)) in mean.to_vec::<f32>()?.into_iter().zip(places).enumerate() {
+        let n = reach(i).len() as f32;
+        assert!(mean == reach(i).map(|k| k as f32).sum::<f32>() / n && place as usize == reach(i).end - 1, "{i}");
+        gradient[reach(i)].iter_mut().for_each(|g| *g += 1.0 / n);
+    }
+    mean.sum()?.backward()?;
+    close(&x.grad().unwrap_or(x), &gradient, 1e-6)
+}
+
+#[test]
+fn more_windows_than_can_be_counted() -> Result<()> {
+    // 2^31 of an image, which are taken one at a time
+    let (long, kernel) = (98_304, 32_768);
+    let ones = |shape: [usize; 3]| Tensor::ones(shape, ())?.requires_grad_(true);
+    let (x, w) = (ones([2, 1, long])?, ones([1, 1, kernel])?);
+    let y = functional::conv(&x, &w, None, (&[1], functional::Padding::Valid, &[1]), 1)?;
+    assert_eq!((y.min()?.item()?, y.max()?.item()?), (kernel as f64, kernel as f64));
+    y.sum()?.backward()?;
+    let (gx, gw) = (x.grad().unwrap_or(x), w.grad().unwrap_or(w));
+    let windows = (2 * (long - kernel + 1)) as f64;
+    assert_eq!((gw.min()?.item()?, gw.max()?.item()?), (windows, windows));
+    assert_eq!((gx.min()?.item()?, gx.max()?.item()?), (1.0, kernel as f64));
+    // the mean of so many is not refused either
+    let x = Tensor::ones([1, 1, 1], ())?.expand([2, 1, long])?;
+    let mean = functional::avg_pool(&x, &calor::nn::AvgPool::<1>::new(kernel).stride(1))?;
+    assert_eq!(mean.shape()[..], [2, 1, long - kernel + 1]);
+    Ok(())
+}
+
+#[test]
+fn strides_of_more_than_32_bits() -> Result<()> {
+    let ones = |shape: [usize; 3]| Tensor::ones(shape, ())?.requires_grad_(true);
+    let (x, w) = (ones([1, 1, 5])?, ones([1, 1, 1])?);
+    functional::conv(&x, &w, None, (&[1 << 32], functional::Padding::Valid, &[1]), 1)?.sum()?.backward()?;
+    close(&x.grad().unwrap_or(x), &[1.0, 0.0, 0.0, 0.0, 0.0], 0.0)
+}

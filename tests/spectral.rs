@@ -250,6 +250,9 @@ fn singular_matrices_are_infinitely_ill_conditioned() -> Result<()> {
     }
     let nuclear = a.linalg_cond(Some(NormOrder::Nuc))?.to_vec::<f32>()?;
     assert!(nuclear[0] > 1e6 && (nuclear[1] - 4.5).abs() < 1e-5, "{nuclear:?}");
+    for order in [None, Some(NormOrder::P(-2.0)), Some(NormOrder::P(1.0)), Some(NormOrder::Nuc)] {
+        assert_eq!(Tensor::ones([3, 0, 0], ())?.linalg_cond(order)?.to_vec::<f32>()?, [0.0; 3]);
+    }
     Ok(())
 }
 

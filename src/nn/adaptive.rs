@@ -6,6 +6,7 @@ use super::{AvgPool, AvgPool3d};
 use crate::error::{Result, bail};
 use crate::ops::adaptive::Adaptive;
 use crate::ops::window::Sizes;
+use crate::shape::checked_numel;
 use crate::tensor::Tensor;
 
 /// How the last dimensions of `x` are cut, which must not be empty, nor the channels where these count.
@@ -19,7 +20,8 @@ fn cut(op: &str, x: &Tensor, output: &[Option<usize>], channels: bool) -> Result
         bail!(Shape, op, "expected non-zero sizes for all dimensions but the batch, got {:?}", &shape[..]);
     }
     let from = Sizes::from_slice(&shape[pooled..]);
-    let to = from.iter().zip(output).map(|(&size, to)| to.unwrap_or(size)).collect();
+    let to: Sizes = from.iter().zip(output).map(|(&size, to)| to.unwrap_or(size)).collect();
+    checked_numel(op, &[&shape[..pooled], &to[..]].concat())?;
     Ok(Adaptive { from, to })
 }
 
@@ -48,7 +50,7 @@ pub fn adaptive_avg_pool(x: &Tensor, output: &[Option<usize>]) -> Result<Tensor>
     let compute = x.dtype().compute();
     let mut mean = cut.sum(OP, &x.to_dtype(compute)?)?;
     for d in 0..output.len() {
-        let numbers: Vec<f32> = cut.lengths(d).into_iter().map(|n| n as f32).collect();
+        let numbers: Vec<f32> = cut.lengths(d).map(|n| n as f32).collect();
         mean = match numbers.first() {
             Some(&first) if numbers.iter().all(|&n| n == first) => mean / f64::from(first),
             _ => {

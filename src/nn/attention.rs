@@ -1,8 +1,11 @@
 //! Forms in two arguments: attention, bilinear maps, distances within a batch.
 
+use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::ops::attention::{Weighing, attention};
-use crate::shape::{Dims, numel};
+use crate::ops::contract::distance;
+use crate::ops::join::cat;
+use crate::shape::{Dims, MOST, numel};
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{autocast_off, full, lowered, lowered_if, widest};
 
@@ -42,7 +45,7 @@ pub struct AttentionOptions {
 /// ```
 ///
 /// # Errors
-/// `Value` for a mask together with `is_causal`; `Shape` where shapes do not fit.
+/// `Value` for a mask together with `is_causal`; `Shape` where shapes do not fit; `DType` for a mask of whole numbers.
 pub fn scaled_dot_product_attention(
     query: &Tensor,
     key: &Tensor,
@@ -61,6 +64,13 @@ pub fn scaled_dot_product_attention(
     }
     if options.is_causal && options.attn_mask.is_some() {
         bail!(Value, OP, "an explicit attn_mask should not be set when is_causal is");
+    }
+    // PyTorch refuses them as well: nobody can tell whether they are truth values or addends
+    if let Some(mask) = &mask
+        && mask.dtype() != DType::Bool
+        && !mask.dtype().is_float()
+    {
+        bail!(DType, OP, "expected attn_mask to be bool or a float, got {}", mask.dtype());
     }
     let how = Weighing {
         mask: mask.as_ref(),
@@ -94,6 +104,11 @@ pub fn bilinear(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>
     let (&[ref lead @ .., m], &[ref lead2 @ .., n], &[out, wm, wn]) = (&s1[..], &s2[..], &sw[..]) else {
         bail!(Dim, OP, "expected weights of 3 dimensions and inputs of at least one, got {sw:?}, {s1:?} and {s2:?}");
     };
+    if let Some(bias) = bias
+        && bias.shape()[..] != [out]
+    {
+        bail!(Shape, OP, "expected a bias of {out} elements, got {:?}", bias.shape());
+    }
     if lead != lead2 || (m, n) != (wm, wn) {
         bail!(Shape, OP, "inputs {s1:?} and {s2:?} do not fit each other and weights {sw:?}");
     }
@@ -126,6 +141,14 @@ pub fn pdist(x: &Tensor, p: f64) -> Result<Tensor> {
     let x = &full(x)?;
     let n = x.shape()[0];
     let pairs = Tensor::triu_indices(n, n, 1, x.device())?;
-    let rows = |k: isize| x.index_select(0, &pairs.select(0, k)?);
-    rows(0)?.sub(&rows(1)?)?.vector_norm(p, &[-1], false)
+    // as many at a time as have differences that can be counted
+    let most = (MOST / x.size(1)?.max(1)).max(1);
+    let parts = pairs.split(most, 1)?.into_iter().map(|pairs| {
+        let rows = |k: isize| x.index_select(0, &pairs.select(0, k)?);
+        distance(&rows(0)?.sub(&rows(1)?)?, p)
+    });
+    match &parts.collect::<Result<Vec<Tensor>>>()?[..] {
+        [all] => Ok(all.clone()),
+        parts => cat(&parts.iter().collect::<Vec<_>>(), 0),
+    }
 }

@@ -3,7 +3,8 @@
 use super::{AvgPool, MaxPool};
 use crate::dtype::DType;
 use crate::error::{Result, bail};
-use crate::ops::window::{Sizes, Windows};
+use crate::ops::window::{Sizes, Windows, by_images};
+use crate::shape::numel;
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{lowered, lowered_if};
 use crate::tensor::grad::is_grad_enabled;
@@ -246,11 +247,14 @@ pub fn avg_pool<const N: usize>(x: &Tensor, o: &AvgPool<N>) -> Result<Tensor> {
         bail!(Value, OP, "divisor must be not zero");
     }
     let windows = pool_windows(OP, x, (o.kernel_size, o.stride, o.padding, [1; N]), o.ceil_mode)?;
-    let (columns, dim) = flat_windows(OP, &x.to_dtype(x.dtype().compute())?, 0.0, &windows)?;
-    let sum = columns.sum_dims(&[dim], false)?;
     let shape = x.shape();
     let sizes = &shape[shape.len() - N..];
     let counts = windows.count(OP, sizes)?;
+    let each = numel(&[&shape[1..shape.len() - N], &windows.kernel[..], &counts[..]].concat());
+    let sum = by_images(&x.to_dtype(x.dtype().compute())?, each, |x| {
+        let (columns, dim) = flat_windows(OP, x, 0.0, &windows)?;
+        columns.sum_dims(&[dim], false)
+    })?;
     if let Some(divisor) = o.divisor_override {
         return (sum / divisor as f64)?.to_dtype(x.dtype());
     }

@@ -577,7 +577,8 @@ pub(crate) fn attention(op: &str, query: &Tensor, key: &Tensor, value: &Tensor, 
         Some(m) if m.dtype() == DType::Bool => Mask::Seen,
         Some(_) => Mask::Added,
     };
-    let scale = how.scale.unwrap_or(1.0 / (e as f64).sqrt());
+    // products of nothing are 0, whatever the scale
+    let scale = how.scale.unwrap_or(1.0 / (e.max(1) as f64).sqrt());
     let operands = Operands {
         q: spread(query, l, e)?,
         k: of_keys(&key, e)?,

@@ -2,9 +2,13 @@
 
 use crate::dtype::{Category, DType, Scalar};
 use crate::error::{Result, bail};
-use crate::shape::{Dims, dim as check_dim, dims as check_dims, numel};
+use crate::no_grad;
+use crate::ops::elementwise::only;
+use crate::ops::join::cat;
+use crate::shape::{Dims, MOST, broadcast, dim as check_dim, dims as check_dims, numel};
 use crate::tensor::Tensor;
 use crate::tensor::autocast::{autocast_off, full, lowered, widest};
+use crate::tensor::grad::Grads;
 
 /// Refuses operands of different dtypes, as PyTorch's products do.
 pub(super) fn alike(op: &str, tensors: &[&Tensor]) -> Result<()> {
@@ -188,6 +192,10 @@ impl Tensor {
         alike("inner", &[x, other])?;
         if self.dim() == 0 || other.dim() == 0 {
             return x.mul(other);
+        }
+        let (n, m) = (x.size(-1)?, other.size(-1)?);
+        if n != m {
+            bail!(Shape, "inner", "the last dimensions must match, got {:?} and {:?}", x.shape(), other.shape());
         }
         x.tensordot(other, &[-1], &[-1])
     }
@@ -482,8 +490,43 @@ impl Tensor {
         if n != m {
             bail!(Shape, "cdist", "inputs must have the same number of columns, got {n} and {m}");
         }
-        self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?.vector_norm(p, &[-1], false)
+        // differences that cannot be counted are those of some rows after those of the others
+        let (own, more) = (self.shape(), other.shape());
+        let lead = broadcast("cdist", &own[..own.len() - 2], &more[..more.len() - 2])?;
+        let (rows, columns) = (self.size(-2)?, other.size(-2)?);
+        let all = [numel(&lead), rows, columns, n].into_iter().fold(1, usize::saturating_mul);
+        if all > MOST && rows.max(columns) > 1 {
+            let (parts, dim) = if rows > 1 {
+                let halves = self.split(rows.div_ceil(2), -2)?;
+                (halves.iter().map(|t| t.distances(other, p)).collect::<Result<Vec<_>>>()?, -2)
+            } else {
+                let halves = other.split(columns.div_ceil(2), -2)?;
+                (halves.iter().map(|t| self.distances(t, p)).collect::<Result<Vec<_>>>()?, -1)
+            };
+            return cat(&parts.iter().collect::<Vec<_>>(), dim);
+        }
+        distance(&self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?, p)
     }
+}
+
+/// The `p`-norms of differences along the last dimension. As in PyTorch, whose norms do otherwise: of no elements it is 0
+/// for every `p`, and for infinite `p` each element as large as the norm has the whole gradient.
+pub(crate) fn distance(x: &Tensor, p: f64) -> Result<Tensor> {
+    if x.size(-1)? == 0 {
+        return x.sum_dims(&[-1], false);
+    }
+    if !p.is_infinite() {
+        return x.vector_norm(p, &[-1], false);
+    }
+    let out = no_grad(|| x.vector_norm(p, &[-1], false))?;
+    Ok(out.with_grad("distance", &[x], |r| {
+        let (x, out) = (r.save(x), r.output());
+        move |g: &Tensor| {
+            let x = x.get()?;
+            let largest = x.detach().abs()?.eq(&out.get()?.detach().unsqueeze(-1)?)?;
+            Ok(Grads::from_iter([Some(only(&largest, &x.sgn()?.mul(&g.unsqueeze(-1)?)?)?)]))
+        }
+    }))
 }
 
 /// A label of an operand: a letter, or a dimension under the ellipsis, counted from the last.

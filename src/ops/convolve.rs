@@ -1,10 +1,10 @@
 //! Convolution and its two gradients. Each is a matrix product one side of which reads windows of a tensor as it is, so
 //! that no copy of them is stored, and the three are each other's gradients: any order comes out of them.
 
-use super::window::{Windows, area};
-use crate::error::Result;
+use super::window::{Windows, area, at_once, by_images};
+use crate::error::{Result, bail};
 use crate::no_grad;
-use crate::shape::Dims;
+use crate::shape::{Dims, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 
@@ -33,11 +33,14 @@ impl Windows {
         let (own, w) = (x.shape(), weight.shape());
         let counts = self.count(op, &own[2..])?;
         let y = no_grad(|| {
-            let columns = self.unfold(op, x, 0.0)?.reshape([own[0], groups, area(&w[1..]), area(&counts)])?;
             let rows = weight.reshape([groups, w[0] / groups, area(&w[1..])])?;
-            let mut shape = Dims::from_slice(&[own[0], w[0]]);
-            shape.extend_from_slice(&counts);
-            rows.matmul(&columns)?.reshape(&shape)
+            let (depth, length) = (area(&w[1..]), area(&counts));
+            by_images(x, numel(&[groups, depth, length]), |x| {
+                let n = x.size(0)?;
+                let columns = self.unfold(op, x, 0.0)?.reshape([n, groups, depth, length])?;
+                let shape: Dims = [n, w[0]].into_iter().chain(counts.iter().copied()).collect();
+                rows.matmul(&columns)?.reshape(&shape)
+            })
         })?;
         let windows = self.clone();
         Ok(y.with_grad(op, &[x, weight], |r| {
@@ -70,10 +73,16 @@ impl Windows {
                 return Tensor::zeros(&shape[..], (g.dtype(), g.device()));
             }
             let (kernel, each) = (area(&w[2..]), w[0] / groups);
-            let spread = self.spread(op, &g.detach(), (2, false), sizes)?;
-            let columns = spread.reshape([n, groups, each * kernel, area(sizes)])?;
             let rows = weight.reshape([groups, each, w[1], kernel])?.transpose(1, 2)?;
-            rows.reshape([groups, w[1], each * kernel])?.matmul(&columns)?.reshape(&shape)
+            let rows = rows.reshape([groups, w[1], each * kernel])?;
+            by_images(&g.detach(), numel(&[w[0], kernel, area(sizes)]), |g| {
+                let n = g.size(0)?;
+                let spread = self.spread(op, g, (2, false), sizes)?;
+                let columns = spread.reshape([n, groups, each * kernel, area(sizes)])?;
+                let mut shape = shape.clone();
+                shape[0] = n;
+                rows.matmul(&columns)?.reshape(&shape)
+            })
         })?;
         let windows = self.clone();
         Ok(y.with_grad(op, &[g, weight], |r| {
@@ -94,23 +103,21 @@ impl Windows {
     fn weights(&self, op: &'static str, x: &Tensor, g: &Tensor, w: &[usize], groups: usize) -> Result<Tensor> {
         let (own, gs) = (x.shape(), g.shape());
         let y = no_grad(|| {
-            let (n, each, depth, length) = (own[0], w[0] / groups, area(&w[1..]), area(&gs[2..]));
             if own.contains(&0) || gs.contains(&0) || w.contains(&0) {
                 return Tensor::zeros(w, (x.dtype(), x.device()));
             }
+            let most = at_once(numel(&[groups, area(&w[1..]), area(&gs[2..])]));
+            let mut sum: Option<Tensor> = None;
+            for (x, g) in x.split(most, 0)?.iter().zip(&g.split(most, 0)?) {
+                let part = self.weights_of_some(op, x, g, w, groups)?;
+                sum = Some(match sum {
+                    Some(sum) => sum.add(&part)?,
+                    None => part,
+                });
+            }
             // half types are rounded once, after the sum
-            let wide = x.dtype().compute();
-            let columns = self.unfold_some(op, &x.to_dtype(wide)?, 0.0, &gs[2..])?;
-            // one product over all images, or a few sums of some
-            let busy = if x.device().facts().is_cpu { BUSY_CPU } else { BUSY };
-            let tiles = groups * each.div_ceil(32) * depth.div_ceil(32);
-            let parts = (1..=n).find(|p| n.is_multiple_of(*p) && p * tiles >= busy).unwrap_or(n);
-            let images = n / parts;
-            let rows = g.to_dtype(wide)?.reshape([parts, images, groups, each, length])?.permute(&[0, 2, 3, 1, 4])?;
-            let rows = rows.reshape([parts, groups, each, images * length])?;
-            let columns = columns.reshape([parts, images, groups, depth, length])?.permute(&[0, 2, 1, 4, 3])?;
-            let columns = columns.reshape([parts, groups, images * length, depth])?;
-            rows.matmul(&columns)?.sum_dims(&[0], false)?.reshape(w)?.to_dtype(x.dtype())
+            let Some(sum) = sum else { bail!(Shape, op, "there are no images") };
+            sum.to_dtype(x.dtype())
         })?;
         let windows = self.clone();
         Ok(y.with_grad(op, &[x, g], |r| {
@@ -122,6 +129,24 @@ impl Windows {
                 Ok(Grads::from_iter([gx.transpose()?, gg.transpose()?]))
             }
         }))
+    }
+
+    /// [`Windows::weights`] of some images, in the type that is computed in, without history.
+    fn weights_of_some(&self, op: &'static str, x: &Tensor, g: &Tensor, w: &[usize], groups: usize) -> Result<Tensor> {
+        let gs = g.shape();
+        let (n, each, depth, length) = (gs[0], w[0] / groups, area(&w[1..]), area(&gs[2..]));
+        let wide = x.dtype().compute();
+        let columns = self.unfold_some(op, &x.to_dtype(wide)?, 0.0, &gs[2..])?;
+        // one product over all images, or a few sums of some
+        let busy = if x.device().facts().is_cpu { BUSY_CPU } else { BUSY };
+        let tiles = groups * each.div_ceil(32) * depth.div_ceil(32);
+        let parts = (1..=n).find(|p| n.is_multiple_of(*p) && p * tiles >= busy).unwrap_or(n);
+        let images = n / parts;
+        let rows = g.to_dtype(wide)?.reshape([parts, images, groups, each, length])?.permute(&[0, 2, 3, 1, 4])?;
+        let rows = rows.reshape([parts, groups, each, images * length])?;
+        let columns = columns.reshape([parts, images, groups, depth, length])?.permute(&[0, 2, 1, 4, 3])?;
+        let columns = columns.reshape([parts, groups, images * length, depth])?;
+        rows.matmul(&columns)?.sum_dims(&[0], false)?.reshape(w)
     }
 }
 

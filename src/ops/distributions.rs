@@ -1,6 +1,8 @@
 //! Random numbers of other distributions, made from uniform and normal ones.
 
 use super::arg::{Arg, device_of, meet};
+use super::build::checked;
+use super::random::held;
 use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::no_grad;
@@ -112,6 +114,7 @@ impl Tensor {
     /// # Errors
     /// As those of [`Tensor::randint`].
     pub fn random_(&self, low: i64, high: i64) -> Result<Tensor> {
+        held("random_", self.dtype(), low, high)?;
         self.copy_(&Tensor::randint(low, high, self.shape(), self.device())?)
     }
 
@@ -159,7 +162,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// `Value` for a negative number as standard deviation, `DType` for integers.
+    /// `Value` for a negative standard deviation, once the result is read if it stands in a tensor; `DType` for integers.
     pub fn normal(mean: impl Into<Arg>, std: impl Into<Arg>) -> Result<Tensor> {
         const OP: &str = "normal";
         let (mean, std) = (mean.into(), std.into());
@@ -169,8 +172,12 @@ impl Tensor {
             bail!(Value, OP, "expects std >= 0.0, but found std {}", s.as_f64());
         }
         let (dtype, device) = (meet(&[&mean, &std])?, device_of(&[&mean, &std])?);
-        let (mean, std) = (mean.tensor(dtype, &device)?, std.tensor(dtype, &device)?);
+        let given = matches!(std, Arg::Tensor(_));
+        let (mean, mut std) = (mean.tensor(dtype, &device)?, std.tensor(dtype, &device)?);
         mean.refuse_integers(OP)?;
+        if given {
+            std = checked(OP, &std.detach(), &[("op_ge", 0.0)], "expects all elements of std >= 0.0")?;
+        }
         let shape = crate::shape::broadcast(OP, &mean.shape(), &std.shape())?;
         no_grad(|| (Tensor::randn(&shape, (dtype, &device))? * std)? + mean)
     }
@@ -224,6 +231,7 @@ mod tests {
         assert!(t.log_normal_(0.0, 0.0).is_err() && t.cauchy_(0.0, -1.0).is_err() && t.geometric_(1.0).is_err());
         assert!(Tensor::normal(&t, -1.0).is_err() && Tensor::normal(&whole, &whole).is_err());
         assert!(Tensor::normal(&t, &Tensor::ones([2], ())?).is_err());
+        assert!(Tensor::normal(&t, &Tensor::new([1.0f32, -1.0, 1.0], ())?)?.to_vec::<f32>().is_err());
         assert_eq!(&Tensor::normal(&t, &Tensor::ones([2, 1], ())?)?.shape()[..], [2, 3]);
         assert_eq!(whole.randint_like(5, 6)?.to_vec::<i32>()?, [5; 3]);
         assert_eq!((t.rand_like()?.shape(), t.randn_like()?.dtype()), (t.shape(), DType::F32));

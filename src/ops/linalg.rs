@@ -9,7 +9,7 @@ use crate::ops::join::cat;
 use crate::shape::{Dims, broadcast, dims as check_dims, numel};
 use crate::tensor::Tensor;
 use crate::tensor::autocast::autocast_off;
-use crate::tensor::grad::Grads;
+use crate::tensor::grad::{Grads, is_grad_enabled};
 use std::sync::Arc;
 
 /// Refuses what is no batch of square matrices of single or double precision.
@@ -61,18 +61,37 @@ struct Eliminated {
 const FEW_ROWS: usize = 64;
 const FEW_ELEMENTS: usize = 1 << 20;
 
-/// Eliminates the first `n` columns; where a pivot is 0, goes on as if its row were 0, or reports it if `report`.
-fn eliminate(op: &'static str, w: &Tensor, n: usize, report: bool) -> Result<Eliminated> {
-    if w.dtype() == DType::F32 && n <= FEW_ROWS && w.numel() <= FEW_ELEMENTS && w.device().facts().f64 {
-        let Eliminated { rows, pivots, signs } = eliminate(op, &w.to_dtype(DType::F64)?, n, report)?;
-        let [rows, pivots, signs] = [rows, pivots, signs].map(|t| t.to_dtype(DType::F32));
+/// What becomes of a pivot that is 0.
+#[derive(Clone, Copy, PartialEq)]
+enum Zero {
+    /// Its row is taken for zeros.
+    Kept,
+    /// It is reported.
+    Reported,
+    /// It becomes the dtype's precision: the elimination of a regular matrix nearby.
+    Moved,
+}
+
+/// The dtype in which `n` columns of `w` are eliminated.
+fn eliminated_in(w: &Tensor, n: usize) -> DType {
+    let few = n <= FEW_ROWS && w.numel() <= FEW_ELEMENTS;
+    if few && w.device().facts().f64 { DType::F64 } else { w.dtype() }
+}
+
+/// Eliminates the first `n` columns.
+fn eliminate(op: &'static str, w: &Tensor, n: usize, zero: Zero) -> Result<Eliminated> {
+    let (own, dtype) = (w.dtype(), eliminated_in(w, n));
+    if own != dtype {
+        let Eliminated { rows, pivots, signs } = eliminate(op, &w.to_dtype(dtype)?, n, zero)?;
+        let [rows, pivots, signs] = [rows, pivots, signs].map(|t| t.to_dtype(own));
         return Ok(Eliminated { rows: rows?, pivots: pivots?, signs: signs? });
     }
-    let (shape, dtype) = (w.shape(), w.dtype());
+    let report = zero == Zero::Reported;
+    let shape = w.shape();
     let mut body = Body::new();
     let (batch, row, column) = (body.coord(0), body.coord(1), body.coord(2));
-    let (step, zero, nothing) = (body.param(0), body.param(1), body.value(2, dtype));
-    let below = body.load(1, &[batch, zero, zero]);
+    let (step, first, nothing) = (body.param(0), body.param(1), body.value(2, dtype));
+    let below = body.load(1, &[batch, first, first]);
     let below = body.bits(DType::U32, below);
     let pivot_row = body.index(IndexOp::Add, below, step);
     let (is_step, is_pivot) = (body.index(IndexOp::Eq, row, step), body.index(IndexOp::Eq, row, pivot_row));
@@ -81,8 +100,14 @@ fn eliminate(op: &'static str, w: &Tensor, n: usize, report: bool) -> Result<Eli
     let (value, factor) = (body.load(0, &[batch, from, column]), body.load(0, &[batch, from, step]));
     let (top, pivot) = (body.load(0, &[batch, pivot_row, column]), body.load(0, &[batch, pivot_row, step]));
     let regular = body.call("op_ne", &[pivot, nothing]);
-    let scaled = body.call("op_div", &[top, pivot]);
-    let scaled = body.select(regular, scaled, nothing);
+    let scaled = if zero == Zero::Moved {
+        let near = body.value(3, dtype);
+        let pivot = body.select(regular, pivot, near);
+        body.call("op_div", &[top, pivot])
+    } else {
+        let scaled = body.call("op_div", &[top, pivot]);
+        body.select(regular, scaled, nothing)
+    };
     let product = body.call("op_mul", &[factor, scaled]);
     let rest = body.call("op_sub", &[value, product]);
     let mut out = body.select(is_step, scaled, rest);
@@ -91,16 +116,22 @@ fn eliminate(op: &'static str, w: &Tensor, n: usize, report: bool) -> Result<Eli
     }
     let _ = out;
     let map = Arc::new(Map { name: "eliminate".into(), body });
-    let singular = fault(op, "the solver failed because the input matrix is singular");
+    let precision = if dtype == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
+    let last = match zero {
+        Zero::Kept => None,
+        Zero::Reported => Some(fault(op, "the solver failed because the input matrix is singular")),
+        Zero::Moved => Some(Param::scalar(Scalar::Float(precision), dtype)),
+    };
     let (mut rows, mut pivots, mut signs) = (w.clone(), Vec::new(), Vec::new());
     for k in 0..n {
         let left = rows.narrow(2, k as isize, 1)?.narrow(1, k as isize, n - k)?;
         let at = left.abs()?.argmax(Some(1), true)?;
-        pivots.push(left.gather(1, &at)?);
+        let pivot = left.gather(1, &at)?;
+        pivots.push(if zero == Zero::Moved { pivot.masked_fill(&pivot.eq(0.0)?, precision)? } else { pivot });
         signs.push(at.eq(0)?.where_(1.0, -1.0)?.to_dtype(dtype)?);
-        let params = [Param::index(k as isize), Param::U32(0), Param::scalar(Scalar::Int(0), dtype), singular.clone()];
-        let used = if report { &params[..] } else { &params[..3] };
-        rows = Tensor::apply(map.clone(), w.device(), (&shape, dtype), &[&rows, &at], used)?;
+        let params = [Param::index(k as isize), Param::U32(0), Param::scalar(Scalar::Int(0), dtype)];
+        let params: Vec<Param> = params.into_iter().chain(last.clone()).collect();
+        rows = Tensor::apply(map.clone(), w.device(), (&shape, dtype), &[&rows, &at], &params)?;
     }
     let all = |parts: &[Tensor]| match parts {
         [] => Tensor::ones([shape[0], 0, 1], (dtype, w.device())),
@@ -118,7 +149,7 @@ fn solved(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
             return Tensor::zeros(&shape[..], (b.dtype(), b.device()));
         }
         let both = cat(&[&a.reshape([lead, n, n])?, &b.reshape([lead, n, m])?], 2)?;
-        eliminate(op, &both, n, true)?.rows.narrow(2, n as isize, m)?.reshape(&shape)
+        eliminate(op, &both, n, Zero::Reported)?.rows.narrow(2, n as isize, m)?.reshape(&shape)
     })?;
     Ok(out.with_grad(op, &[a, b], |r| {
         let (a, x) = (r.save(a), r.output());
@@ -226,8 +257,22 @@ fn pivots(op: &'static str, a: &Tensor) -> Result<(Tensor, Tensor, Dims)> {
     let n = square(op, a)?;
     let shape = a.shape();
     let lead = Dims::from_slice(&shape[..shape.len() - 2]);
-    let e = eliminate(op, &a.reshape([numel(&lead), n, n])?, n, false)?;
+    let e = eliminate(op, &a.reshape([numel(&lead), n, n])?, n, Zero::Kept)?;
     Ok((e.pivots, e.signs, lead))
+}
+
+/// The cofactors of square matrices, singular ones too: the determinant times the transposed inverse of a regular matrix
+/// nearby, in the dtype of the elimination, since one is as small as the other is large.
+fn cofactors(a: &Tensor) -> Result<Tensor> {
+    let (shape, n) = (a.shape(), a.size(-1)?);
+    if a.numel() == 0 {
+        return Ok(a.clone());
+    }
+    let a = a.reshape([a.numel() / (n * n), n, n])?;
+    let both = cat(&[&a, &Tensor::eye(n, n, (a.dtype(), a.device()))?.expand(a.shape())?], 2)?;
+    let e = eliminate("linalg.det", &both.to_dtype(eliminated_in(&both, n))?, n, Zero::Moved)?;
+    let det = e.pivots.mul(&e.signs)?.prod_dim(1, true)?;
+    transposed(&e.rows.narrow(2, n as isize, n)?.mul(&det)?)?.to_dtype(a.dtype())?.reshape(&shape)
 }
 
 /// The order of a norm of matrices.
@@ -251,8 +296,8 @@ pub enum NormOrder {
 }
 
 impl Tensor {
-    /// `X` in `self X = b`, or in `X self = b` unless `left`, in batches; `b` may be a vector, or a batch of them with
-    /// exactly this batch's shape: `torch.linalg.solve`.
+    /// `X` in `self X = b`, or in `X self = b` unless `left`, in batches; `b` may be a vector if `left`, or a batch of them
+    /// with exactly this batch's shape: `torch.linalg.solve`.
     ///
     /// ```
     /// use calor::Tensor;
@@ -268,6 +313,9 @@ impl Tensor {
         square(OP, self)?;
         let (sa, sb) = (self.shape(), b.shape());
         let vector = sb.len() == 1 || sb[..] == sa[..sa.len() - 1];
+        if vector && !left {
+            bail!(Shape, OP, "incompatible shapes of A and B for the equation XA = B, {sa:?} and {sb:?}");
+        }
         if vector {
             return solved_broadcast(OP, self, &b.unsqueeze(-1)?)?.squeeze_dim(-1);
         }
@@ -355,6 +403,11 @@ impl Tensor {
         Ok(out.with_grad("det", &[self], |r| {
             let (a, det) = (r.save(self), r.output());
             move |g: &Tensor| {
+                // what is differentiated again needs the inverse
+                if !is_grad_enabled() {
+                    let g = g.unsqueeze(-1)?.unsqueeze(-1)?;
+                    return Ok(Grads::from_iter([Some(cofactors(&a.get()?)?.mul(&g)?)]));
+                }
                 let g = g.mul(&det.get()?)?.unsqueeze(-1)?.unsqueeze(-1)?;
                 Ok(Grads::from_iter([Some(transposed(&a.get()?.inverse()?)?.mul(&g)?)]))
             }

@@ -55,7 +55,8 @@ impl Tensor {
                 let waits = Tensor::rand(self.shape(), at)?.neg()?.add(1.0)?.log()?.neg()?.clamp_min(1e-20)?;
                 return Ok(p.div(&waits)?.topk(count, -1, true)?.1);
             }
-            let ends = p.cumsum(-1)?;
+            // parts of a long sum are rounded apart: a category of weight 0 must end where the one before it does
+            let ends = p.gt(0.0)?.where_(&p.cumsum(-1)?, 0.0)?.to_dtype(p.dtype())?.cummax(-1)?.0;
             let last = ends.narrow(-1, categories as isize - 1, 1)?;
             let places = Tensor::rand(&shape[..], at)?.mul(&last)?;
             // one that was rounded up to the end stands at the start

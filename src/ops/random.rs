@@ -3,7 +3,7 @@
 
 use super::arg::Arg;
 use super::build::Build;
-use crate::dtype::DType;
+use crate::dtype::{DType, Scalar};
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::graph::{IndexOp, Map, Param};
 use crate::tensor::grad::Grads;
@@ -53,6 +53,18 @@ fn floats(op: &str, options: &Options) -> Result<DType> {
         bail!(DType, op, "is not supported for {dtype}; expected a float");
     }
     Ok(dtype)
+}
+
+/// Refuses whole numbers in `low .. high` that `dtype` does not hold.
+pub(super) fn held(op: &str, dtype: DType, low: i64, high: i64) -> Result<()> {
+    let out = |n: i64| {
+        let n = Scalar::Int(n);
+        !n.fits(dtype) || n.saturated(dtype).as_i64() != n.as_i64()
+    };
+    if low < high && (out(low) || out(high - 1)) {
+        bail!(Value, op, "numbers from {low} to {} are out of bounds for {dtype}", high - 1);
+    }
+    Ok(())
 }
 
 fn finish(b: Build, name: &'static str, shape: &[usize], dtype: DType, options: &Options) -> Result<Tensor> {
@@ -117,6 +129,7 @@ impl Tensor {
         if low < i64::from(i32::MIN) || high - 1 > i64::from(i32::MAX) {
             bail!(Value, "randint", "numbers from {low} to {high} do not fit i32");
         }
+        held("randint", dtype, low, high)?;
         let draw = options.device()?.generator().draw();
         let mut b = Build::default();
         let raw = bits(&mut b, draw, 0);
@@ -138,6 +151,17 @@ impl Tensor {
     pub fn randperm(n: usize, options: impl Into<Options>) -> Result<Tensor> {
         let options = options.into();
         let dtype = options.dtype_or(DType::I32);
+        let exact = match dtype {
+            DType::F16 => 1 << 11,
+            DType::BF16 => 1 << 8,
+            DType::F32 => 1 << 24,
+            _ => i64::MAX,
+        };
+        let count = i64::try_from(n).unwrap_or(i64::MAX);
+        held("randperm", dtype, 0, count)?;
+        if count - 1 > exact {
+            bail!(Value, "randperm", "{dtype} cannot tell apart the numbers below {n}");
+        }
         let keys = Self::randint(i64::from(i32::MIN), i64::from(i32::MAX), [n], &options.device()?)?;
         keys.argsort(0, false)?.to_dtype(dtype)
     }
@@ -157,7 +181,8 @@ impl Tensor {
         let (dtype, draw) = (self.dtype(), self.device().generator().draw());
         let mut b = Build::default();
         let p = b.body.input(0);
-        let u = uniform(&mut b, draw, 0, dtype, false);
+        // not with the few bits of a half: a small probability lies below the smallest number that these make
+        let u = uniform(&mut b, draw, 0, dtype.compute(), false);
         let (zero, one) = (b.value(0.0, dtype.compute()), b.value(1.0, dtype.compute()));
         let error = Error::new(ErrorKind::Value, "bernoulli", "a probability is not between 0 and 1");
         b.params.push(Param::Fault(Arc::new(error)));
@@ -181,6 +206,9 @@ impl Tensor {
     pub fn uniform_(&self, low: f64, high: f64) -> Result<Tensor> {
         if low > high || low.is_nan() || high.is_nan() {
             bail!(Value, "uniform_", "expects to return a [from, to) range, but found from={low} > to={high}");
+        }
+        if [low, high, high - low].iter().any(|n| n.is_infinite() || !Scalar::Float(*n).fits(self.dtype())) {
+            bail!(Value, "uniform_", "from={low}, to={high} or their distance is out of bounds for {}", self.dtype());
         }
         let u = Self::rand(self.shape(), (self.dtype(), self.device()))?;
         self.copy_(&u.mul(high - low)?.add(low)?)
@@ -306,6 +334,11 @@ mod tests {
         near(moments(Tensor::rand([40_000], (DType::BF16, &device))?)?, 0.5, 1.0 / 12.0);
         near(moments(Tensor::randn([40_000], &device)?)?, 0.0, 1.0);
         near(moments(Tensor::full([40_000], 0.3, &device)?.bernoulli()?)?, 0.3, 0.21);
+        // a half's few bits must not make small probabilities larger
+        for (dtype, p) in [(DType::BF16, 0.001), (DType::F16, 0.0001)] {
+            let hits = moments(Tensor::full([1 << 20], p, (dtype, &device))?.bernoulli()?)?.0;
+            assert!((hits / p - 1.0).abs() < 0.5, "{dtype}: {hits}");
+        }
         let mut order = Tensor::randperm(1000, &device)?.to_vec::<i32>()?;
         assert!(order.windows(2).any(|w| w[0] > w[1]));
         order.sort_unstable();

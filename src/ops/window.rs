@@ -6,7 +6,8 @@ use crate::dtype::DType;
 use crate::error::{Result, bail};
 use crate::graph::IndexOp;
 use crate::graph::body::Ref;
-use crate::shape::{Dims, checked_numel};
+use crate::ops::join::cat;
+use crate::shape::{Dims, MOST, checked_numel, numel};
 use crate::tensor::Tensor;
 use crate::tensor::grad::Grads;
 use smallvec::SmallVec;
@@ -29,6 +30,21 @@ pub struct Windows {
     pub dilation: Sizes,
 }
 
+/// Images that can be unfolded at a time where each has so many elements in all its windows.
+pub(super) fn at_once(each: usize) -> usize {
+    (MOST / each.max(1)).max(1)
+}
+
+/// `f` of images along the first dimension, of no more at a time than have windows that can be counted.
+pub(crate) fn by_images(x: &Tensor, each: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let most = at_once(each);
+    if x.shape().first().is_none_or(|&n| n <= most) {
+        return f(x);
+    }
+    let parts = x.split(most, 0)?.iter().map(f).collect::<Result<Vec<Tensor>>>()?;
+    cat(&parts.iter().collect::<Vec<_>>(), 0)
+}
+
 /// `at` kept below `size`, and whether it was.
 fn inside(b: &mut Build, at: Ref, size: usize, ok: &mut Option<Ref>) -> Ref {
     let fits = b.less(at, size as isize);
@@ -36,7 +52,7 @@ fn inside(b: &mut Build, at: Ref, size: usize, ok: &mut Option<Ref>) -> Ref {
     b.at_most(at, size as isize - 1)
 }
 
-fn times(b: &mut Build, at: Ref, n: usize) -> Ref {
+pub(super) fn times(b: &mut Build, at: Ref, n: usize) -> Ref {
     if n == 1 {
         return at;
     }
@@ -146,9 +162,12 @@ impl Windows {
         }
         let counts = &rest[rank..];
         let wide = x.to_dtype(x.dtype().compute())?;
-        let y = self.spread("fold", &wide.detach(), (lead.len(), true), sizes)?;
         let dims: SmallVec<[isize; 3]> = (lead.len()..lead.len() + rank).map(|d| d as isize).collect();
-        let y = y.sum_dims(&dims, false)?.to_dtype(x.dtype())?;
+        let each = numel(&[lead.get(1..).unwrap_or_default(), &self.kernel[..], sizes].concat());
+        let y = by_images(&wide.detach(), each, |x| {
+            self.spread("fold", x, (lead.len(), true), sizes)?.sum_dims(&dims, false)?.to_dtype(x.dtype())
+        })?;
+        let y = y.to_dtype(x.dtype())?;
         let (windows, counts) = (self.clone(), Sizes::from_slice(counts));
         Ok(y.with_grad("fold", &[x], |_| {
             move |g: &Tensor| Ok(Grads::from_iter([Some(windows.unfold_some("unfold", g, 0.0, &counts)?)]))
@@ -184,13 +203,15 @@ impl Windows {
             let at = if self.padding[d] == 0 { at } else { build.add(at, self.padding[d] as isize) };
             // wraps to a large number where it is negative, which no window has
             let mut place = build.op(IndexOp::Sub, at, inner);
-            if self.stride[d] > 1 {
-                let fits = build.less(place, count.saturating_mul(self.stride[d]) as isize);
+            // a stride of 2^32 or more has but one window
+            let stride = self.stride[d].min(u32::MAX as usize);
+            if stride > 1 {
+                let fits = build.less(place, count.saturating_mul(stride).min(u32::MAX as usize) as isize);
                 ok = Some(build.both(ok, fits));
-                let over = build.rem(place, self.stride[d]);
+                let over = build.rem(place, stride);
                 let exact = build.less(over, 1);
                 ok = Some(build.both(ok, exact));
-                place = build.div(place, self.stride[d]);
+                place = build.div(place, stride);
             }
             coords.push(inside(&mut build, place, count, &mut ok));
         }
@@ -198,9 +219,9 @@ impl Windows {
     }
 }
 
-/// Product of some sizes.
+/// Product of some sizes, which may be more than there are numbers.
 pub(super) fn area(sizes: &[usize]) -> usize {
-    sizes.iter().product()
+    numel(sizes)
 }
 
 /// Windows of so many elements at most are written out element by element.

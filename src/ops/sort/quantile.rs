@@ -37,6 +37,9 @@ pub enum Interpolation {
     Midpoint,
 }
 
+/// For so many at most, a sum over all places is asked for each element what it gave: one kernel.
+const FEW: usize = 32;
+
 /// Elements of dimension `d` by place, a few of them, in any order: `index` has `x`'s other dimensions.
 pub(super) fn gathered(x: &Tensor, d: usize, index: &Tensor) -> Result<Tensor> {
     let size = x.shape()[d];
@@ -45,8 +48,15 @@ pub(super) fn gathered(x: &Tensor, d: usize, index: &Tensor) -> Result<Tensor> {
         let index = r.save(index);
         move |g: &Tensor| {
             // each place sums what was taken from it
+            let index = index.get()?;
+            if index.shape()[d] > FEW {
+                let mut shape = index.shape();
+                shape[d] = size;
+                let none = Tensor::zeros(&shape[..], (g.dtype(), g.device()))?;
+                return Ok(Grads::from_iter([Some(none.scatter_add(d as isize, &index, g)?)]));
+            }
             let next = d as isize + 1;
-            let index = index.get()?.unsqueeze(next)?;
+            let index = index.unsqueeze(next)?;
             let mut shape = index.shape();
             shape[d + 1] = size;
             let all = Tensor::ones(&shape[..], (DType::Bool, g.device()))?;

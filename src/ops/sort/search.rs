@@ -6,6 +6,7 @@ use crate::error::{Result, bail};
 use crate::graph::library::{compute, scalar, shader};
 use crate::graph::{Load, LowerCx, Lowering, Primitive, Prologue, Store, Template};
 use crate::ops::arg::{Arg, device_of, meet};
+use crate::ops::build::checked;
 use crate::ops::elementwise::Rounding;
 use crate::ops::reduce::{GROUP, take, wide};
 use crate::ops::scan::places;
@@ -144,7 +145,9 @@ impl Tensor {
                 bail!(DType, op, "sorter must be an integer tensor, got {}", sorter.dtype());
             }
             if last > 0 {
-                edges = take(op, &edges, own.len() - 1, &sorter.to_dtype(DType::I32)?)?;
+                let tests = [("op_ge", 0.0), ("op_lt", last as f64)];
+                let sorter = checked(op, &sorter.to_dtype(DType::I32)?, &tests, "sorter index out of range")?;
+                edges = take(op, &edges, own.len() - 1, &sorter.detach())?;
             }
         }
         if lines {
@@ -226,7 +229,7 @@ impl Tensor {
     }
 
     /// How many elements fall into each of `bins` equal intervals from `min` to `max`, or from the smallest to the
-    /// largest element where these are equal. Floats only.
+    /// largest element where these are equal, which must be finite then. Floats only.
     ///
     /// ```
     /// let t = calor::Tensor::new([0.5f32, 1.5, 1.0, 4.0], ())?;
@@ -253,6 +256,9 @@ impl Tensor {
         let number = |n: f64| Tensor::full([], n, (wide, self.device()));
         let (low, high) = if min == max { x.aminmax(None, false)? } else { (number(min)?, number(max)?) };
         let (low, high) = if min == max {
+            let finite =
+                |t: &Tensor| checked(op, t, &[("op_isfinite", 0.0)], "the range of the elements is not finite");
+            let (low, high) = (finite(&low)?, finite(&high)?);
             let flat = low.eq(&high)?;
             (flat.where_(low.sub(1.0)?, &low)?, flat.where_(high.add(1.0)?, &high)?)
         } else {

@@ -147,7 +147,10 @@ impl Tensor {
     /// `Shape` unless these are matrices, square ones for a norm that asks for the inverse.
     pub fn linalg_cond(&self, order: Option<NormOrder>) -> Result<Tensor> {
         const OP: &str = "linalg.cond";
-        matrices(OP, self)?;
+        let (lead, ..) = matrices(OP, self)?;
+        if self.numel() == 0 {
+            return Tensor::zeros(&lead[..], (self.dtype(), self.device()));
+        }
         match order {
             None | Some(NormOrder::P(2.0 | -2.0)) => {
                 let s = self.linalg_svdvals()?;
