@@ -72,12 +72,12 @@ fn a_read_joins_the_submission_of_what_it_reads() {
     let recording = Recording { slots: vec![12, 8], commands: vec![copy] };
     let bytes: Vec<u8> = (0..12).collect();
     let submissions = || lock(&gpu.0.engine).submissions;
-    let run = |slot| {
+    let run = |slot| -> crate::Result<_> {
         let (bound, wanted) = (vec![Some(gpu.upload(&bytes)?), None], Wanted { slot, offset: 4, bytes: 3 });
         let before = submissions();
         let (_, reading) = gpu.submit_marked(&recording, bound, &[], Some(wanted))?;
         let taken = reading.map(|reading| gpu.end_read(reading, <[u8]>::to_vec)).transpose()?.flatten();
-        Result::Ok((taken, submissions() - before))
+        Ok((taken, submissions() - before))
     };
     assert_eq!(run(1).unwrap(), (Some(vec![8, 9, 10]), 1));
     assert_eq!(run(7).unwrap(), (None, 1), "a slot that is not there is read by nobody");
