@@ -313,6 +313,7 @@ fn convolution_and_pooling() -> Result<()> {
     let places = Tensor::zeros([1, 4, 5, 5], DType::I32)?;
     let unpool = |pool, size| f::max_unpool(&x, &places, &pool, size);
     let drawn = |kernel, size| f::fractional_max_pool(&x, kernel, nn::FractionalOutput::Size(size), None);
+    let columns = Tensor::ones([1, 4, 3], ())?;
     let mut c = Cases::default();
     case!(c, "conv2d", Shape, "smaller than the kernel's 9", conv(&w, 1, 0, 4, 1));
     case!(c, "conv2d", Value, "must be positive", conv(&w, 0, 0, 1, 1));
@@ -353,13 +354,11 @@ fn convolution_and_pooling() -> Result<()> {
     case!(c, "unfold", Shape, "smaller than the kernel", f::unfold(&x, &[6, 6], (&[1, 1], &[0, 0], &[1, 1])));
     case!(c, "unfold", Value, "positive", f::unfold(&x, &[2, 2], (&[0, 1], &[0, 0], &[1, 1])));
     case!(c, "unfold", Shape, "", f::unfold(&x, &[2, 2], (&[1], &[0], &[1])));
-    case!(
-        c,
-        "fold",
-        Shape,
-        "sliding blocks",
-        f::fold(&Tensor::ones([1, 4, 3], ())?, &[4, 4], &[2, 2], (&[1, 1], &[0, 0], &[1, 1]))
-    );
+    case!(c, "fold", Shape, "sliding blocks", f::fold(&columns, &[4, 4], &[2, 2], (&[1, 1], &[0, 0], &[1, 1])));
+    let steps: (&[usize], &[usize], &[usize]) = (&[1, 1], &[0, 0], &[1, 1]);
+    case!(c, "fold", Shape, "", f::fold(&columns, &[4, 4], &[HUGE, HUGE], steps));
+    case!(c, "fold", Shape, "", f::fold(&columns, &[HUGE, HUGE], &[2, 2], steps));
+    case!(c, "avg_pool", Shape, "", f::lp_pool(&x, 2.0, &nn::AvgPool2d::new(HUGE)));
     case!(c, "adaptive_avg_pool", OutOfMemory, "", f::adaptive_avg_pool(&x, &[Some(HUGE), None]));
     case!(c, "adaptive_max_pool", OutOfMemory, "", f::adaptive_max_pool(&x, &[Some(HUGE), None]));
     case!(c, "pixel_shuffle", Shape, "divisible", x.pixel_shuffle(3));

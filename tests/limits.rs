@@ -375,9 +375,11 @@ fn tensors_of_very_many_dimensions() -> Result<()> {
     let y = x.reshape(shape(128))?.transpose(0, -1)?.contiguous()?;
     assert_eq!(y.to_vec::<f32>()?, [0.0, 6.0, 3.0, 9.0, 1.0, 7.0, 4.0, 10.0, 2.0, 8.0, 5.0, 11.0]);
     // coordinates of more are not told apart
-    let e = x.reshape(shape(300))?.transpose(0, -1)?.contiguous().expect_err("too many dimensions");
-    assert_eq!(e.kind(), ErrorKind::Unsupported);
-    assert!(e.message().contains("300 dimensions"), "{e}");
+    for rank in [129, 300] {
+        let e = x.reshape(shape(rank))?.transpose(0, -1)?.contiguous().expect_err("too many dimensions");
+        assert_eq!(e.kind(), ErrorKind::Unsupported);
+        assert!(e.message().contains(&format!("{rank} dimensions")), "{e}");
+    }
     Ok(())
 }
 

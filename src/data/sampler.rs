@@ -292,7 +292,8 @@ impl WeightedRandomSampler {
     /// ```
     ///
     /// # Errors
-    /// `Value` for weights that are negative, not finite, all zero or too large to be added, and where more are drawn without replacement than have a weight.
+    /// `Value` for weights that are negative, not finite, all zero or too large to be added, and where more are drawn
+    /// without replacement than have a weight.
     pub fn new(weights: Vec<f64>, count: usize, replacement: bool, seed: u64) -> Result<Self> {
         const OP: &str = "WeightedRandomSampler";
         if weights.iter().any(|w| !w.is_finite() || *w < 0.0) || weights.iter().all(|&w| w == 0.0) {

@@ -6,7 +6,7 @@ use super::{AvgPool, AvgPool3d};
 use crate::error::{Result, bail};
 use crate::ops::adaptive::Adaptive;
 use crate::ops::window::Sizes;
-use crate::shape::checked_numel;
+use crate::shape::{checked_numel, numel};
 use crate::tensor::Tensor;
 
 /// How the last dimensions of `x` are cut, which must not be empty, nor the channels where these count.
@@ -92,9 +92,8 @@ pub fn adaptive_max_pool(x: &Tensor, output: &[Option<usize>]) -> Result<(Tensor
 /// # Ok::<(), calor::Error>(())
 /// ```
 pub fn lp_pool<const N: usize>(x: &Tensor, p: f64, windows: &AvgPool<N>) -> Result<Tensor> {
-    let area: usize = windows.kernel_size.iter().product();
     let mean = avg_pool(&x.pow(p)?, windows)?;
-    ((mean.sign()? * mean.abs()?.relu()?)? * area)?.pow(1.0 / p)
+    ((mean.sign()? * mean.abs()?.relu()?)? * numel(&windows.kernel_size))?.pow(1.0 / p)
 }
 
 /// `x / (k + alpha mean(x^2))^beta`, the mean over `size` neighbouring channels, which are dimension 1.

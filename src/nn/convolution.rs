@@ -339,8 +339,8 @@ pub fn fold(
         bail!(Shape, OP, "expected an input of 2 or 3 dimensions and {rank} sizes each, got {:?}", &shape[..]);
     }
     let windows = sliding(kernel, (stride, padding, dilation));
-    let (area, counts) = (kernel.iter().product::<usize>(), windows.count(OP, output)?);
-    let length: usize = counts.iter().product();
+    let (area, counts) = (numel(kernel), windows.count(OP, output)?);
+    let length = numel(&counts);
     if area == 0 || !shape[1].is_multiple_of(area) {
         bail!(
             Shape,

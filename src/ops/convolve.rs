@@ -1,7 +1,7 @@
 //! Convolution and its two gradients. Each is a matrix product one side of which reads windows of a tensor as it is, so
 //! that no copy of them is stored, and the three are each other's gradients: any order comes out of them.
 
-use super::window::{Windows, area, at_once, by_images};
+use super::window::{Windows, at_once, by_images};
 use crate::error::{Result, bail};
 use crate::no_grad;
 use crate::shape::{Dims, numel};
@@ -33,8 +33,8 @@ impl Windows {
         let (own, w) = (x.shape(), weight.shape());
         let counts = self.count(op, &own[2..])?;
         let y = no_grad(|| {
-            let rows = weight.reshape([groups, w[0] / groups, area(&w[1..])])?;
-            let (depth, length) = (area(&w[1..]), area(&counts));
+            let rows = weight.reshape([groups, w[0] / groups, numel(&w[1..])])?;
+            let (depth, length) = (numel(&w[1..]), numel(&counts));
             by_images(x, numel(&[groups, depth, length]), |x| {
                 let n = x.size(0)?;
                 let columns = self.unfold(op, x, 0.0)?.reshape([n, groups, depth, length])?;
@@ -72,13 +72,13 @@ impl Windows {
             if own.contains(&0) || w.contains(&0) || shape.contains(&0) {
                 return Tensor::zeros(&shape[..], (g.dtype(), g.device()));
             }
-            let (kernel, each) = (area(&w[2..]), w[0] / groups);
+            let (kernel, each) = (numel(&w[2..]), w[0] / groups);
             let rows = weight.reshape([groups, each, w[1], kernel])?.transpose(1, 2)?;
             let rows = rows.reshape([groups, w[1], each * kernel])?;
-            by_images(&g.detach(), numel(&[w[0], kernel, area(sizes)]), |g| {
+            by_images(&g.detach(), numel(&[w[0], kernel, numel(sizes)]), |g| {
                 let n = g.size(0)?;
                 let spread = self.spread(op, g, (2, false), sizes)?;
-                let columns = spread.reshape([n, groups, each * kernel, area(sizes)])?;
+                let columns = spread.reshape([n, groups, each * kernel, numel(sizes)])?;
                 let mut shape = shape.clone();
                 shape[0] = n;
                 rows.matmul(&columns)?.reshape(&shape)
@@ -106,7 +106,7 @@ impl Windows {
             if own.contains(&0) || gs.contains(&0) || w.contains(&0) {
                 return Tensor::zeros(w, (x.dtype(), x.device()));
             }
-            let most = at_once(numel(&[groups, area(&w[1..]), area(&gs[2..])]));
+            let most = at_once(numel(&[groups, numel(&w[1..]), numel(&gs[2..])]));
             let mut sum: Option<Tensor> = None;
             for (x, g) in x.split(most, 0)?.iter().zip(&g.split(most, 0)?) {
                 let part = self.weights_of_some(op, x, g, w, groups)?;
@@ -134,7 +134,7 @@ impl Windows {
     /// [`Windows::weights`] of some images, in the type that is computed in, without history.
     fn weights_of_some(&self, op: &'static str, x: &Tensor, g: &Tensor, w: &[usize], groups: usize) -> Result<Tensor> {
         let gs = g.shape();
-        let (n, each, depth, length) = (gs[0], w[0] / groups, area(&w[1..]), area(&gs[2..]));
+        let (n, each, depth, length) = (gs[0], w[0] / groups, numel(&w[1..]), numel(&gs[2..]));
         let wide = x.dtype().compute();
         let columns = self.unfold_some(op, &x.to_dtype(wide)?, 0.0, &gs[2..])?;
         // one product over all images, or a few sums of some

@@ -165,7 +165,7 @@ impl Windows {
         let dims: SmallVec<[isize; 3]> = (lead.len()..lead.len() + rank).map(|d| d as isize).collect();
         let each = numel(&[lead.get(1..).unwrap_or_default(), &self.kernel[..], sizes].concat());
         let y = by_images(&wide.detach(), each, |x| {
-            self.spread("fold", x, (lead.len(), true), sizes)?.sum_dims(&dims, false)?.to_dtype(x.dtype())
+            self.spread("fold", x, (lead.len(), true), sizes)?.sum_dims(&dims, false)
         })?;
         let y = y.to_dtype(x.dtype())?;
         let (windows, counts) = (self.clone(), Sizes::from_slice(counts));
@@ -219,18 +219,13 @@ impl Windows {
     }
 }
 
-/// Product of some sizes, which may be more than there are numbers.
-pub(super) fn area(sizes: &[usize]) -> usize {
-    numel(sizes)
-}
-
 /// Windows of so many elements at most are written out element by element.
 const FEW: usize = 32;
 
 impl Windows {
     /// Whether a window, and the windows that share an element, are few enough to be written out.
     fn is_small(&self) -> bool {
-        area(&self.kernel) <= FEW && (0..self.rank()).map(|d| self.sharing(d)).product::<usize>() <= FEW
+        numel(&self.kernel) <= FEW && (0..self.rank()).map(|d| self.sharing(d)).product::<usize>() <= FEW
     }
 
     /// How many windows may share an element of dimension `d`.
@@ -254,10 +249,10 @@ impl Windows {
                 times(build, at, self.stride[d])
             })
             .collect();
-        for element in 0..area(&self.kernel) {
+        for element in 0..numel(&self.kernel) {
             let mut ok = None;
             let mut places: SmallVec<[Ref; 3]> = SmallVec::new();
-            let mut inner = area(&self.kernel);
+            let mut inner = numel(&self.kernel);
             for d in 0..rank {
                 inner /= self.kernel[d];
                 let step = (element / inner % self.kernel[d] * self.dilation[d]) as isize - self.padding[d] as isize;
@@ -363,12 +358,12 @@ impl Windows {
         let mut build = Build::default();
         let index = build.body.input(1);
         let flat = build.body.bits(DType::U32, index);
-        let flat = build.at_most(flat, area(&sizes) as isize - 1);
+        let flat = build.at_most(flat, numel(&sizes) as isize - 1);
         let mut coords: SmallVec<[Ref; 6]> = (0..lead).map(|d| build.body.coord(d)).collect();
         coords.push(flat);
         build.body.load(0, &coords);
         let mut flattened = Dims::from_slice(&shape[..lead]);
-        flattened.push(area(&sizes));
+        flattened.push(numel(&sizes));
         let y = build.apply(op, &at, x.dtype(), &[&x.detach().reshape(&flattened)?, places])?;
         let windows = self.clone();
         Ok(y.with_grad(op, &[x], |r| {
@@ -407,10 +402,10 @@ impl Windows {
         let zero = build.value(0.0, dtype);
         let shared: Sizes = (0..rank).map(|d| self.sharing(d)).collect();
         let mut sum = None;
-        for number in 0..area(&shared) {
+        for number in 0..numel(&shared) {
             let mut ok = None;
             let mut coords = outer.clone();
-            let mut inner = area(&shared);
+            let mut inner = numel(&shared);
             for d in 0..rank {
                 inner /= shared[d];
                 let back = (number / inner % shared[d]) as isize;
