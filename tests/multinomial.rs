@@ -1,9 +1,19 @@
 //! Draws of categories: how often each comes, that none comes twice without replacement, and what is refused.
+//!
+//! The stream of random numbers is the device's own, so the tests of this file take turns.
 
 use calor::{DType, Result, Tensor};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[test]
 fn draws_are_as_the_weights_say() -> Result<()> {
+    let _turn = turn();
     let p = Tensor::new([[1.0f32, 0.0, 3.0, 4.0], [0.0, 5.0, 0.0, 5.0]], ())?;
     p.device().manual_seed(3);
     let drawn = p.multinomial(20_000, true)?;
@@ -41,6 +51,7 @@ fn draws_are_as_the_weights_say() -> Result<()> {
 
 #[test]
 fn a_category_of_weight_0_among_many_is_never_drawn() -> Result<()> {
+    let _turn = turn();
     // a sum of so many is made of parts, whose ends and starts are rounded apart
     let n = 1 << 18;
     let odd = Tensor::arange(0, n, 1, ())?.remainder(2)?.to_dtype(DType::F32)?;
