@@ -13,6 +13,9 @@ const KERNELS: [(&str, &str); 4] = [
     ("tiles128", "matmul_tiles:"),
 ];
 
+/// That of cooperative matrices, which few adapters have.
+const MATRICES: (&str, &str) = ("coop", "matmul_coop:");
+
 /// Rows, columns, inner size, batches.
 type Size = (usize, usize, usize, usize);
 
@@ -142,6 +145,41 @@ fn every_kernel_computes_every_dtype() -> Result<()> {
     }
     // the larger tiles of halves
     assert_eq!(check(&device, KERNELS[2], DType::F16, &WIDE[1..2])?, 4);
+    Ok(())
+}
+
+#[test]
+fn cooperative_matrices_compute_halves() -> Result<()> {
+    let (device, _turn) = device()?;
+    if device.facts().matrices.is_none() {
+        println!("skipped: {} has no cooperative matrices of halves", device.facts().name);
+        return Ok(());
+    }
+    assert_eq!(check(&device, MATRICES, DType::F16, &WIDE)?, WIDE.len() + 3);
+    // a bias and an activation stay in the kernel
+    let (x, w) = (numbers(45 * 70, 3), numbers(52 * 70, 4));
+    let x = matrices(&x, [1, 45, 70], DType::F16, false, &device)?.squeeze_dim(0)?;
+    let w = matrices(&w, [1, 52, 70], DType::F16, false, &device)?.squeeze_dim(0)?;
+    let b = matrices(&numbers(52, 5), [1, 1, 52], DType::F16, false, &device)?.reshape([52])?;
+    let layer = |kernel| -> Result<Tensor> {
+        device.force_kernel("matmul", Some(kernel));
+        f::linear(&x, &w, Some(&b))?.relu()
+    };
+    let y = layer(MATRICES.0)?;
+    let plan = y.explain()?;
+    assert!(plan.starts_with("1 kernels") && plan.contains(MATRICES.1), "{plan}");
+    assert_eq!(reads(&y)?, reads(&layer("portable")?)?);
+    // an infinity in the last step of k stays in its column
+    let (m, n, k) = (40, 36, 38);
+    let mut b = vec![1.0f32; k * n];
+    b[(k - 1) * n + 3] = f32::INFINITY;
+    let b = matrices(&b, [1, k, n], DType::F16, false, &device)?;
+    device.force_kernel("matmul", Some(MATRICES.0));
+    let y = Tensor::ones([1, m, k], (DType::F16, &device))?.matmul(&b)?;
+    assert!(y.explain()?.contains(MATRICES.1));
+    for (at, value) in reads(&y)?.into_iter().enumerate() {
+        assert_eq!(value, if at % n == 3 { f64::INFINITY } else { k as f64 }, "at {at}");
+    }
     Ok(())
 }
 
